@@ -1,0 +1,56 @@
+# Glidepath: one YAML file declares a study; this workflow turns it into tables, figures, a report and a recommendation.
+#
+#   snakemake --cores 2                                          the default study, config/quick.yaml
+#   snakemake --cores 2 --configfile config/laptop.yaml          another one
+#   snakemake --cores 2 average                                  one stage and what it needs
+#
+# Stages: tokenize, plan, train, average, noise_scale, compare, fit, recommend, figures, report.
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+report: "workflow/report/workflow.rst"
+
+
+# Only a promise for `--sdm apptainer`; without that option nothing is put into a container.
+container: "docker://python:3.11-slim"
+
+
+if not workflow.configfiles:
+
+    configfile: "config/quick.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/averaging.smk"
+include: "workflow/rules/noise.smk"
+include: "workflow/rules/analysis.smk"
+include: "workflow/rules/publication.smk"
+
+
+localrules:
+    all,
+    train,
+    fit,
+    figures,
+
+
+rule all:
+    default_target: True
+    input:
+        FINAL_FILES,
+
+
+onstart:
+    start_service()
+
+
+onsuccess:
+    stop_service()
+
+
+onerror:
+    stop_service()

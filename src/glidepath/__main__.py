@@ -1,0 +1,54 @@
+"""The command line: one command per rule. A command imports only what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "check": "validate a study and say what it would cost",
+    "tokenize": "corpus to token files",
+    "plan": "write plan.parquet: a row per cell",
+    "train": "train one segment",
+    "average": "average the snapshots of one cell and evaluate them",
+    "collect": "gather segments into the study's tables",
+    "collect-averages": "put averages beside raw weights and cooldowns",
+    "noise-scale": "gradient noise scale from gradient statistics",
+    "compare": "paired comparisons of schedules",
+    "fit": "fit one law",
+    "recommend": "write recommendation.json",
+    "figure": "draw one figure",
+    "report": "write report.html",
+    "document": "write the generated documentation",
+    "progress": "show how far a running study is",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. A refused input is printed as one paragraph, without a traceback."""
+    parser = argparse.ArgumentParser(prog="glidepath", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    chosen = arguments[0] if arguments and arguments[0] in COMMANDS else None
+    module = None
+    for name, meaning in COMMANDS.items():
+        command = commands.add_parser(name, help=meaning, description=meaning)
+        if name == chosen:
+            module = importlib.import_module(f"glidepath.stages.{name.replace('-', '_')}")
+            module.add_arguments(command)
+    parsed = parser.parse_args(arguments)
+    assert module is not None
+    try:
+        status = module.main(parsed)
+    except ValueError as refusal:
+        if parsed.command in ("check", "plan", "tokenize", "document"):
+            print(f"glidepath {parsed.command}: {refusal}", file=sys.stderr)
+            return 2
+        raise
+    return int(status or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

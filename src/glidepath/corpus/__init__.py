@@ -1,0 +1,1 @@
+"""From text to memory-mapped tokens: sources, de-duplication and split, tokenizer, shards, store."""

@@ -1,0 +1,106 @@
+"""Loss at the best peak learning rate against tokens per parameter, with the law and where it leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from glidepath.figures import laws, select, style
+from glidepath.figures.frames import tidy
+from glidepath.study.figure_list import LOSS_HORIZON
+
+if TYPE_CHECKING:
+    from glidepath.figures import Tables
+
+TITLE = "Loss against horizon, and where it leads"
+
+
+def data(tables: Tables) -> pd.DataFrame:
+    """Best losses, the law on its grid, and the points at which every learning rate diverged."""
+    runs = select.main_batch(tables["runs"])
+    best = select.at_best_lr(runs).assign(item="loss", extrapolated=False)
+    best["ci_low"] = best["val_loss"] - best["val_loss_se"]
+    best["ci_high"] = best["val_loss"] + best["val_loss_se"]
+    points = runs.groupby(select.GROUP, as_index=False).agg(diverged=("status", lambda s: bool((s == "diverged").any())))
+    lost = points.merge(best[select.GROUP].assign(found=True), on=select.GROUP, how="left")
+    lost = lost[lost["found"].isna() & lost["diverged"]].assign(item="diverged")
+    law = laws.predictions(
+        tables[f"{LOSS_HORIZON}/predictions"], runs, quantity="val_loss", x_name="tokens_per_parameter"
+    )
+    law = law.assign(item="law", tokens_per_parameter=law["x"], val_loss=law["value"])
+    parts = [
+        select.in_family_order(select.with_families(part, tables["runs"]), ["model", "tokens_per_parameter"])
+        for part in (law, best, lost)
+    ]
+    return tidy("loss_horizon", *parts)
+
+
+@style.styled
+def draw(frame: pd.DataFrame) -> Figure:
+    if frame.empty:
+        return style.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
+    models = sorted(frame["model"].unique())
+    figure, axes = style.panels(len(models), columns=3, width=4.8, height=4.4)
+    for ax, model in zip(axes, models, strict=True):
+        _draw_model(ax, frame[frame["model"] == model])
+        ax.set_title(model)
+        ax.set_xlabel("tokens per parameter")
+    axes[0].set_ylabel("validation loss [nat/token]")
+    style.legend_below(figure, [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)])
+    level = style.percent(style.level_of(frame))
+    law = (
+        f"Lines: law fitted to the filled points, band {level}, dashed-shaded where extrapolated."
+        if (frame["item"] == "law").any()
+        else "No law: it needs more horizons than were trained."
+    ).replace("dashed-shaded", "grey background")
+    style.heading(
+        figure,
+        TITLE,
+        f"Each schedule at its best peak learning rate of the grid; bars: standard error over replicates (none for a single "
+        f"one); hollow: hidden from the fit. {law}",
+    )
+    return figure
+
+
+def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
+    schedules = style.schedules_in_order(frame)
+    for i, (name, kind, rank) in enumerate(schedules):
+        rows = frame[frame["schedule"] == name]
+        look = style.schedule_look(kind, rank)
+        law = rows[rows["item"] == "law"]
+        ax.plot(law["tokens_per_parameter"], law["val_loss"], color=look.color, linestyle=look.line_style, linewidth=1.8)
+        ax.fill_between(law["tokens_per_parameter"], law["ci_low"], law["ci_high"], color=look.color, alpha=0.13, linewidth=0)
+        nudge = 1.0 + 0.02 * (i - (len(schedules) - 1) / 2)
+        for _, point in rows[rows["item"] == "loss"].iterrows():
+            x = point["tokens_per_parameter"] * nudge
+            style.error_bars(ax, x, point["val_loss"], point["ci_low"], point["ci_high"], look.color)
+            ax.plot(
+                [x],
+                [point["val_loss"]],
+                look.marker,
+                color=look.color,
+                markersize=8,
+                markerfacecolor="white" if point["holdout"] else look.color,
+                zorder=4,
+            )
+        style.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "tokens_per_parameter"] * nudge), look.color)
+    law = frame[frame["item"] == "law"]
+    measured = frame.loc[frame["item"] != "law", "tokens_per_parameter"]
+    style.log_ticks(ax, "x", [*measured, *law["tokens_per_parameter"].tail(1)], lambda value: f"{value:.3g}", unit_gap=0.09)
+    left, right = ax.get_xlim()
+    fitted = law.loc[~law["extrapolated"], "tokens_per_parameter"]
+    if len(fitted) and (law["tokens_per_parameter"] > fitted.max()).any():
+        ax.axvspan(float(fitted.max()), right, color=style.BAND, alpha=0.35, linewidth=0, zorder=0)
+        ax.set_xlim(left, right)
+    losses = frame.loc[frame["item"] == "loss", "val_loss"]
+    values = pd.concat([losses, law["val_loss"]])
+    if np.isfinite(values).any():
+        # The law is drawn down to horizons where it is far above every point: those must not set the scale.
+        high = max(float(losses.max()) if len(losses) else float(values.max()), float(values.min()))
+        low = float(np.nanmin([values.min(), law["ci_low"].min() if len(law) else values.min()]))
+        margin = 0.08 * (high - low) or 0.05
+        ax.set_ylim(low - margin, high + margin)

@@ -1,0 +1,132 @@
+"""Final loss of every cell against its peak learning rate: a panel per schedule, a colour per horizon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from glidepath.figures import laws, select, style
+from glidepath.figures.frames import tidy
+from glidepath.study.figure_list import LR_OPTIMUM
+
+if TYPE_CHECKING:
+    from glidepath.figures import Tables
+
+TITLE = "Loss against peak learning rate"
+OFF_SCALE = 0.5
+"""Cells more than this above the lowest loss [nat/token] are drawn at the top edge, or the valley could not be seen."""
+
+
+def data(tables: Tables) -> pd.DataFrame:
+    """Cells, diverged cells, parabolas and optima of the main model and its main batch."""
+    runs = select.main_model(tables["runs"])
+    cells = select.completed(runs).assign(item="cell", status=None)
+    diverged = runs[runs["status"] == "diverged"].assign(item="diverged", status=None, val_loss=np.nan)
+    parabolas = laws.predictions(tables[f"{LR_OPTIMUM}/predictions"], runs, quantity="val_loss", x_name="peak_lr")
+    parabolas = parabolas.assign(item="law", peak_lr=parabolas["x"], val_loss=parabolas["value"])
+    optima = laws.parameter(tables[f"{LR_OPTIMUM}/parameters"], runs, laws.OPTIMAL_PEAK_LR)
+    optima = optima.assign(
+        item="optimum",
+        peak_lr=optima["value"],
+        peak_lr_low=optima["ci_low"],
+        peak_lr_high=optima["ci_high"],
+        val_loss=[_on_parabola(parabolas, row) for _, row in optima.iterrows()],
+    )
+    batch_tokens = runs.groupby("batch_sequences")["batch_tokens"].first()
+    parts = []
+    for part in (parabolas, cells, diverged, optima):
+        part = part.assign(batch_tokens=part["batch_sequences"].map(batch_tokens))
+        part = select.with_families(part, tables["runs"])
+        parts.append(select.in_family_order(part, ["tokens_per_parameter", "peak_lr"]))
+    return tidy("lr_sweep", *parts)
+
+
+def _on_parabola(parabolas: pd.DataFrame, optimum: pd.Series) -> float:
+    """Loss of the fitted parabola at the optimum [nat/token], between its grid points; NaN if it was not evaluated."""
+    curve = parabolas
+    for column in [*laws.GROUP, "tokens_per_parameter"]:
+        curve = curve[curve[column] == optimum[column]]
+    if curve.empty:
+        return float("nan")
+    return float(np.interp(np.log(optimum["value"]), np.log(curve["peak_lr"]), curve["val_loss"]))
+
+
+@style.styled
+def draw(frame: pd.DataFrame) -> Figure:
+    if frame.empty:
+        return style.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
+    horizons = sorted(frame["tokens_per_parameter"].unique())
+    colors = dict(zip(horizons, style.sequence(len(horizons)), strict=True))
+    schedules = style.schedules_in_order(frame)
+    figure, axes = style.panels(len(schedules), columns=3, width=3.8, height=3.3, share_x=True, share_y=True)
+    losses = frame.loc[frame["item"] == "cell", "val_loss"]
+    low = float(losses.min()) if len(losses) else 0.0
+    high = float(losses[losses <= low + OFF_SCALE].max()) if len(losses) else 1.0
+    margin = 0.08 * (high - low) or 0.05
+    for ax, (name, kind, rank) in zip(axes, schedules, strict=True):
+        ax.set_ylim(low - margin, high + margin)
+        style.log_ticks(ax, "x", frame.loc[frame["item"] != "law", "peak_lr"], style.learning_rate, most=5)
+        ax.set_title(name, color=style.schedule_look(kind, rank).color)
+        for horizon in horizons:
+            _draw_horizon(ax, frame[(frame["schedule"] == name) & (frame["tokens_per_parameter"] == horizon)], colors[horizon])
+    for i, ax in enumerate(axes):
+        if i % 3 == 0:
+            ax.set_ylabel("validation loss [nat/token]")
+        if i >= len(axes) - 3:
+            ax.set_xlabel("peak learning rate")
+            ax.xaxis.set_tick_params(labelbottom=True)
+    handles = [Line2D([], [], color=colors[h], marker="o", label=f"{h:g} tokens/parameter") for h in horizons]
+    handles.append(Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum"))
+    if (frame["item"] == "diverged").any() or (losses > low + OFF_SCALE).any():
+        handles.append(Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged"))
+    style.legend_below(figure, handles)
+    first = frame.iloc[0]
+    style.heading(
+        figure,
+        TITLE,
+        f"Model {first['model']}, {style.compact(first['batch_tokens'])} tokens per update. A dot is a cell (hollow: hidden "
+        f"from the fit), a curve the parabola in the logarithm of the peak, a star its optimum with the "
+        f"{style.percent(style.level_of(frame))} interval (hollow: {_doubt(frame)}). Crosses at the top edge diverged; "
+        f"triangles lie more than {OFF_SCALE:g} nat/token above the best.",
+    )
+    return figure
+
+
+def _doubt(frame: pd.DataFrame) -> str:
+    """What hollow stars mean."""
+    found = set(frame.loc[frame["item"] == "optimum", "status"].dropna()) - {"converged", ""}
+    return ", ".join(sorted(status.replace("_", " ") for status in found)) or "not converged, none here"
+
+
+def _draw_horizon(ax: Axes, rows: pd.DataFrame, color: str) -> None:
+    law = rows[rows["item"] == "law"]
+    ax.plot(law["peak_lr"], law["val_loss"], color=color, linewidth=1.6, alpha=0.8)
+    cells = rows[rows["item"] == "cell"]
+    ceiling = ax.get_ylim()[1]
+    inside = cells[cells["val_loss"] <= ceiling]
+    for hidden, group in inside.groupby("holdout"):
+        ax.plot(
+            group["peak_lr"], group["val_loss"], "o", color=color, markersize=6, markerfacecolor="white" if hidden else color
+        )
+    style.edge_marks(ax, list(cells.loc[cells["val_loss"] > ceiling, "peak_lr"]), color, marker="^")
+    style.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "peak_lr"]), style.ALARM)
+    for _, optimum in rows[(rows["item"] == "optimum") & rows["val_loss"].notna()].iterrows():
+        certain = optimum["status"] == "converged"
+        if np.isfinite(optimum["peak_lr_low"]) and np.isfinite(optimum["peak_lr_high"]):
+            ax.plot(
+                [optimum["peak_lr_low"], optimum["peak_lr_high"]], [optimum["val_loss"]] * 2, color=style.INK, linewidth=1.6
+            )
+        ax.plot(
+            [optimum["peak_lr"]],
+            [optimum["val_loss"]],
+            "*",
+            color=style.INK,
+            markersize=14,
+            markerfacecolor=color if certain else "white",
+            zorder=5,
+        )

@@ -1,0 +1,102 @@
+"""Choosing the rows that a figure shows: the main model and batch, each schedule at its best learning rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+GROUP = ["model", "batch_sequences", "schedule", "tokens_per_parameter"]
+
+
+def with_families(frame: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Add schedule_kind and family_rank by schedule; the rank counts over all schedules of the study.
+
+    A law may name a schedule that has no run any more; it keeps its rows, with kind "" and rank 0.
+    """
+    frame = frame.drop(columns=["schedule_kind", "family_rank"], errors="ignore")
+    merged = frame.merge(families(runs), on="schedule", how="left")
+    merged["schedule_kind"] = merged["schedule_kind"].fillna("").astype("str")
+    merged["family_rank"] = merged["family_rank"].fillna(0).astype("int64")
+    return merged
+
+
+def families(runs: pd.DataFrame) -> pd.DataFrame:
+    """schedule, schedule_kind, family_rank, in the order in which figures list schedules.
+
+    Kinds in alphabetical order; within a kind decays to zero come first, then long decays, then by name.
+    """
+    table = runs[["schedule", "schedule_kind", "final_lr_fraction", "decay_steps", "total_steps"]].copy()
+    table["decay_fraction"] = table["decay_steps"] / table["total_steps"]
+    table = table.groupby(["schedule_kind", "schedule"], as_index=False)[["final_lr_fraction", "decay_fraction"]].mean()
+    table = table.sort_values(
+        ["schedule_kind", "final_lr_fraction", "decay_fraction", "schedule"], ascending=[True, True, False, True]
+    )
+    table["family_rank"] = table.groupby("schedule_kind").cumcount()
+    return table[["schedule", "schedule_kind", "family_rank"]].reset_index(drop=True)
+
+
+def in_family_order(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Rows in drawing order: by schedule family, then by the given columns; equal rows keep their order."""
+    return frame.sort_values(["schedule_kind", "family_rank", *by], kind="stable").reset_index(drop=True)
+
+
+def completed(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a final loss."""
+    return runs[(runs["status"] == "completed") & np.isfinite(runs["val_loss"])]
+
+
+def main_batch(runs: pd.DataFrame) -> pd.DataFrame:
+    """For each model the rows of its most trained batch; ties go to the smaller batch."""
+    kept = []
+    for _, rows in runs.groupby("model", sort=True):
+        counts = rows["batch_sequences"].value_counts()
+        batch = min(counts[counts == counts.max()].index)
+        kept.append(rows[rows["batch_sequences"] == batch])
+    return pd.concat(kept) if kept else runs
+
+
+def main_model(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the model with most cells and of its main batch; ties go to the larger model."""
+    if runs.empty:
+        return runs
+    counts = runs.groupby("model").agg(n=("cell_id", "size"), size=("n_params_total", "max"))
+    name = counts.sort_values(["n", "size"]).index[-1]
+    return main_batch(runs[runs["model"] == name])
+
+
+def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row per model, batch, schedule and horizon: its lowest mean loss over replicates on the grid of peak LRs.
+
+    A learning rate at which a replicate diverged is not a candidate. `val_loss_se` is the standard error over replicates,
+    null for one. `edge_of_grid`: the best one is the lowest or highest that was tried.
+    """
+    keys = [*GROUP, "peak_lr"]
+    tried = runs[runs["status"] != "excluded"]
+    lost = tried[(tried["status"] == "diverged")][keys].drop_duplicates()
+    usable = completed(tried).merge(lost.assign(lost=True), on=keys, how="left")
+    usable = usable[usable["lost"].isna()]
+    points = usable.groupby(keys, as_index=False).agg(
+        mean=("val_loss", "mean"),
+        std=("val_loss", "std"),
+        n_replicates=("val_loss", "size"),
+        holdout=("holdout", "all"),
+        schedule_kind=("schedule_kind", "first"),
+        batch_tokens=("batch_tokens", "first"),
+        token_horizon=("token_horizon", "first"),
+        n_params_counted=("n_params_counted", "first"),
+        train_flops_exact=("train_flops_exact", "first"),
+    )
+    best = points.sort_values([*GROUP, "mean", "peak_lr"], kind="stable").groupby(GROUP, as_index=False).first()
+    ends = tried.groupby(GROUP, as_index=False)["peak_lr"].agg(lowest="min", highest="max")
+    best = best.merge(ends, on=GROUP, how="left")
+    best["edge_of_grid"] = (best["peak_lr"] == best["lowest"]) | (best["peak_lr"] == best["highest"])
+    best["val_loss_se"] = best["std"] / np.sqrt(best["n_replicates"])
+    return best.rename(columns={"mean": "val_loss"}).drop(columns=["std", "lowest", "highest"])
+
+
+def common_horizon(runs: pd.DataFrame) -> float | None:
+    """The longest horizon at which most schedules have a row; None without rows."""
+    if runs.empty:
+        return None
+    schedules = runs.groupby("tokens_per_parameter")["schedule"].nunique()
+    return float(max(schedules[schedules == schedules.max()].index))

@@ -1,0 +1,99 @@
+"""The warm server: listen on a UNIX socket, fork a child per command (see the package's docstring).
+
+Everything heavy is imported before the first fork and nothing is computed, so that the children start without threads
+of their parent's: thread counts are theirs to set, and results equal those of the plain command bit for bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+WARM_IMPORTS = (
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "scipy.optimize",
+    "scipy.stats",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_svg",
+    "matplotlib.backends.backend_pdf",
+    "torch",
+    "safetensors.torch",
+    "glidepath.stages.train",
+    "glidepath.stages.average",
+)
+PR_SET_PDEATHSIG = 1
+
+
+def serve(socket_path: Path) -> None:
+    """Serve until the process that started this one ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    socket_path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(socket_path))
+    listener.listen(128)
+    for name in WARM_IMPORTS:
+        importlib.import_module(name)
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            os._exit(_serve_one(connection))
+        connection.close()
+
+
+def _serve_one(connection: socket.socket) -> int:
+    """In the child: become the client's process as far as streams, directory and environment go, run, report."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)
+    header, streams, _, _ = socket.recv_fds(connection, 8, 3)
+    request = b""
+    while len(request) < int.from_bytes(header, "big"):
+        request += connection.recv(1 << 20)
+    asked = json.loads(request)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.chdir(asked["cwd"])
+    os.environ.clear()
+    os.environ.update(asked["environ"])
+    threading.Thread(target=_end_with_client, args=(connection,), daemon=True).start()
+    status = _run(asked["argv"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    connection.sendall(str(status).encode())
+    return status
+
+
+def _end_with_client(connection: socket.socket) -> None:
+    """The client never sends a second byte: end of file means that it is gone, so this job must go too."""
+    if not connection.recv(1):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(argv: list[str]) -> int:
+    from glidepath.__main__ import main
+
+    try:
+        return main(argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]))

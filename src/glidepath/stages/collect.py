@@ -1,0 +1,104 @@
+"""Gather the records of all segments into the tables of the study, a row per cell wherever cells share a segment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from glidepath.study import tables
+from glidepath.study.layout import segment_directory
+
+TRAIN_LOSS_SHARE = 0.05
+"""The last part of the logged updates over which `runs.train_loss` is a mean."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plan", type=Path, required=True, help="plan.parquet")
+    parser.add_argument("--output", type=Path, required=True, help="results directory of the study")
+
+
+def main(args: argparse.Namespace) -> None:
+    plan = tables.read(tables.PLAN, args.plan)
+    gathered: dict[str, list[pd.DataFrame]] = {table.name: [] for table in GATHERED}
+    runs: list[dict[str, Any]] = []
+    shared = plan["segments"].str.split(" ").explode().value_counts()
+    for _, cell in plan.iterrows():
+        chain = cell["segments"].split(" ")
+        for table in GATHERED:
+            frame = pd.concat([_records(segment, table) for segment in chain])
+            if table is tables.BLOCK_LOSSES:
+                frame = _at_end(frame, cell["total_steps"]).drop(columns="updates_done")
+            frame = frame.assign(cell_id=cell["cell_id"])
+            gathered[table.name].append(frame)
+        own = {segment for segment in chain if shared[segment] == 1}
+        runs.append(_run(cell, [_record(segment) for segment in chain], own, {n: f[-1] for n, f in gathered.items()}))
+    for table in GATHERED:
+        tables.write(table, pd.concat(gathered[table.name]), args.output / f"{table.name}.parquet")
+    tables.write(tables.RUNS, pd.DataFrame(runs), args.output / "runs.parquet")
+
+
+GATHERED = (tables.UPDATES, tables.EVALUATIONS, tables.BLOCK_LOSSES, tables.GRADIENT_STATISTICS)
+
+
+@cache
+def _records(segment: str, table: tables.Table) -> pd.DataFrame:
+    return tables.read(tables.of_segment(table), Path(segment_directory(segment)) / f"{table.name}.parquet")
+
+
+@cache
+def _record(segment: str) -> dict[str, Any]:
+    text = (Path(segment_directory(segment)) / "segment.json").read_text(encoding="utf-8")
+    return {"segment": segment, **json.loads(text)}
+
+
+def _at_end(frame: pd.DataFrame, total_steps: int) -> pd.DataFrame:
+    """Rows after a cell's last update: a shared segment has evaluated other cells' ends before."""
+    return frame[frame["updates_done"] == total_steps]
+
+
+def _run(
+    cell: pd.Series[Any], records: list[dict[str, Any]], own: set[str], gathered: dict[str, pd.DataFrame]
+) -> dict[str, Any]:
+    """One row of `runs`."""
+    diverged = next((record for record in records if record["status"] == "diverged"), None)
+    end = _at_end(gathered["evaluations"], cell["total_steps"])
+    end = end[end["eval_set"] == "full"].head(1)
+    updates = gathered["updates"]
+    train_loss = updates["train_loss"].tail(max(1, round(TRAIN_LOSS_SHARE * len(updates)))).mean()
+    seconds = sum(record["timing"]["updates"] for record in records)
+    last = records[-1]
+    flops_per_second = cell["train_flops_exact"] / seconds if seconds else None
+    return {
+        **cell.to_dict(),
+        "status": "diverged" if diverged else "completed",
+        "reason": f"diverged at update {diverged['diverged_step']}" if diverged else "",
+        "diverged_step": diverged["diverged_step"] if diverged else None,
+        "last_finite_loss": diverged["last_finite_loss"] if diverged else None,
+        "train_loss": train_loss,
+        "val_loss": _only(end["val_loss"]),
+        "val_loss_sem": _only(end["val_loss_sem"]),
+        "bits_per_byte": _only(end["bits_per_byte"]),
+        "n_eval_tokens": _only(end["n_eval_tokens"]),
+        "train_seconds": seconds,
+        "own_train_seconds": sum(record["timing"]["updates"] for record in records if record["segment"] in own),
+        "tokens_per_second": None if diverged or not seconds else cell["token_horizon"] / seconds,
+        "matmul_peak_fraction": None
+        if diverged or flops_per_second is None
+        else flops_per_second / last["matmul_peak_flops_per_second"],
+        "engine_version": last["spec"]["trajectory"]["engine_version"],
+        "corpus_id": last["spec"]["trajectory"]["corpus_id"],
+        "device": last["device"],
+        "torch_version": last["versions"]["torch"],
+        "python_version": last["versions"]["python"],
+        "code_digest": last["code_digest"],
+    }
+
+
+def _only(values: pd.Series[Any]) -> Any:
+    """The single value, or null for a cell that did not get there."""
+    return values.iloc[0] if len(values) else None

@@ -1,0 +1,134 @@
+"""Show how far a running study is: what is done, what runs, and how long is left.
+
+It only looks at files, so it works the same whoever runs the jobs. Training is measured in FLOPs; the rate is what this
+run has achieved so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glidepath.study.layout import segment_directory
+
+TERMINAL_SECONDS = 1.0
+LOG_SECONDS = 30.0
+OTHER_JOB_SECONDS = 1.5
+"""First guess for a job that is not training; replaced by what this run shows."""
+SHOWN_RUNNING = 3
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--watch", type=Path, required=True, help="list of jobs and files, written by the workflow")
+    parser.add_argument("--parent", type=int, default=None, help="stop when this process has ended")
+
+
+def main(args: argparse.Namespace) -> None:
+    watched = json.loads(args.watch.read_text(encoding="utf-8"))
+    terminal = sys.stderr.isatty()
+    began = time.monotonic()
+    first = look(watched)
+    shown = ""
+    while args.parent is None or os.getppid() == args.parent:
+        time.sleep(TERMINAL_SECONDS if terminal else min(LOG_SECONDS, 1.0))
+        now = look(watched)
+        elapsed = time.monotonic() - began
+        if terminal:
+            print(f"\r\x1b[2K{line(watched, first, now, elapsed)[: os.get_terminal_size(2).columns - 1]}", end="", file=sys.stderr, flush=True)
+        elif elapsed // LOG_SECONDS != (elapsed - 1.0) // LOG_SECONDS or (now.finished and not shown):
+            shown = "final" if now.finished else ""
+            print(line(watched, first, now, elapsed), file=sys.stderr, flush=True)
+        if now.finished:
+            break
+    if terminal:
+        print(file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at the files."""
+
+    flops_done: float
+    flops_total: float
+    segments_done: int
+    segments_total: int
+    running: tuple[tuple[str, float], ...]
+    """Name and finished share of each segment that is being trained."""
+    others_done: int
+    others_total: int
+
+    @property
+    def finished(self) -> bool:
+        return self.segments_done == self.segments_total and self.others_done == self.others_total
+
+
+def look(watched: dict[str, Any], root: Path = Path()) -> Look:
+    """What is done and what runs, from the files under `root`."""
+    done = flops = 0.0
+    running = []
+    for name, segment in watched["segments"].items():
+        if (root / segment_directory(name) / "segment.json").is_file():
+            done += 1
+            flops += segment["flops"]
+            continue
+        try:
+            updates = int((root / "scratch/segments" / name / "progress").read_text(encoding="utf-8") or 0)
+        except FileNotFoundError:
+            continue
+        share = updates / segment["updates"]
+        flops += share * segment["flops"]
+        running.append((name, share))
+    others = [*watched["averages"], *watched["results"]]
+    return Look(
+        flops_done=flops,
+        flops_total=sum(segment["flops"] for segment in watched["segments"].values()),
+        segments_done=int(done),
+        segments_total=len(watched["segments"]),
+        running=tuple(running),
+        others_done=sum((root / other).is_file() for other in others),
+        others_total=len(others),
+    )
+
+
+def line(watched: dict[str, Any], first: Look, now: Look, elapsed_seconds: float) -> str:
+    """One line for a person."""
+    parts = [
+        f"{watched['study']}: training {100 * now.flops_done / max(now.flops_total, 1.0):.0f} %, "
+        f"{now.segments_done}/{now.segments_total} jobs; other files {now.others_done}/{now.others_total}"
+    ]
+    if now.running:
+        names = ", ".join(f"{name.rsplit('-', 1)[0]} {100 * share:.0f} %" for name, share in now.running[:SHOWN_RUNNING])
+        more = len(now.running) - SHOWN_RUNNING
+        parts.append(f"running {names}" + (f" and {more} more" if more > 0 else ""))
+    parts.append(f"{duration(elapsed_seconds)} gone")
+    left = seconds_left(watched["cores"], first, now, elapsed_seconds)
+    parts.append("done" if now.finished else "time left not known yet" if left is None else f"about {duration(left)} left")
+    return "; ".join(parts)
+
+
+def seconds_left(cores: int, first: Look, now: Look, elapsed_seconds: float) -> float | None:
+    """Remaining training at the rate of this run, and a guess for the other jobs; None before anything was trained.
+
+    `first` is the look at the start of the run: what an earlier run did says nothing about this one's rate.
+    """
+    others = (now.others_total - now.others_done) * OTHER_JOB_SECONDS / cores
+    remaining = now.flops_total - now.flops_done
+    if remaining <= 0:
+        return others
+    trained = now.flops_done - first.flops_done
+    if trained <= 0:
+        return None
+    return remaining * elapsed_seconds / trained + others
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `7 min` or `3.2 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

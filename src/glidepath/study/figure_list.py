@@ -1,0 +1,394 @@
+"""The figures of a study as plain data: what each shows, which tables it needs and which columns its Parquet has.
+
+The Snakefile reads this list while it is parsed, so nothing here may import a drawing library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from glidepath.study.tables import (
+    AVERAGES,
+    BLOCK_LOSSES,
+    COMPARISONS,
+    EVALUATIONS,
+    LAW_PARAMETERS,
+    LAW_PREDICTIONS,
+    LAW_SCORES,
+    NOISE_SCALE,
+    PLAN,
+    RUNS,
+    UPDATES,
+    Column,
+    Table,
+)
+
+SCHEMAS = {
+    table.name: table
+    for table in (PLAN, RUNS, UPDATES, EVALUATIONS, BLOCK_LOSSES, AVERAGES, NOISE_SCALE, COMPARISONS)
+}
+LAW_SCHEMAS = {table.name: table for table in (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)}
+
+LR_OPTIMUM = "laws/lr_optimum"
+LR_HORIZON = "laws/lr_horizon"
+LOSS_HORIZON = "laws/loss_horizon"
+
+
+@dataclass(frozen=True)
+class FigureEntry:
+    """One figure. `tables` are paths under the results folder, without the ending."""
+
+    title: str
+    question: int
+    """Which of the five questions it serves; 0 is the study itself."""
+    tables: tuple[str, ...]
+    table: Table
+    """Schema of the figure's Parquet: a row per mark, in drawing order."""
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+    @property
+    def category(self) -> str:
+        return CATEGORIES[self.question]
+
+
+CATEGORIES = (
+    "The study",
+    "1 Schedule",
+    "2 Peak learning rate",
+    "3 Batch size",
+    "4 Averaging",
+    "5 Loss",
+)
+
+ITEM = Column("item", "string", "-", "what the row is drawn as")
+MODEL = Column("model", "string", "-", "model")
+SCHEDULE = (
+    Column("schedule", "string", "-", "schedule"),
+    Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd: decides the colour"),
+    Column("family_rank", "int64", "-", "place among the schedules of its kind: decides line style and marker"),
+)
+TPP = Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon")
+TOKEN_HORIZON = Column("token_horizon", "float64", "tokens", "horizon")
+TOKENS_SEEN = Column("tokens_seen", "int64", "tokens", "training tokens seen")
+BATCH_TOKENS = Column("batch_tokens", "int64", "tokens", "tokens per update")
+PEAK_LR = Column("peak_lr", "float64", "-", "peak learning rate")
+REPLICATE = Column("replicate", "int64", "-", "replicate")
+N_REPLICATES = Column("n_replicates", "int64", "-", "replicates averaged")
+VAL_LOSS = Column("val_loss", "float64", "nat/token", "validation loss")
+VAL_LOSS_SE = Column("val_loss_se", "float64", "nat/token", "standard error over replicates; null for one replicate")
+CI_LOW = Column("ci_low", "float64", "as value", "lower end of the interval; null if none")
+CI_HIGH = Column("ci_high", "float64", "as value", "upper end of the interval; null if none")
+CI_LEVEL = Column("ci_level", "float64", "-", "level of the interval; null if none")
+EXTRAPOLATED = Column("extrapolated", "bool", "-", "outside the fitted range")
+STATUS = Column("status", "string", "-", "status of the estimate; empty if it has none")
+
+FIGURES: tuple[FigureEntry, ...] = (
+    FigureEntry(
+        "Learning-rate schedules as applied",
+        1,
+        ("runs", "updates"),
+        Table(
+            "schedules",
+            "Applied learning rate of each schedule at one horizon and one peak.",
+            (
+                MODEL,
+                *SCHEDULE,
+                Column("cell_id", "string", "-", "cell the learning rates were read from"),
+                TPP,
+                PEAK_LR,
+                Column("step", "int64", "updates", "0-based index of the update"),
+                TOKENS_SEEN,
+                Column("lr", "float64", "-", "learning rate applied"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Validation loss along training",
+        1,
+        ("runs", "evaluations"),
+        Table(
+            "loss_curves",
+            "Subset validation loss of each schedule at its best peak learning rate, longest common horizon.",
+            (
+                MODEL,
+                *SCHEDULE,
+                TPP,
+                PEAK_LR,
+                N_REPLICATES,
+                TOKENS_SEEN,
+                Column("val_loss", "float64", "nat/token", "mean over replicates, first validation blocks only"),
+                Column("val_loss_min", "float64", "nat/token", "lowest replicate"),
+                Column("val_loss_max", "float64", "nat/token", "highest replicate"),
+                Column("bits_per_byte", "float64", "bit/byte", "mean over replicates"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Paired difference to the reference schedule",
+        1,
+        ("runs", "comparisons"),
+        Table(
+            "schedule_differences",
+            "Difference of each schedule to the reference, each at its own best peak learning rate.",
+            (
+                MODEL,
+                *SCHEDULE,
+                Column("reference_schedule", "string", "-", "schedule it is compared with"),
+                TPP,
+                BATCH_TOKENS,
+                Column("difference", "float64", "nat/token", "loss minus the reference's loss, paired; negative is better"),
+                Column("difference_relative", "float64", "-", "difference over the reference's loss"),
+                Column("standard_error", "float64", "nat/token", "of difference"),
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                Column("minimum_detectable_difference", "float64", "nat/token", "two-sided 5 %, power 80 %"),
+                N_REPLICATES,
+                Column("edge_of_grid", "bool", "-", "one of the two best learning rates is at the edge of its grid"),
+                Column("verdict", "string", "-", "better, worse or not resolved"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Compute saved against the reference schedule",
+        1,
+        ("runs", "comparisons", f"{LOSS_HORIZON}/predictions"),
+        Table(
+            "compute_saving",
+            "Fraction of the training tokens that a schedule saves to reach the reference's loss.",
+            (
+                MODEL,
+                *SCHEDULE,
+                Column("reference_schedule", "string", "-", "schedule it is compared with; empty if unknown"),
+                TPP,
+                Column("compute_saving", "float64", "-", "1 - tokens needed / tokens of the reference; negative is a loss"),
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                EXTRAPOLATED,
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Loss against peak learning rate",
+        2,
+        ("runs", f"{LR_OPTIMUM}/parameters", f"{LR_OPTIMUM}/predictions"),
+        Table(
+            "lr_sweep",
+            "Final validation loss of every cell against its peak learning rate, with parabola and optimum.",
+            (
+                Column("item", "string", "-", "cell, diverged, law or optimum"),
+                MODEL,
+                *SCHEDULE,
+                TPP,
+                BATCH_TOKENS,
+                PEAK_LR,
+                Column("replicate", "int64", "-", "replicate; null for law and optimum"),
+                Column("holdout", "bool", "-", "cell hidden from the fits"),
+                Column("val_loss", "float64", "nat/token", "validation loss; null for a diverged cell"),
+                Column("peak_lr_low", "float64", "-", "lower end of the optimum's interval; null if none"),
+                Column("peak_lr_high", "float64", "-", "upper end of the optimum's interval; null if none"),
+                CI_LEVEL,
+                STATUS,
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Optimal peak learning rate against the token horizon",
+        2,
+        ("runs", f"{LR_OPTIMUM}/parameters", f"{LR_HORIZON}/parameters", f"{LR_HORIZON}/predictions"),
+        Table(
+            "lr_horizon",
+            "Optimal peak learning rate at each horizon, and the law through them.",
+            (
+                Column("item", "string", "-", "optimum or law"),
+                MODEL,
+                *SCHEDULE,
+                TOKEN_HORIZON,
+                PEAK_LR,
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                EXTRAPOLATED,
+                STATUS,
+                Column("exponent", "float64", "-", "exponent of the law in the token horizon; null for optima"),
+                Column("exponent_low", "float64", "-", "lower end of its interval; null if none"),
+                Column("exponent_high", "float64", "-", "upper end of its interval; null if none"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Gradient noise scale along training",
+        3,
+        ("runs", "noise_scale"),
+        Table(
+            "noise_scale",
+            "Gradient noise scale of the norm layers and of all layers in windows along training.",
+            (
+                MODEL,
+                *SCHEDULE,
+                TPP,
+                PEAK_LR,
+                REPLICATE,
+                BATCH_TOKENS,
+                Column("group", "string", "-", "norm: gains of the norm layers; total: all parameters"),
+                TOKENS_SEEN,
+                Column("noise_scale_tokens", "float64", "tokens", "noise scale; may be negative"),
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                STATUS,
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Do the norm layers predict the noise scale?",
+        3,
+        ("runs", "noise_scale"),
+        Table(
+            "noise_scale_norm_total",
+            "Noise scale of all layers against that of the norm layers, window by window, with the line through them.",
+            (
+                Column("item", "string", "-", "window or line"),
+                MODEL,
+                *SCHEDULE,
+                PEAK_LR,
+                Column("tokens_seen", "int64", "tokens", "training tokens seen; null for the line"),
+                Column("noise_scale_norm_tokens", "float64", "tokens", "noise scale of the norm layers"),
+                Column("noise_scale_total_tokens", "float64", "tokens", "noise scale of all layers"),
+                Column("slope", "float64", "-", "total / norm, least squares through the origin in logarithms; line only"),
+                Column("correlation", "float64", "-", "Pearson correlation of the logarithms; line only"),
+                Column("n_windows", "int64", "-", "windows behind the line; null for windows"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Loss against batch size at equal tokens",
+        3,
+        ("runs", "noise_scale"),
+        Table(
+            "batch_size",
+            "Final loss at the best peak learning rate of each batch size, with the noise scale of the last window.",
+            (
+                Column("item", "string", "-", "loss or noise_scale"),
+                MODEL,
+                *SCHEDULE,
+                TPP,
+                Column("batch_tokens", "float64", "tokens", "tokens per update, or the noise scale"),
+                Column("peak_lr", "float64", "-", "best peak learning rate of the grid; null for the noise scale"),
+                Column("n_replicates", "int64", "-", "replicates averaged; null for the noise scale"),
+                Column("val_loss", "float64", "nat/token", "validation loss; null for the noise scale"),
+                VAL_LOSS_SE,
+                Column("edge_of_grid", "bool", "-", "the best peak learning rate is at the edge of its grid"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Averaged checkpoints against a real decay",
+        4,
+        ("runs", "averages"),
+        Table(
+            "averaging",
+            "Loss of raw weights, of averages and of the real cooldown of the same trunk.",
+            (
+                Column("variant", "string", "-", "raw, window, ema or cooldown"),
+                MODEL,
+                Column("schedule", "string", "-", "schedule whose snapshots are averaged"),
+                PEAK_LR,
+                TPP,
+                TOKENS_SEEN,
+                N_REPLICATES,
+                Column("setting", "float64", "-", "window or EMA memory over the horizon, the best one; null otherwise"),
+                VAL_LOSS,
+                Column("gap_to_cooldown", "float64", "nat/token", "loss minus the cooldown's loss, paired; null if no cooldown"),
+                Column("gap_to_cooldown_se", "float64", "nat/token", "its standard error; null for raw weights"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Loss against horizon, and where it leads",
+        5,
+        ("runs", f"{LOSS_HORIZON}/predictions"),
+        Table(
+            "loss_horizon",
+            "Loss at the best peak learning rate of each schedule against tokens per parameter, with the law.",
+            (
+                Column("item", "string", "-", "loss, diverged or law"),
+                MODEL,
+                *SCHEDULE,
+                TPP,
+                Column("peak_lr", "float64", "-", "best peak learning rate of the grid; null for law and diverged"),
+                Column("n_replicates", "int64", "-", "replicates averaged; null for the law"),
+                Column("holdout", "bool", "-", "hidden from the fits"),
+                VAL_LOSS,
+                VAL_LOSS_SE,
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                EXTRAPOLATED,
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Best loss against training compute",
+        5,
+        ("runs",),
+        Table(
+            "size",
+            "Best loss of each model at each horizon against exact training FLOPs.",
+            (
+                MODEL,
+                Column("n_params_counted", "int64", "parameters", "parameters by the study's count"),
+                TPP,
+                *SCHEDULE,
+                PEAK_LR,
+                N_REPLICATES,
+                Column("train_flops_exact", "float64", "FLOP", "every matrix product forward and backward"),
+                VAL_LOSS,
+                VAL_LOSS_SE,
+                Column("frontier", "bool", "-", "no cell reaches a lower or equal loss with fewer FLOPs"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "What the study cost, and what sharing saved",
+        0,
+        ("runs",),
+        Table(
+            "cost",
+            "Updates and training time of each schedule's cells: alone, and what only they needed.",
+            (
+                *SCHEDULE,
+                Column("n_cells", "int64", "-", "cells"),
+                Column("unshared_updates", "int64", "updates", "updates if every cell were trained alone"),
+                Column("own_updates", "int64", "updates", "updates that no other cell shares"),
+                Column("unshared_seconds", "float64", "s", "training time if every cell were trained alone"),
+                Column("own_seconds", "float64", "s", "training time of the updates that no other cell shares"),
+            ),
+        ),
+    ),
+)
+
+FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in FIGURES)
+
+
+def entry(name: str) -> FigureEntry:
+    """The figure of that name. Raises ValueError naming the known ones."""
+    for candidate in FIGURES:
+        if candidate.name == name:
+            return candidate
+    raise ValueError(f"there is no figure {name!r}; choose one of {', '.join(FIGURE_NAMES)}")
+
+
+def table_schema(name: str) -> Table:
+    """Schema of a table named as in `FigureEntry.tables`. Raises KeyError for an unknown name."""
+    return LAW_SCHEMAS[name.rsplit("/", 1)[1]] if name.startswith("laws/") else SCHEMAS[name]
+
+
+def table_path(name: str, results: Path) -> Path:
+    """File of a table named as in `FigureEntry.tables`."""
+    return results / f"{name}.parquet"

@@ -1,0 +1,160 @@
+"""The planner: cells to a forest of segments that share every prefix on which their per-update arrays agree bit for bit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glidepath.science import schedules
+from glidepath.study.cells import Cell, cells, flops_per_token, trunk_key
+from glidepath.study.config import EvaluationConfig, StudyConfig
+from glidepath.study.specs import Recording, SegmentSpec
+
+MIN_SHARED_UPDATES = 32
+"""A shared prefix shorter than this is trained by each cell anew: a job costs more than these updates. It keeps a
+schedule that decays from the end of the warm-up in one piece."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What one training job does, and where its files are."""
+
+    spec: SegmentSpec
+    parent: str | None
+    """Segment whose end state it starts from; None is initialisation."""
+    cell_ids: tuple[str, ...]
+    """Cells whose chain runs through it."""
+    n_params: int
+
+    @cached_property
+    def segment_id(self) -> str:
+        spec = self.spec
+        return f"{_readable(spec, self.n_params)}-u{spec.start}-{spec.stop}-{spec.digest}"
+
+    @cached_property
+    def tokens(self) -> int:
+        """Training tokens of this segment."""
+        path = self.spec.trajectory.path
+        sequences = schedules.values(path.batch_sequences)[self.spec.start :].sum()
+        return int(sequences) * self.spec.trajectory.model.context_length
+
+    @property
+    def train_flops_exact(self) -> float:
+        return self.tokens * flops_per_token(self.spec.trajectory.model)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells, the segments that train them, and each cell's chain of segments from initialisation to its end."""
+
+    cells: tuple[Cell, ...]
+    segments: dict[str, Segment]
+    chains: dict[str, tuple[str, ...]]
+
+    def own_steps(self, cell: Cell) -> int:
+        """Updates of the cell that no other cell shares."""
+        own = [self.segments[name] for name in self.chains[cell.cell_id] if len(self.segments[name].cell_ids) == 1]
+        return sum(segment.spec.stop - segment.spec.start for segment in own)
+
+
+def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
+    """Cells and segments of a study; pure and fast, since it runs whenever the Snakefile is parsed.
+
+    Raises StudyError for what cannot be planned.
+    """
+    all_cells = cells(study, corpus_id, vocab_size)
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in all_cells:
+        groups[trunk_key(cell)].append(cell)
+    segments: dict[str, Segment] = {}
+    chains: dict[str, list[str]] = defaultdict(list)
+    for group in groups.values():
+        walks = [_Walk(cell, _updates(cell)) for cell in group]
+        for walked, start, stop, parent in _branches(walks):
+            segment = _segment(study, [walk.cell for walk in walked], start, stop, parent)
+            segments[segment.segment_id] = segment
+            for walk in walked:
+                walk.parent = segment.segment_id
+                chains[walk.cell.cell_id].append(segment.segment_id)
+    return Plan(all_cells, segments, {cell.cell_id: tuple(chains[cell.cell_id]) for cell in all_cells})
+
+
+@dataclass
+class _Walk:
+    """A cell on its way through the forest: the arrays of its updates and the last segment it has gone through."""
+
+    cell: Cell
+    updates: NDArray[np.float64]
+    parent: str | None = None
+
+
+def _updates(cell: Cell) -> NDArray[np.float64]:
+    """Everything that decides an update, shape [total_steps, 3]: learning rate, weight decay, batch."""
+    path = cell.trajectory.path
+    return np.stack([schedules.values(p) for p in (path.lr, path.weight_decay, path.batch_sequences)], axis=1)
+
+
+def _branches(
+    walks: Sequence[_Walk], start: int = 0, origin: int = 0
+) -> Iterator[tuple[Sequence[_Walk], int, int, str | None]]:
+    """Segments of walks that agree up to update `start`, parents first; `origin` is where the open segment began."""
+    first, *others = walks
+    stop = min([len(first.updates), *(_agreement(first.updates, other.updates, start) for other in others)])
+    ends = [walk for walk in walks if len(walk.updates) == stop]
+    if ends or len(walks) == 1 or stop - origin >= MIN_SHARED_UPDATES:
+        if stop > origin:
+            yield walks, origin, stop, first.parent
+        origin = stop
+    onwards: dict[bytes, list[_Walk]] = defaultdict(list)
+    for walk in walks:
+        if len(walk.updates) > stop:
+            onwards[walk.updates[stop].tobytes()].append(walk)
+    for branch in onwards.values():
+        yield from _branches(branch, stop, origin)
+
+
+def _agreement(a: NDArray[np.float64], b: NDArray[np.float64], start: int) -> int:
+    """First update from `start` on at which two walks differ, or the length of the shorter one."""
+    n = min(len(a), len(b))
+    differs = np.flatnonzero((a[start:n] != b[start:n]).any(axis=1))
+    return start + int(differs[0]) if len(differs) else n
+
+
+def _segment(study: StudyConfig, through: Sequence[Cell], start: int, stop: int, parent: str | None) -> Segment:
+    cell = through[0]
+    ends_here = any(c.total_steps == stop for c in through)
+    curve = _evaluation_grid(study.evaluation, stop)
+    probe_every = study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else None
+    recording = Recording(
+        log_every=study.logging.every_updates,
+        evaluate_subset_at=tuple(sorted({u for u in curve if start < u <= stop} | ({stop} if ends_here else set()))),
+        evaluate_full_at=(stop,) if ends_here else (),
+        snapshot_at=tuple(sorted({u for c in through for u in c.snapshot_at if start < u <= stop})),
+        probe_at=tuple(range(start + probe_every - start % probe_every, stop + 1, probe_every)) if probe_every else (),
+        subset_blocks=max(1, study.evaluation.subset_tokens // cell.trajectory.model.context_length),
+    )
+    spec = SegmentSpec(trajectory=cell.trajectory.clip(stop), start=start, recording=recording)
+    return Segment(spec, parent, tuple(c.cell_id for c in through), cell.counts.n_params_non_embedding)
+
+
+def _evaluation_grid(evaluation: EvaluationConfig, stop: int) -> list[int]:
+    """Geometric grid of updates, the same for every cell, so that another horizon moves no evaluation."""
+    grid: list[int] = []
+    i = 0
+    while (update := round(evaluation.first_update * 2 ** (i / evaluation.points_per_octave))) <= stop:
+        grid.append(update)
+        i += 1
+    return grid
+
+
+def _readable(spec: SegmentSpec, n_params: int) -> str:
+    """For people only; nothing is parsed back out of it."""
+    path = spec.trajectory.path.lr
+    size = f"n{n_params / 1e6:.3g}m" if n_params >= 1e6 else f"n{n_params / 1e3:.3g}k"
+    peak = max(piece.start_value if piece.shape != "warmup" else piece.end_value for piece in path)
+    return f"{size}-{path[-1].shape}-lr{peak:g}-r{spec.trajectory.init_seed}"

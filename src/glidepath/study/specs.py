@@ -1,0 +1,127 @@
+"""What one training job is asked to do, with every number explicit. Nothing below this line has a scientific default."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from glidepath.science import schedules
+from glidepath.study.identity import canonical_json, digest
+
+
+class Spec(BaseModel):
+    """Frozen, closed and strict: an unknown or missing field is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class ModelSpec(Spec):
+    """Shape and parametrisation of the decoder."""
+
+    n_layer: int
+    d_model: int
+    n_head: int
+    d_head: int
+    d_ff: int
+    context_length: int
+    vocab_size: int
+    feed_forward: Literal["swiglu", "gelu"]
+    norm: Literal["rmsnorm", "layernorm"]
+    tied_embeddings: bool
+    qk_norm: bool
+    rope_base: float
+    parametrization: Literal["sp", "mup"]
+    base_width: int
+    """Width at which `mup` equals `sp` [d_model]; unused by `sp` but part of the identity."""
+    init_std_embedding: float
+    init_std_hidden: float
+    """Standard deviation of hidden matrices times sqrt(fan_in)."""
+    init_std_head: float
+    zero_init_output_projections: bool
+
+
+class OptimizerSpec(Spec):
+    """AdamW with decoupled weight decay."""
+
+    adam_beta1: float
+    adam_beta2: float
+    adam_eps: float
+    grad_clip_norm: float | None
+    """Global-norm threshold; None is off."""
+
+
+class PathSpec(Spec):
+    """The per-update quantities from update 0 on, each a list of pieces (see `science.schedules`)."""
+
+    lr: tuple[schedules.Piece, ...]
+    weight_decay: tuple[schedules.Piece, ...]
+    batch_sequences: tuple[schedules.Piece, ...]
+
+    def clip(self, stop: int) -> PathSpec:
+        """The same path up to update `stop`."""
+        return PathSpec(
+            lr=schedules.clip(self.lr, stop),
+            weight_decay=schedules.clip(self.weight_decay, stop),
+            batch_sequences=schedules.clip(self.batch_sequences, stop),
+        )
+
+
+class Trajectory(Spec):
+    """Everything that decides the weights after `path` has been walked: its digest names a state on disk."""
+
+    engine_version: int
+    corpus_id: str
+    model: ModelSpec
+    optimizer: OptimizerSpec
+    init_seed: int
+    data_seed: int
+    path: PathSpec
+
+    @property
+    def updates_done(self) -> int:
+        return schedules.length(self.path.lr)
+
+    def clip(self, stop: int) -> Trajectory:
+        """The same trajectory, stopped after `stop` updates."""
+        return self.model_copy(update={"path": self.path.clip(stop)})
+
+    @property
+    def digest(self) -> str:
+        return digest(self.model_dump(mode="json"))
+
+
+class Recording(Spec):
+    """What a segment writes down on its way, by number of updates done (1 … stop) and never by wall time."""
+
+    log_every: int
+    """Every so many updates a row of `updates` is written; the segment's last update always is."""
+    evaluate_subset_at: tuple[int, ...]
+    """After these updates the first `subset_blocks` blocks of the first domain are evaluated."""
+    evaluate_full_at: tuple[int, ...]
+    """After these updates all blocks of all domains are evaluated and the loss of every block is kept."""
+    snapshot_at: tuple[int, ...]
+    """After these updates the weights are kept."""
+    probe_at: tuple[int, ...]
+    """At these updates (number of updates done once it is applied) per-example gradient norms are taken."""
+    subset_blocks: int
+
+
+class SegmentSpec(Spec):
+    """Updates `start … updates_done` of a trajectory, and what to record on them."""
+
+    trajectory: Trajectory
+    start: int
+    recording: Recording
+
+    @property
+    def stop(self) -> int:
+        return self.trajectory.updates_done
+
+    @property
+    def digest(self) -> str:
+        return digest(self.model_dump(mode="json"))
+
+    def to_json(self) -> str:
+        """Canonical JSON: what travels in a rule's params."""
+        return canonical_json(self.model_dump(mode="json"))

@@ -1,0 +1,441 @@
+"""The tables a user may rely on, and the one writer of Parquet.
+
+Each table has a schema: column, type, unit, meaning, and whether it belongs to the key. `docs/tables.md` is generated
+from here. Parquet field metadata carries unit and meaning; pandas drops it, therefore everything is written by `write`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Type = Literal["string", "int64", "float64", "float32", "bool"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `unit` is "-" for a pure number or a name; a key column is never null."""
+
+    name: str
+    type: Type
+    unit: str
+    meaning: str
+    key: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its name is its file's name without the ending."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+
+    @property
+    def key(self) -> list[str]:
+        return [column.name for column in self.columns if column.key]
+
+    @property
+    def names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+
+CELL = Column("cell_id", "string", "-", "readable name of the cell with its digest behind", key=True)
+
+CELL_COLUMNS = (
+    CELL,
+    Column("model", "string", "-", "name of the model in the configuration"),
+    Column("n_layer", "int64", "layers", "depth"),
+    Column("d_model", "int64", "features", "width"),
+    Column("n_head", "int64", "heads", "attention heads"),
+    Column("d_head", "int64", "features", "width of one head"),
+    Column("d_ff", "int64", "features", "inner width of the feed-forward block"),
+    Column("context_length", "int64", "tokens", "tokens per sequence"),
+    Column("vocab_size", "int64", "tokens", "rows of the embedding"),
+    Column("parametrization", "string", "-", "sp or mup"),
+    Column("n_params_total", "int64", "parameters", "all parameters, a tied head counted once"),
+    Column("n_params_non_embedding", "int64", "parameters", "without the embedding and an untied head"),
+    Column("n_params_matrices_and_head", "int64", "parameters", "hidden matrices and the head, tied or not"),
+    Column("n_params_counted", "int64", "parameters", "the count that this study's tokens_per_parameter uses"),
+    Column("schedule", "string", "-", "name of the schedule in the configuration"),
+    Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd"),
+    Column("final_lr_fraction", "float64", "-", "learning rate that the decay aims at, over the peak"),
+    Column("decay_shape", "string", "-", "shape of the final descent, none for a constant"),
+    Column("peak_lr", "float64", "-", "highest learning rate of the schedule"),
+    Column("warmup_steps", "int64", "updates", "linear rise to the peak"),
+    Column("decay_steps", "int64", "updates", "length of the final descent, without the warm-up"),
+    Column("weight_decay", "float64", "-", "decoupled AdamW coefficient: an update shrinks weights by lr·weight_decay"),
+    Column("batch_sequences", "int64", "sequences", "sequences per update"),
+    Column("batch_tokens", "int64", "tokens", "tokens per update"),
+    Column("total_steps", "int64", "updates", "length of the schedule"),
+    Column("token_horizon", "int64", "tokens", "total_steps × batch_tokens, exactly"),
+    Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon asked for, in n_params_counted"),
+    Column("replicate", "int64", "-", "number of the replicate; seeds derive from it"),
+    Column("init_seed", "int64", "-", "seed of the initialisation"),
+    Column("data_seed", "int64", "-", "seed of the data order"),
+    Column("holdout", "bool", "-", "hidden from fits until they are scored"),
+    Column("trunk_id", "string", "-", "first segment of the chain: cells with one trunk are correlated"),
+    Column("segments", "string", "-", "the chain: names of its segments in store/segments, in order, separated by spaces"),
+    Column("average", "string", "-", "name of its averages in store/averages; empty if no snapshots are kept"),
+    Column("own_steps", "int64", "updates", "updates that no other cell shares"),
+    Column("train_flops_6nd", "float64", "FLOP", "6 × n_params_non_embedding × token_horizon"),
+    Column("train_flops_exact", "float64", "FLOP", "every matrix product forward and backward, attention and head included"),
+    Column("epochs", "float64", "-", "token_horizon over the unique training tokens"),
+)
+
+PLAN = Table("plan", "One row per cell of the study, before anything is trained.", CELL_COLUMNS)
+
+RUNS = Table(
+    "runs",
+    "One row per cell: resolved fields, status, final losses and cost.",
+    (
+        *CELL_COLUMNS,
+        Column("status", "string", "-", "completed, diverged or excluded"),
+        Column("reason", "string", "-", "why a cell is not completed; empty otherwise"),
+        Column("diverged_step", "int64", "updates", "update at which training diverged; null otherwise"),
+        Column("last_finite_loss", "float64", "nat/token", "last finite training loss of a diverged cell; null otherwise"),
+        Column("train_loss", "float64", "nat/token", "mean training loss over the last 5 % of the logged updates"),
+        Column("val_loss", "float64", "nat/token", "loss on all validation tokens of the first domain after the last update"),
+        Column("val_loss_sem", "float64", "nat/token", "standard error of val_loss over validation blocks"),
+        Column("bits_per_byte", "float64", "bit/byte", "val_loss / ln 2 / bytes per token"),
+        Column("n_eval_tokens", "int64", "tokens", "validation tokens behind val_loss"),
+        Column("train_seconds", "float64", "s", "time of the chain's updates, shared segments counted in full"),
+        Column("own_train_seconds", "float64", "s", "time of the updates that no other cell shares"),
+        Column("tokens_per_second", "float64", "tokens/s", "token_horizon / train_seconds"),
+        Column("matmul_peak_fraction", "float64", "-", "exact FLOP/s over the machine's measured matmul peak"),
+        Column("engine_version", "int64", "-", "version of the numerics"),
+        Column("corpus_id", "string", "-", "content address of the tokens"),
+        Column("device", "string", "-", "device the last segment ran on"),
+        Column("torch_version", "string", "-", "version of torch"),
+        Column("python_version", "string", "-", "version of Python"),
+        Column("code_digest", "string", "-", "digest of the training sources that ran"),
+    ),
+)
+
+STEP = Column("step", "int64", "updates", "0-based index of the update", key=True)
+UPDATES_DONE = Column("updates_done", "int64", "updates", "updates the weights have seen", key=True)
+TOKENS_SEEN = Column("tokens_seen", "int64", "tokens", "training tokens seen, the named update included")
+DOMAIN = Column("domain", "string", "-", "validation domain", key=True)
+
+UPDATES = Table(
+    "updates",
+    "One row per cell and logged update; the learning rate is the one that was applied.",
+    (
+        CELL,
+        STEP,
+        TOKENS_SEEN,
+        Column("lr", "float64", "-", "learning rate applied, before any per-group multiplier"),
+        Column("weight_decay", "float64", "-", "weight decay applied"),
+        Column("batch_tokens", "int64", "tokens", "tokens of this update"),
+        Column("train_loss", "float64", "nat/token", "loss of this update's batch before the update"),
+        Column("grad_norm", "float64", "-", "global gradient norm before clipping"),
+        Column("param_norm", "float64", "-", "global norm of the weights before the update"),
+    ),
+)
+
+EVALUATIONS = Table(
+    "evaluations",
+    "One row per cell, evaluated update, domain and evaluation set. Subset and full losses must never be mixed.",
+    (
+        CELL,
+        UPDATES_DONE,
+        TOKENS_SEEN,
+        DOMAIN,
+        Column("eval_set", "string", "-", "subset: first blocks only, along training; full: all blocks", key=True),
+        Column("val_loss", "float64", "nat/token", "mean cross-entropy"),
+        Column("val_loss_sem", "float64", "nat/token", "standard error over blocks"),
+        Column("bits_per_byte", "float64", "bit/byte", "val_loss / ln 2 / bytes per token"),
+        Column("n_eval_tokens", "int64", "tokens", "tokens evaluated"),
+    ),
+)
+
+BLOCK_LOSSES = Table(
+    "block_losses",
+    "Loss of every validation block after the last update of a cell: what paired differences are made of.",
+    (
+        CELL,
+        DOMAIN,
+        Column("block", "int64", "-", "index of the validation block; the same text for every cell", key=True),
+        Column("loss", "float32", "nat/token", "mean cross-entropy of the block"),
+    ),
+)
+
+AVERAGES = Table(
+    "averages",
+    "One row per cell and average of its snapshots, next to the raw weights and the real cooldowns of the same trunk.",
+    (
+        CELL,
+        Column("averaging_scheme", "string", "-", "window: uniform over the latest snapshots; ema: exponential", key=True),
+        Column("window_fraction", "float64", "-", "window length over the horizon (window), snapshots' span (ema)", key=True),
+        Column("ema_timescale_fraction", "float64", "-", "memory of the EMA over the horizon; 0 for a window", key=True),
+        Column("window_checkpoints", "int64", "snapshots", "snapshots averaged"),
+        Column("checkpoint_interval_steps", "int64", "updates", "distance between snapshots"),
+        UPDATES_DONE,
+        TOKENS_SEEN,
+        Column("val_loss_raw", "float64", "nat/token", "loss of the last raw weights on the same blocks"),
+        Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights"),
+        Column("gain", "float64", "nat/token", "val_loss_raw - val_loss_averaged"),
+        Column("gain_sem", "float64", "nat/token", "standard error of gain, paired over blocks"),
+        Column("cooldown_cell_id", "string", "-", "best real cooldown of the same trunk at equal tokens; null if none"),
+        Column("val_loss_cooldown", "float64", "nat/token", "its loss; null if none"),
+        Column("gap_to_cooldown", "float64", "nat/token", "val_loss_averaged - val_loss_cooldown; null if none"),
+        Column("gap_to_cooldown_sem", "float64", "nat/token", "its standard error, paired over blocks; null if none"),
+        Column("closed_fraction", "float64", "-", "gain / (val_loss_raw - val_loss_cooldown); null if none"),
+    ),
+)
+
+AVERAGE_LOSSES = Table(
+    "losses",
+    "One row per average of one cell's snapshots, as the job that evaluates them writes it.",
+    tuple(
+        column
+        for column in AVERAGES.columns
+        if column.name
+        in (
+            "averaging_scheme",
+            "window_fraction",
+            "ema_timescale_fraction",
+            "window_checkpoints",
+            "checkpoint_interval_steps",
+            "updates_done",
+            "tokens_seen",
+            "val_loss_averaged",
+        )
+    ),
+)
+
+AVERAGE_BLOCK_LOSSES = Table(
+    "block_losses",
+    "Loss of every validation block of the first domain under every average of one cell.",
+    (
+        *(c for c in AVERAGES.columns if c.name in ("averaging_scheme", "window_fraction", "ema_timescale_fraction")),
+        *(c for c in BLOCK_LOSSES.columns if c.name in ("block", "loss")),
+    ),
+)
+
+GROUP = Column("group", "string", "-", "parameter group: norm, matrix, embedding, head, body (norm + matrix), total", key=True)
+
+GRADIENT_STATISTICS = Table(
+    "gradient_statistics",
+    "Raw squared gradient norms at two batch sizes, at every probed update; norms add over groups, noise scales do not.",
+    (
+        CELL,
+        STEP,
+        TOKENS_SEEN,
+        GROUP,
+        Column("grad_sq_norm_small", "float64", "-", "mean squared norm of one sequence's gradient"),
+        Column("grad_sq_norm_big", "float64", "-", "squared norm of the batch's mean gradient, before clipping"),
+        Column("small_batch_tokens", "int64", "tokens", "tokens of one sequence"),
+        Column("big_batch_tokens", "int64", "tokens", "tokens of the batch"),
+    ),
+)
+
+NOISE_SCALE = Table(
+    "noise_scale",
+    "Gradient noise scale in windows of probed updates: ratio of means, with jackknife errors. Negative values are kept.",
+    (
+        CELL,
+        GROUP,
+        Column("window", "int64", "-", "index of the window along training", key=True),
+        TOKENS_SEEN,
+        Column("n_probes", "int64", "updates", "probed updates in the window"),
+        Column("grad_sq_norm_true", "float64", "-", "unbiased |G|², mean over the window; may be negative"),
+        Column("grad_noise_trace", "float64", "-", "unbiased tr Σ per sequence, mean over the window"),
+        Column("noise_scale_sequences", "float64", "sequences", "grad_noise_trace / grad_sq_norm_true"),
+        Column("noise_scale_tokens", "float64", "tokens", "noise_scale_sequences × context_length"),
+        Column("noise_scale_tokens_se", "float64", "tokens", "delete-one jackknife standard error"),
+        Column("status", "string", "-", "ok; untrusted when |G|² is within two standard errors of zero"),
+    ),
+)
+
+INTERVAL = (
+    Column("ci_low", "float64", "as value", "lower end of the interval; null when not identified"),
+    Column("ci_high", "float64", "as value", "upper end of the interval; null when not identified"),
+    Column("ci_level", "float64", "-", "level of the interval"),
+)
+
+COMPARISONS = Table(
+    "comparisons",
+    "Paired difference in validation loss between two schedules, each at its own best peak learning rate.",
+    (
+        Column("model", "string", "-", "model", key=True),
+        Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon", key=True),
+        Column("batch_sequences", "int64", "sequences", "batch", key=True),
+        Column("schedule", "string", "-", "schedule judged", key=True),
+        Column("reference_schedule", "string", "-", "schedule it is compared with", key=True),
+        Column("peak_lr", "float64", "-", "best peak LR of the schedule on the grid"),
+        Column("reference_peak_lr", "float64", "-", "best peak LR of the reference on the grid"),
+        Column("edge_of_grid", "bool", "-", "one of the two best LRs is at the edge of its grid"),
+        Column("val_loss", "float64", "nat/token", "mean over replicates"),
+        Column("reference_val_loss", "float64", "nat/token", "mean over replicates"),
+        Column("difference", "float64", "nat/token", "val_loss - reference_val_loss, mean of paired differences"),
+        Column("difference_relative", "float64", "-", "difference / reference_val_loss"),
+        Column("standard_error", "float64", "nat/token", "of difference: replicates (pooled) and validation blocks"),
+        Column("degrees_of_freedom", "int64", "-", "behind the replicate part of the error"),
+        Column("n_replicates", "int64", "-", "replicates both schedules have"),
+        Column("minimum_detectable_difference", "float64", "nat/token", "two-sided 5 %, power 80 %"),
+        *INTERVAL,
+        Column("verdict", "string", "-", "better, worse or not resolved"),
+    ),
+)
+
+GROUP_COLUMNS = (
+    Column("model", "string", "-", "model", key=True),
+    Column("schedule", "string", "-", "schedule", key=True),
+    Column("batch_sequences", "int64", "sequences", "batch", key=True),
+)
+
+HORIZON_OF_GROUP = Column(
+    "tokens_per_parameter", "float64", "tokens/parameter", "horizon of the group; 0 when the law spans horizons", key=True
+)
+
+LAW_PARAMETERS = Table(
+    "parameters",
+    "Parameters of a law, one row per group and parameter.",
+    (
+        *GROUP_COLUMNS,
+        HORIZON_OF_GROUP,
+        Column("parameter", "string", "-", "name of the parameter in the law's formula", key=True),
+        Column("value", "float64", "see law", "estimate"),
+        Column("se", "float64", "see law", "bootstrap standard error"),
+        *INTERVAL,
+        Column("n_points", "int64", "-", "points fitted"),
+        Column("n_bootstrap", "int64", "-", "bootstrap fits that succeeded"),
+        Column("resampling_unit", "string", "-", "what the bootstrap resamples"),
+        Column("status", "string", "-", "converged, max_iter, bound_hit, edge_of_grid, not_identified or failed"),
+    ),
+)
+
+LAW_PREDICTIONS = Table(
+    "predictions",
+    "A law evaluated on a grid, with its band.",
+    (
+        *GROUP_COLUMNS,
+        Column("x_name", "string", "-", "what x is: peak_lr, token_horizon or tokens_per_parameter", key=True),
+        Column("x", "float64", "see x_name", "abscissa", key=True),
+        Column("quantity", "string", "-", "what is predicted: val_loss, peak_lr, compute_saving", key=True),
+        HORIZON_OF_GROUP,
+        Column("value", "float64", "see quantity", "prediction"),
+        *INTERVAL,
+        Column("extrapolated", "bool", "-", "outside the fitted range"),
+    ),
+)
+
+LAW_SCORES = Table(
+    "scores",
+    "Out-of-sample error of a law: cells hidden from the fit, predicted and compared.",
+    (
+        *GROUP_COLUMNS,
+        Column("holdout", "string", "-", "what was hidden: longest_horizon or one cell after another", key=True),
+        Column("quantity", "string", "-", "what is predicted", key=True),
+        Column("n_hidden", "int64", "-", "hidden points"),
+        Column("mean_absolute_error", "float64", "as quantity", "mean of |prediction - observation|"),
+        Column("mean_relative_error", "float64", "-", "mean of |prediction - observation| / observation"),
+        Column("baseline_mean_absolute_error", "float64", "as quantity", "error of carrying the nearest observation over"),
+        Column("status", "string", "-", "scored, or why not"),
+    ),
+)
+
+TABLES = (
+    PLAN,
+    RUNS,
+    UPDATES,
+    EVALUATIONS,
+    BLOCK_LOSSES,
+    AVERAGES,
+    GRADIENT_STATISTICS,
+    NOISE_SCALE,
+    COMPARISONS,
+)
+LAW_TABLES = (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)
+
+
+def arrow_schema(table: Table) -> pa.Schema:
+    """The Arrow schema of a table, with unit and meaning in the field metadata."""
+    import pyarrow as pa
+
+    fields = [
+        pa.field(
+            column.name,
+            getattr(pa, column.type.replace("bool", "bool_"))(),
+            nullable=not column.key,
+            metadata={"unit": column.unit, "meaning": column.meaning},
+        )
+        for column in table.columns
+    ]
+    return pa.schema(fields, metadata={"table": table.name, "schema_version": str(SCHEMA_VERSION)})
+
+
+def write(table: Table, frame: pd.DataFrame | dict[str, Any], path: Path) -> None:
+    """Write a table by temporary file and rename, rows in the order given.
+
+    Raises ValueError when columns are missing or unknown, when a key is null or not unique, or when a value does not
+    have the column's type.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frame = pd.DataFrame(frame)
+    missing = [name for name in table.names if name not in frame.columns]
+    unknown = [name for name in frame.columns if name not in table.names]
+    if missing or unknown:
+        raise ValueError(f"table {table.name}: missing columns {missing}, unknown columns {unknown}; see docs/tables.md")
+    keys = frame[table.key]
+    if keys.isna().any(axis=None):
+        raise ValueError(f"table {table.name}: the key {table.key} has a null")
+    if keys.duplicated().any():
+        raise ValueError(f"table {table.name}: the key {table.key} repeats: {keys[keys.duplicated()].iloc[0].to_dict()}")
+    try:
+        arrow = pa.Table.from_pandas(frame[table.names], schema=arrow_schema(table), preserve_index=False, safe=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise ValueError(f"table {table.name}: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    pq.write_table(arrow, temporary, compression="zstd")
+    temporary.replace(path)
+
+
+def read(table: Table, path: Path) -> pd.DataFrame:
+    """Read a table as pandas; null integers come back as pandas' nullable Int64.
+
+    Raises ValueError when the file's columns are not the schema's.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    arrow = pq.read_table(path)
+    if arrow.column_names != table.names:
+        raise ValueError(
+            f"{path} has columns {arrow.column_names}, the table {table.name} has {table.names}: it was written by "
+            f"another version of Glidepath. Remove it and run the study again; training is not repeated."
+        )
+    frame: pd.DataFrame = arrow.to_pandas(integer_object_nulls=False, strings_to_categorical=False)
+    for column in table.columns:
+        if column.type == "int64" and arrow.column(column.name).null_count:
+            frame[column.name] = arrow.column(column.name).to_pandas(types_mapper={arrow.schema.field(column.name).type: pd.Int64Dtype()}.get)
+    return frame
+
+
+def of_segment(table: Table) -> Table:
+    """A table as one segment writes it: without the cells that run through the segment, which come when it is collected.
+
+    Block losses also carry the update, since a shared segment may evaluate the ends of several cells.
+    """
+    columns = tuple(column for column in table.columns if column.name != CELL.name)
+    if table is BLOCK_LOSSES:
+        columns = (UPDATES_DONE, *columns)
+    return Table(table.name, table.meaning, columns)
+
+
+def empty(table: Table) -> pd.DataFrame:
+    """A frame with the table's columns and no rows."""
+    frame: pd.DataFrame = arrow_schema(table).empty_table().to_pandas()
+    return frame

@@ -1,0 +1,97 @@
+"""What a machine contributes: device, threads, precision, memory behaviour, and how fast its matrix products are."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Choices that may change speed but not results (on a CPU: not one bit, threads and micro-batch held fixed)."""
+
+    device: str
+    """"cpu" or "cuda"."""
+    threads: int
+    micro_batch_sequences: int | None
+    """Sequences per backward pass; None is the whole batch."""
+    compile: bool
+    """Use `torch.compile`: pays on a GPU, and on a CPU only for runs of many minutes."""
+    compile_cache: Path | None
+    """Where compiled kernels are kept between jobs; None is torch's own place."""
+
+
+def chosen_device(name: str) -> str:
+    """"cpu" or "cuda" as asked for; "auto" is cuda where this torch sees a GPU."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def configure(machine: Machine) -> torch.device:
+    """Set up this process for a machine and return the torch device.
+
+    Raises ValueError for a device this torch cannot use.
+    """
+    if machine.device not in ("cpu", "cuda"):
+        raise ValueError(f"device = {machine.device!r}: must be 'cpu' or 'cuda'")
+    if machine.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device = 'cuda': this torch sees no GPU; install a CUDA build of torch or use a profile with device 'cpu'")
+    if machine.threads < 1:
+        raise ValueError(f"threads = {machine.threads}: must be at least 1")
+    torch.set_num_threads(machine.threads)
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
+    if machine.compile_cache is not None:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(machine.compile_cache)
+    if machine.device == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device(machine.device)
+
+
+def matmul_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU, float32 on a CPU (without AMX bfloat16 is three times slower there)."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed buffers instead of returning them, which would cost page faults in every update."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            m_trim_threshold, m_mmap_threshold = -1, -3
+            libc.mallopt(m_mmap_threshold, 32 << 20)  # the most that glibc accepts on 64-bit machines
+            libc.mallopt(m_trim_threshold, 1 << 30)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given, so that a clock may be read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def matmul_peak_flops_per_second(device: str, threads: int) -> float:
+    """The best rate of a few square matrix products in the precision of training [FLOP/s], about a second's work.
+
+    Sets the number of threads of this process.
+    """
+    torch.set_num_threads(threads)
+    place = torch.device(device)
+    sizes = (512, 1024) if place.type == "cpu" else (4096, 8192)
+    best = 0.0
+    for n in sizes:
+        a = torch.ones(n, n, dtype=matmul_dtype(place), device=place)
+        out = a @ a
+        for _ in range(12):
+            synchronise(place)
+            began = time.perf_counter()
+            torch.mm(a, a, out=out)
+            synchronise(place)
+            best = max(best, 2.0 * n**3 / (time.perf_counter() - began))
+    return best

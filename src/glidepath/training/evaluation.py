@@ -1,0 +1,53 @@
+"""Validation loss of fixed blocks: block i predicts tokens i·T+1 … i·T+T from tokens i·T … i·T+T-1."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from glidepath.training.batches import Tokens, n_sequences
+from glidepath.training.model import Decoder
+
+EVALUATION_TOKENS = 2048
+"""Tokens per evaluation pass: part of the engine and not of the machine, so that the numbers do not depend on either."""
+
+
+def block_losses(decoder: Decoder, tokens: Tokens, n_blocks: int | None = None) -> NDArray[np.float32]:
+    """Mean loss of each of the first `n_blocks` blocks (default: all) [nats/token], summed in float64, shape [n_blocks].
+
+    Raises ValueError if the tokens hold fewer blocks than asked for, or none.
+    """
+    T = decoder.spec.context_length
+    available = n_sequences(len(tokens), T)
+    n_blocks = available if n_blocks is None else n_blocks
+    if not 1 <= n_blocks <= available:
+        raise ValueError(
+            f"{n_blocks} evaluation blocks of {T} tokens asked for, the validation text of {len(tokens)} tokens holds "
+            f"{available}: ask for 1 to {available} blocks, or give it more text"
+        )
+    rows_per_pass = max(1, EVALUATION_TOKENS // T)
+    starts = np.arange(n_blocks) * T
+    losses = np.empty(n_blocks, dtype=np.float32)
+    with torch.inference_mode():
+        for first in range(0, n_blocks, rows_per_pass):
+            rows = np.asarray(tokens)[starts[first : first + rows_per_pass, None] + np.arange(T + 1)]
+            ids = torch.from_numpy(rows.astype(np.int64)).to(decoder.device)
+            per_token = decoder.token_losses(ids[:, :-1], ids[:, 1:])
+            losses[first : first + len(rows)] = per_token.mean(1, dtype=torch.float64).cpu().numpy()
+    return losses
+
+
+def mean_and_sem(losses: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean over blocks and its standard error (NaN for a single block), in float64."""
+    mean = float(losses.mean(dtype=np.float64))
+    if len(losses) < 2:
+        return mean, math.nan
+    return mean, float(losses.std(ddof=1, dtype=np.float64)) / math.sqrt(len(losses))
+
+
+def bits_per_byte(loss: float, bytes_per_token: float) -> float:
+    """loss/(ln 2·bytes per token): independent of the tokenizer."""
+    return loss / (math.log(2.0) * bytes_per_token)

@@ -1,0 +1,185 @@
+"""The layers of the decoder, each as a pair of functions: forward, and backward written out.
+
+The backward pass is written by hand for three reasons. At 10⁴–10⁶ parameters on a CPU the bookkeeping of autograd costs
+as much as a third of the step (benchmarks/training.py). Per-example gradient norms need the input and the output gradient
+of every layer, which are simply at hand here. And `torch.compile` sees one plain function. The forward passes are
+ordinary differentiable torch, so the tests let autograd differentiate them and compare, in float64.
+
+Matrices may be held in a lower precision than the residual stream: `linear` casts to the dtype of its weight.
+
+Shape legend: N = B·T tokens, B sequences, T tokens per sequence, D d_model (or any last dimension), H heads, K d_head,
+F d_ff, O outputs, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NORM_EPSILON = 1e-5
+
+FeedForwardKind = Literal["swiglu", "gelu"]
+NormKind = Literal["rmsnorm", "layernorm"]
+SavedNorm = tuple[Tensor, Tensor]
+AttentionBackward = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def linear(x_ND: Tensor, weight_OD: Tensor) -> Tensor:
+    """y = x·Wᵀ, in the dtype of W."""
+    return x_ND.to(weight_OD.dtype) @ weight_OD.t()
+
+
+def linear_backward(dy_NO: Tensor, weight_OD: Tensor) -> Tensor:
+    """dx = dy·W."""
+    return dy_NO.to(weight_OD.dtype) @ weight_OD
+
+
+def accumulate_linear_gradient(gradient_OD: Tensor, dy_NO: Tensor, x_ND: Tensor) -> None:
+    """gradient += dyᵀ·x. Computed as its transpose, which MKL does up to a third faster when O is much larger than D."""
+    gradient_OD.t().add_(x_ND.to(dy_NO.dtype).t() @ dy_NO)
+
+
+def norm(kind: NormKind, x_D: Tensor, gain_D: Tensor) -> tuple[Tensor, SavedNorm]:
+    """y = x̂·gain with x̂ = x/√(mean x² + ε) over the last dimension; `layernorm` first subtracts the mean of x.
+
+    Returns y and what the backward pass needs.
+    """
+    x_D = x_D.to(gain_D.dtype)
+    if kind == "layernorm":
+        x_D = x_D - x_D.mean(-1, keepdim=True)
+    rms = torch.linalg.vector_norm(x_D, dim=-1, keepdim=True)
+    inverse_rms = torch.rsqrt(rms * rms / x_D.shape[-1] + NORM_EPSILON)
+    xhat_D = x_D * inverse_rms
+    return xhat_D * gain_D, (xhat_D, inverse_rms)
+
+
+def norm_backward(kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm) -> tuple[Tensor, Tensor]:
+    """dx = (dx̂ - x̂·mean(dx̂·x̂))/rms with dx̂ = dy·gain, minus its mean for `layernorm`.
+
+    Returns dx and dy·x̂, whose sum over tokens is the gradient of the gain.
+    """
+    xhat_D, inverse_rms = saved
+    dy_D = dy_D.to(gain_D.dtype)
+    dgain_terms_D = dy_D * xhat_D
+    projection = (dgain_terms_D @ gain_D).unsqueeze(-1) / gain_D.shape[-1]
+    dx_D = torch.addcmul(dy_D * gain_D, xhat_D, projection, value=-1.0)
+    if kind == "layernorm":
+        dx_D -= dx_D.mean(-1, keepdim=True)
+    return dx_D.mul_(inverse_rms), dgain_terms_D
+
+
+def rotary_table(context_length: int, d_head: int, base: float, device: torch.device) -> Tensor:
+    """Angles t·base^(-2k/d_head) of rotary embedding (Su et al. 2021, eq. 15) as (cos, sin), float64 [T, 1, d_head/2, 2]."""
+    frequencies = base ** (-torch.arange(0, d_head, 2, dtype=torch.float64) / d_head)
+    angles = torch.arange(context_length, dtype=torch.float64)[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None].contiguous().to(device)
+
+
+def rotate(x_BTHK: Tensor, table: Tensor, inverse: bool = False) -> Tensor:
+    """Turn the neighbouring pairs (2k, 2k+1) of every head by the angle of their position, or back.
+
+    As a complex product, one pass over memory, where torch has one (CPU, float32 and float64); else spelled out, which
+    a compiler fuses.
+    """
+    if x_BTHK.device.type == "cpu" and x_BTHK.dtype != torch.bfloat16:
+        turn = torch.view_as_complex(table)
+        return torch.view_as_real(torch.view_as_complex(x_BTHK.unflatten(-1, (-1, 2))) * (turn.conj() if inverse else turn)).flatten(-2)
+    return rotate_spelled_out(x_BTHK, table, inverse)
+
+
+def rotate_spelled_out(x_BTHK: Tensor, table: Tensor, inverse: bool = False) -> Tensor:
+    """`rotate` in real arithmetic, at the precision of the table."""
+    cos, sin = table.unbind(-1)
+    sin = -sin if inverse else sin
+    even, odd = x_BTHK.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
+    """softmax(q·kᵀ/√K, causal)·v. Returns o_BTHK and the function that takes do to (dq, dk, dv), all of that shape.
+
+    On a CPU batched products beat the fused kernel of torch at the context lengths of small studies
+    (benchmarks/training.py); elsewhere torch chooses its kernel (flash for bf16 on a GPU).
+    """
+    if q_BTHK.device.type == "cpu" and q_BTHK.dtype != torch.bfloat16:
+        return explicit_attention(q_BTHK, k_BTHK, v_BTHK)
+    return fused_attention(q_BTHK, k_BTHK, v_BTHK)
+
+
+def explicit_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
+    """`causal_attention` as batched matrix products, keeping the attention weights."""
+    B, T, H, K = q_BTHK.shape
+    q, k, v = (x.transpose(1, 2).reshape(B * H, T, K) for x in (q_BTHK, k_BTHK, v_BTHK))
+    hidden_TT = torch.full((T, T), float("-inf"), dtype=q.dtype).triu_(1)
+    weights = torch.baddbmm(hidden_TT, q, k.transpose(1, 2), alpha=K**-0.5).softmax(-1)
+
+    def heads_last(x: Tensor) -> Tensor:
+        return x.view(B, H, T, K).transpose(1, 2)
+
+    def backward(do_BTHK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        do = do_BTHK.transpose(1, 2).reshape(B * H, T, K)
+        dv = weights.transpose(1, 2) @ do
+        dscores = torch._softmax_backward_data(do @ v.transpose(1, 2), weights, -1, weights.dtype)
+        nothing = do.new_empty(1, 1, 1)
+        dq = torch.baddbmm(nothing, dscores, k, beta=0.0, alpha=K**-0.5)
+        dk = torch.baddbmm(nothing, dscores.transpose(1, 2), q, beta=0.0, alpha=K**-0.5)
+        return heads_last(dq), heads_last(dk), heads_last(dv)
+
+    return heads_last(weights @ v), backward
+
+
+def fused_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
+    """`causal_attention` by the kernel that torch chooses; its backward comes from autograd, through `torch.func.vjp`,
+    which a compiler can follow."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+    o_BTHK, backward = torch.func.vjp(attend, q_BTHK, k_BTHK, v_BTHK)
+    return o_BTHK, backward
+
+
+def feed_forward_activation(kind: FeedForwardKind, h_NF: Tensor) -> Tensor:
+    """gelu: x·Φ(x), the exact form (on a CPU three times as fast as the tanh form). swiglu: silu(gate)·up of (gate, up)."""
+    if kind == "gelu":
+        return F.gelu(h_NF)
+    gate_NF, up_NF = h_NF.chunk(2, dim=-1)
+    return F.silu(gate_NF) * up_NF
+
+
+def feed_forward_activation_backward(kind: FeedForwardKind, da_NF: Tensor, h_NF: Tensor) -> Tensor:
+    """dh, of the shape of h."""
+    if kind == "gelu":
+        return torch.ops.aten.gelu_backward(da_NF, h_NF)
+    gate_NF, up_NF = h_NF.chunk(2, dim=-1)
+    dh_NF = torch.empty_like(h_NF)
+    dgate_NF, dup_NF = dh_NF.chunk(2, dim=-1)
+    torch.mul(da_NF, F.silu(gate_NF), out=dup_NF)
+    dgate_NF.copy_(torch.ops.aten.silu_backward(da_NF * up_NF, gate_NF))
+    return dh_NF
+
+
+def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
+    """Loss of every token [nats], float32 or float64: logΣexp(z) - z_target."""
+    logits_NV = logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
+    return F.cross_entropy(logits_NV, targets_N, reduction="none")
+
+
+def cross_entropy_with_gradient(logits_NV: Tensor, targets_N: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Loss of every token, and d(scale·Σ loss)/dlogits = scale·(softmax(z) - onehot(target)); overwrites the logits.
+
+    logΣexp(z) is read off the largest logit and its probability, log p_max = z_max - logΣexp(z): p_max ≥ 1/V, so that
+    nothing underflows however small the probability of the target is.
+    """
+    logits_NV = logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
+    targets_N1 = targets_N[:, None]
+    z_target_N1, z_max_N1 = logits_NV.gather(1, targets_N1), logits_NV.amax(-1, keepdim=True)
+    p_NV = torch.softmax(logits_NV, -1, out=logits_NV)
+    losses_N1 = z_max_N1 - p_NV.amax(-1, keepdim=True).log_() - z_target_N1
+    p_NV.scatter_add_(1, targets_N1, p_NV.new_full((1, 1), -1.0).expand_as(targets_N1))
+    return losses_N1.squeeze(1), p_NV.mul_(scale)

@@ -1,0 +1,203 @@
+"""The decoder: token and rotary embedding, pre-norm blocks of attention and feed-forward, a norm and a head.
+
+Shape legend: B sequences, T tokens per sequence, N = B·T, D d_model, H heads, K d_head, F d_ff, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from glidepath.study.specs import ModelSpec
+from glidepath.training import layers
+from glidepath.training.parameters import Layout, initial_values, logits_multiplier
+from glidepath.training.per_example import PerExampleNorms
+
+
+class SavedBlock(NamedTuple):
+    """What the backward pass of one block needs of its forward pass."""
+
+    attention_norm: layers.SavedNorm
+    normed_ND: Tensor
+    q_norm: layers.SavedNorm | None
+    k_norm: layers.SavedNorm | None
+    attention_backward: layers.AttentionBackward
+    attended_ND: Tensor
+    feed_forward_norm: layers.SavedNorm
+    feed_forward_normed_ND: Tensor
+    hidden_NF: Tensor
+    activated_NF: Tensor
+
+
+class Decoder:
+    """Weights and gradients in two flat buffers, with the forward and the backward pass.
+
+    The buffers are float32 (or `dtype`); with `matmul_dtype` bfloat16 the matrices are rounded once per pass, products
+    run in bfloat16, the residual stream, norms, loss and gradients stay float32.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        matmul_dtype: torch.dtype | None = None,
+    ) -> None:
+        self.spec = spec
+        self.device = torch.device(device)
+        self.matmul_dtype = matmul_dtype or dtype
+        self.layout = Layout(spec)
+        self.flat_weights = torch.zeros(self.layout.size, dtype=dtype, device=self.device)
+        self.flat_gradients = torch.zeros_like(self.flat_weights)
+        self.weights = self.layout.views(self.flat_weights)
+        self.gradients = self.layout.views(self.flat_gradients)
+        table = layers.rotary_table(spec.context_length, spec.d_head, spec.rope_base, self.device)
+        self.rotary = table.to(torch.float32 if self.matmul_dtype == torch.bfloat16 else self.matmul_dtype)
+        self.logits_multiplier = logits_multiplier(spec)
+        self.head_name = "embedding" if spec.tied_embeddings else "head"
+        self.head_kind = "embedding_head" if spec.tied_embeddings else "head"
+
+    def initialise(self, init_seed: int) -> None:
+        """Set the weights to the initial values of a seed, on any device the same."""
+        for name, values in initial_values(self.spec, init_seed).items():
+            self.weights[name].copy_(values)
+
+    def logits(self, inputs_BT: Tensor) -> Tensor:
+        """Logits of the next token, [B·T, V]."""
+        return self._forward(inputs_BT, self._rounded_weights(), None)[0]
+
+    def token_losses(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Loss of every token [nats], shape [B, T]."""
+        losses_N = layers.cross_entropy(self.logits(inputs_BT), targets_BT.flatten())
+        return losses_N.view(targets_BT.shape)
+
+    def accumulate_gradients(
+        self, inputs_BT: Tensor, targets_BT: Tensor, scale: float, probe: PerExampleNorms | None = None
+    ) -> Tensor:
+        """Add d(scale·Σ token losses)/dweights to the gradients; returns Σ token losses.
+
+        With scale = 1/(tokens of the whole batch) the micro-batches of one update add up to the gradient of the mean
+        loss. A probe is shown the same input and output gradients that the weight gradients are made of, and changes
+        nothing.
+        """
+        weights, gradients = self._rounded_weights(), self.gradients
+        saved: list[SavedBlock] = []
+        logits_NV, final_norm, normed_ND = self._forward(inputs_BT, weights, saved)
+        losses_N, dlogits_NV = layers.cross_entropy_with_gradient(logits_NV, targets_BT.flatten(), scale)
+
+        dlogits_NV = dlogits_NV.to(self.matmul_dtype)
+        if self.logits_multiplier != 1.0:
+            dlogits_NV *= self.logits_multiplier
+        head_VD = weights[self.head_name]
+        layers.accumulate_linear_gradient(gradients[self.head_name], dlogits_NV, normed_ND)
+        if probe:
+            probe.linear(self.head_kind, normed_ND, dlogits_NV)
+        dx_ND = self._norm_backward("final_norm", layers.linear_backward(dlogits_NV, head_VD), final_norm, probe)
+
+        for i in reversed(range(self.spec.n_layer)):
+            dx_ND = self._block_backward(i, dx_ND, saved.pop(), weights, inputs_BT.shape[1], probe)
+
+        gradients["embedding"].index_add_(0, inputs_BT.flatten(), dx_ND.to(gradients["embedding"].dtype))
+        if probe:
+            probe.embedding("embedding_head" if self.spec.tied_embeddings else "embedding", inputs_BT, dx_ND)
+            if self.spec.tied_embeddings:
+                probe.tied_cross_term(inputs_BT, dx_ND, normed_ND, dlogits_NV)
+        return losses_N.sum(dtype=torch.float64)
+
+    def _rounded_weights(self) -> dict[str, Tensor]:
+        """The weights as the products use them: matrices in `matmul_dtype`, gains as they are."""
+        if self.matmul_dtype == self.flat_weights.dtype:
+            return self.weights
+        return {name: w.to(self.matmul_dtype) if w.dim() == 2 else w for name, w in self.weights.items()}
+
+    def _forward(
+        self, inputs_BT: Tensor, weights: dict[str, Tensor], saved: list[SavedBlock] | None
+    ) -> tuple[Tensor, layers.SavedNorm, Tensor]:
+        """Logits [N, V], with what the backward pass of norm and head needs; blocks append theirs to `saved`."""
+        T = inputs_BT.shape[1]
+        x_ND = self.weights["embedding"][inputs_BT.flatten()]
+        for i in range(self.spec.n_layer):
+            x_ND, block = self._block(i, x_ND, weights, T)
+            if saved is not None:
+                saved.append(block)
+        normed_ND, final_norm = layers.norm(self.spec.norm, x_ND, weights["final_norm"])
+        logits_NV = layers.linear(normed_ND, weights[self.head_name])
+        if self.logits_multiplier != 1.0:
+            logits_NV = logits_NV * self.logits_multiplier
+        return logits_NV, final_norm, normed_ND
+
+    def _block(self, i: int, x_ND: Tensor, weights: dict[str, Tensor], T: int) -> tuple[Tensor, SavedBlock]:
+        spec, block = self.spec, f"blocks.{i}"
+        table = self.rotary[:T]
+        normed_ND, attention_norm = layers.norm(spec.norm, x_ND, weights[f"{block}.attention_norm"])
+        qkv = layers.linear(normed_ND, weights[f"{block}.qkv"]).view(-1, T, 3, spec.n_head, spec.d_head)
+        q_BTHK, k_BTHK, v_BTHK = qkv.unbind(2)
+        q_norm = k_norm = None
+        if spec.qk_norm:
+            q_BTHK, q_norm = layers.norm("rmsnorm", q_BTHK, weights[f"{block}.q_norm"])
+            k_BTHK, k_norm = layers.norm("rmsnorm", k_BTHK, weights[f"{block}.k_norm"])
+        q_BTHK, k_BTHK = layers.rotate(q_BTHK, table), layers.rotate(k_BTHK, table)
+        q_BTHK, k_BTHK = q_BTHK.to(v_BTHK.dtype), k_BTHK.to(v_BTHK.dtype)
+        attended, attention_backward = layers.causal_attention(q_BTHK, k_BTHK, v_BTHK)
+        attended_ND = attended.reshape(x_ND.shape[0], -1)
+        x_ND = x_ND + layers.linear(attended_ND, weights[f"{block}.attention_out"])
+
+        expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
+        ff_normed_ND, feed_forward_norm = layers.norm(spec.norm, x_ND, weights[f"{block}.feed_forward_norm"])
+        hidden_NF = layers.linear(ff_normed_ND, weights[expand])
+        activated_NF = layers.feed_forward_activation(spec.feed_forward, hidden_NF)
+        x_ND = x_ND + layers.linear(activated_NF, weights[f"{block}.down"])
+        return x_ND, SavedBlock(
+            attention_norm, normed_ND, q_norm, k_norm, attention_backward, attended_ND,
+            feed_forward_norm, ff_normed_ND, hidden_NF, activated_NF,
+        )  # fmt: skip
+
+    def _block_backward(
+        self,
+        i: int,
+        dx_ND: Tensor,
+        saved: SavedBlock,
+        weights: dict[str, Tensor],
+        T: int,
+        probe: PerExampleNorms | None,
+    ) -> Tensor:
+        spec, block = self.spec, f"blocks.{i}"
+        table = self.rotary[:T]
+        expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
+        dactivated_NF = self._linear_backward(f"{block}.down", dx_ND, saved.activated_NF, weights, probe)
+        dhidden_NF = layers.feed_forward_activation_backward(spec.feed_forward, dactivated_NF, saved.hidden_NF)
+        dnormed_ND = self._linear_backward(expand, dhidden_NF, saved.feed_forward_normed_ND, weights, probe)
+        dx_ND = dx_ND + self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe)
+
+        dattended_ND = self._linear_backward(f"{block}.attention_out", dx_ND, saved.attended_ND, weights, probe)
+        do_BTHK = dattended_ND.view(-1, T, spec.n_head, spec.d_head)
+        dq_BTHK, dk_BTHK, dv_BTHK = saved.attention_backward(do_BTHK)
+        dq_BTHK = layers.rotate(dq_BTHK, table, inverse=True)
+        dk_BTHK = layers.rotate(dk_BTHK, table, inverse=True)
+        if saved.q_norm and saved.k_norm:
+            dq_BTHK = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, probe)
+            dk_BTHK = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
+        dqkv = torch.stack([dq_BTHK.to(dv_BTHK.dtype), dk_BTHK.to(dv_BTHK.dtype), dv_BTHK], dim=2)
+        dnormed_ND = self._linear_backward(f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe)
+        return dx_ND + self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, probe)
+
+    def _linear_backward(
+        self, name: str, dy_NO: Tensor, x_ND: Tensor, weights: dict[str, Tensor], probe: PerExampleNorms | None
+    ) -> Tensor:
+        dy_NO = dy_NO.to(self.matmul_dtype)
+        layers.accumulate_linear_gradient(self.gradients[name], dy_NO, x_ND)
+        if probe:
+            probe.linear("matrix", x_ND, dy_NO)
+        return layers.linear_backward(dy_NO, weights[name])
+
+    def _norm_backward(
+        self, name: str, dy_D: Tensor, saved: layers.SavedNorm, probe: PerExampleNorms | None
+    ) -> Tensor:
+        kind = "rmsnorm" if name.endswith(("q_norm", "k_norm")) else self.spec.norm
+        dx_D, dgain_terms_D = layers.norm_backward(kind, dy_D, self.weights[name], saved)
+        self.gradients[name].add_(dgain_terms_D.flatten(0, -2).sum(0))
+        if probe:
+            probe.gain("norm", dgain_terms_D)
+        return dx_D

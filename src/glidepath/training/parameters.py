@@ -1,0 +1,191 @@
+"""The parameters of the decoder: canonical names, kinds, shapes, initial values, and what a width does to their LR.
+
+Parametrisations. With m = d_model / base_width, η and λ the applied learning rate and decoupled weight decay:
+
+| kind                   | initial std              | LR (sp) | LR (mup) | weight decay (sp) | weight decay (mup) |
+|------------------------|--------------------------|---------|----------|-------------------|--------------------|
+| embedding              | init_std_embedding       | η       | η        | λ                 | λ                  |
+| matrix                 | init_std_hidden/√fan_in  | η       | η/m      | λ                 | λ·m                |
+| head                   | init_std_head (mup: /m)  | η       | η/m      | λ                 | λ·m                |
+| embedding_head (tied)  | init_std_embedding       | η       | η        | λ                 | λ                  |
+| norm                   | gain 1                   | η       | η        | 0                 | 0                  |
+
+`mup` is Table 3 of Yang et al. 2022 (Tensor Programs V, arXiv 2203.03466) for Adam, in which the head needs no output
+multiplier; a tied head cannot have its own LR, so there the logits are multiplied by 1/m instead (their Table 8, equal
+to Table 3 up to Adam's epsilon). η·λ is the same for every kind and width. At m = 1 the two columns are equal.
+Two things muP leaves to the user: d_head should stay fixed as the width grows (more heads, not longer ones), since
+attention is scaled by 1/√d_head in both; and depth is not rescaled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from glidepath.study.specs import ModelSpec
+
+Kind = Literal["embedding", "embedding_head", "matrix", "head", "norm"]
+KINDS: tuple[Kind, ...] = ("embedding", "embedding_head", "matrix", "head", "norm")
+
+ALIGNMENT = 16
+"""Parameters start at multiples of so many numbers: 64 bytes in float32, so that vectorised kernels, and with them the
+order of their sums, do not depend on what stands before."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One tensor: matrices are [out, in] as in torch, the embedding and the head are [vocab_size, d_model]."""
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    init_std: float
+    """Standard deviation of the initial normal values; the gains of norms start at 1 instead."""
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """What the applied learning rate and weight decay are multiplied by."""
+
+    lr: float
+    weight_decay: float
+
+
+def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
+    """All parameters in network order, which is also the order in which initial values are drawn.
+
+    Query, key and value are one matrix of rows (q heads, k heads, v heads); gate and up are one matrix of rows (gate,
+    up). No layer has a bias. Raises ValueError for a shape that rotary embedding cannot serve.
+    """
+    if spec.d_head % 2:
+        raise ValueError(f"d_head = {spec.d_head}: rotary embedding turns pairs of numbers, choose an even d_head")
+    width = spec.n_head * spec.d_head
+    m = width_ratio(spec)
+
+    def norm(name: str, size: int) -> Parameter:
+        return Parameter(name, "norm", (size,), 0.0)
+
+    def matrix(name: str, d_out: int, d_in: int, output_projection: bool = False) -> Parameter:
+        zero = output_projection and spec.zero_init_output_projections
+        return Parameter(name, "matrix", (d_out, d_in), 0.0 if zero else spec.init_std_hidden / math.sqrt(d_in))
+
+    def block(i: int) -> Iterator[Parameter]:
+        yield norm(f"blocks.{i}.attention_norm", spec.d_model)
+        yield matrix(f"blocks.{i}.qkv", 3 * width, spec.d_model)
+        if spec.qk_norm:
+            yield norm(f"blocks.{i}.q_norm", spec.d_head)
+            yield norm(f"blocks.{i}.k_norm", spec.d_head)
+        yield matrix(f"blocks.{i}.attention_out", spec.d_model, width, output_projection=True)
+        yield norm(f"blocks.{i}.feed_forward_norm", spec.d_model)
+        if spec.feed_forward == "swiglu":
+            yield matrix(f"blocks.{i}.gate_up", 2 * spec.d_ff, spec.d_model)
+        else:
+            yield matrix(f"blocks.{i}.up", spec.d_ff, spec.d_model)
+        yield matrix(f"blocks.{i}.down", spec.d_model, spec.d_ff, output_projection=True)
+
+    table = (spec.vocab_size, spec.d_model)
+    first: Kind = "embedding_head" if spec.tied_embeddings else "embedding"
+    found = [Parameter("embedding", first, table, spec.init_std_embedding)]
+    for i in range(spec.n_layer):
+        found.extend(block(i))
+    found.append(norm("final_norm", spec.d_model))
+    if not spec.tied_embeddings:
+        found.append(Parameter("head", "head", table, spec.init_std_head / m))
+    return tuple(found)
+
+
+def parameter_groups(spec: ModelSpec) -> dict[Kind, Multipliers]:
+    """The LR and weight-decay columns of the table above, for every kind."""
+    m = width_ratio(spec)
+    return {
+        "embedding": Multipliers(lr=1.0, weight_decay=1.0),
+        "embedding_head": Multipliers(lr=1.0, weight_decay=1.0),
+        "matrix": Multipliers(lr=1.0 / m, weight_decay=m),
+        "head": Multipliers(lr=1.0 / m, weight_decay=m),
+        "norm": Multipliers(lr=1.0, weight_decay=0.0),
+    }
+
+
+def width_ratio(spec: ModelSpec) -> float:
+    """m of the table above: d_model / base_width under `mup`, 1 under `sp`."""
+    return spec.d_model / spec.base_width if spec.parametrization == "mup" else 1.0
+
+
+def logits_multiplier(spec: ModelSpec) -> float:
+    """What the logits are multiplied by: 1/m for a tied head under `mup`, else 1."""
+    return 1.0 / width_ratio(spec) if spec.tied_embeddings else 1.0
+
+
+def initial_values(spec: ModelSpec, init_seed: int) -> dict[str, Tensor]:
+    """Initial weights by name, float32 on the CPU: a pure function of its two arguments."""
+    generator = torch.Generator().manual_seed(init_seed)
+    values: dict[str, Tensor] = {}
+    for p in parameters(spec):
+        if p.kind == "norm":
+            values[p.name] = torch.ones(p.shape)
+        elif p.init_std == 0.0:
+            values[p.name] = torch.zeros(p.shape)
+        else:
+            values[p.name] = torch.randn(p.shape, generator=generator) * p.init_std
+    return values
+
+
+@dataclass(frozen=True)
+class FlatGroup:
+    """A stretch of the flat buffers whose parameters share their multipliers."""
+
+    begin: int
+    end: int
+    multipliers: Multipliers
+
+
+class Layout:
+    """Where each parameter lies in one flat buffer: sorted by kind, so that a group of the optimizer is one slice.
+
+    The gaps that alignment leaves are zero in weights and gradients, and AdamW keeps them so.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.parameters = parameters(spec)
+        self.groups: list[FlatGroup] = []
+        self._offsets: dict[str, int] = {}
+        multipliers = parameter_groups(spec)
+        end = 0
+        for kind in KINDS:
+            begin = end
+            for p in self.of_kind(kind):
+                self._offsets[p.name] = end
+                end += -(-p.size // ALIGNMENT) * ALIGNMENT
+            if end > begin:
+                self._append(FlatGroup(begin, end, multipliers[kind]))
+        self.size = end
+
+    def _append(self, group: FlatGroup) -> None:
+        if self.groups and self.groups[-1].multipliers == group.multipliers:
+            group = FlatGroup(self.groups.pop().begin, group.end, group.multipliers)
+        self.groups.append(group)
+
+    def of_kind(self, kind: Kind) -> list[Parameter]:
+        """The parameters of one kind, in network order."""
+        return [p for p in self.parameters if p.kind == kind]
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """The kinds this model has."""
+        return [kind for kind in KINDS if self.of_kind(kind)]
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """The parameters as views of a flat buffer, by name in network order."""
+        return {
+            p.name: flat[self._offsets[p.name] : self._offsets[p.name] + p.size].view(p.shape)
+            for p in self.parameters
+        }

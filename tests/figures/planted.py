@@ -1,0 +1,366 @@
+"""A small study whose tables are computed from planted numbers, so that figures and report can be checked against them.
+
+Loss at the end of a cell [nat/token]:
+    2 + 4·tpp^(-0.3) + offset(schedule)·sqrt(tpp/20) + 0.03·ln(peak_lr / optimum)² + seed + noise,
+    optimum = optimum_at_10(schedule)·(tpp/10)^(-0.4).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glidepath.science import schedules as paths
+from glidepath.study import figure_list, tables
+
+N_PARAMS = 100_000
+CONTEXT = 64
+BATCH = 8
+PEAKS = (1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
+HORIZONS = (5.0, 10.0, 20.0)
+TARGET = 80.0
+LEVEL = 0.9
+REFERENCE = "cosine_10"
+EXPONENT = 0.4
+# kind, final_lr_fraction, decay_shape, decay fraction, offset, optimum at 10 tokens/parameter
+SCHEDULES: dict[str, tuple[str, float, str, float, float, float]] = {
+    "constant": ("constant", 1.0, "none", 0.0, 0.060, 2.2e-3),
+    "cosine_10": ("cosine", 0.1, "cosine", 0.9, 0.0, 4.0e-3),
+    "cosine_zero": ("cosine", 0.0, "cosine", 0.9, -0.012, 4.6e-3),
+    "linear_zero": ("linear", 0.0, "linear", 0.9, -0.015, 5.0e-3),
+    "wsd_linear": ("wsd", 0.0, "linear", 0.2, 0.001, 3.0e-3),
+    "wsd_sqrt": ("wsd", 0.0, "one_minus_sqrt", 0.2, -0.006, 3.2e-3),
+}
+FILL: dict[str, Any] = {"string": "", "int64": 1, "float64": 1.0, "float32": 1.0, "bool": False}
+
+
+def optimum(schedule: str, tpp: float) -> float:
+    """Planted optimal peak learning rate."""
+    return SCHEDULES[schedule][5] * (tpp / 10.0) ** -EXPONENT
+
+
+def best_loss(schedule: str, tpp: float) -> float:
+    """Planted loss at the optimum [nat/token]."""
+    return 2.0 + 4.0 * tpp**-0.3 + SCHEDULES[schedule][4] * math.sqrt(tpp / 20.0)
+
+
+def filled(table: tables.Table, rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows with every column of the schema, in its types."""
+    if not rows:
+        return tables.empty(table)
+    frame = pd.DataFrame(rows)
+    for column in table.columns:
+        if column.name not in frame:
+            frame[column.name] = FILL[column.type]
+        if column.type == "int64":
+            frame[column.name] = frame[column.name].astype("Int64" if frame[column.name].isna().any() else "int64")
+    return frame[table.names]
+
+
+def runs(
+    *,
+    schedules: tuple[str, ...] = tuple(SCHEDULES),
+    models: dict[str, int] | None = None,
+    horizons: tuple[float, ...] = HORIZONS,
+    replicates: int = 2,
+    batches: tuple[int, ...] = (BATCH,),
+    diverge_from: float = 16e-3,
+    noise: float = 0.0008,
+) -> pd.DataFrame:
+    """A row per cell; constant and cosine_10 diverge at `diverge_from` and above."""
+    generator = np.random.default_rng(7)
+    rows = []
+    for model, n_params in (models or {"small": N_PARAMS}).items():
+        for batch in batches:
+            for tpp in horizons:
+                for schedule in schedules:
+                    kind, final, shape, decay, _, _ = SCHEDULES[schedule]
+                    for peak in PEAKS:
+                        for replicate in range(replicates):
+                            steps = round(tpp * n_params / (batch * CONTEXT))
+                            own = steps if kind in ("cosine", "linear") else round(decay * steps)
+                            diverged = kind == "constant" and peak >= diverge_from
+                            loss = (
+                                best_loss(schedule, tpp)
+                                - 0.12 * math.log(n_params / N_PARAMS)
+                                + 0.004 * math.log2(batch / BATCH) ** 2
+                                + 0.03 * math.log(peak / optimum(schedule, tpp)) ** 2
+                                + (0.0, 0.006, -0.004, 0.002)[replicate]
+                                + noise * generator.standard_normal()
+                            )
+                            rows.append(
+                                {
+                                    "cell_id": f"{model}-{schedule}-lr{peak:g}-tpp{tpp:g}-b{batch}-r{replicate}",
+                                    "model": model,
+                                    "n_params_total": n_params + 32_000,
+                                    "n_params_non_embedding": n_params,
+                                    "n_params_counted": n_params,
+                                    "context_length": CONTEXT,
+                                    "schedule": schedule,
+                                    "schedule_kind": kind,
+                                    "final_lr_fraction": final,
+                                    "decay_shape": shape,
+                                    "peak_lr": peak,
+                                    "warmup_steps": round(0.1 * steps),
+                                    "decay_steps": round(decay * steps),
+                                    "batch_sequences": batch,
+                                    "batch_tokens": batch * CONTEXT,
+                                    "total_steps": steps,
+                                    "token_horizon": steps * batch * CONTEXT,
+                                    "tokens_per_parameter": tpp,
+                                    "replicate": replicate,
+                                    "trunk_id": f"{model}-b{batch}-lr{peak:g}-r{replicate}",
+                                    "own_steps": own,
+                                    "n_segments": 1 if own == steps else 2,
+                                    "train_flops_exact": 7.0 * n_params * steps * batch * CONTEXT,
+                                    "train_flops_6nd": 6.0 * n_params * steps * batch * CONTEXT,
+                                    "status": "diverged" if diverged else "completed",
+                                    "reason": "the training loss is not finite" if diverged else "",
+                                    "diverged_step": 40 if diverged else None,
+                                    "last_finite_loss": 8.0 if diverged else None,
+                                    "val_loss": None if diverged else loss,
+                                    "val_loss_sem": 0.01,
+                                    "bits_per_byte": None if diverged else loss / math.log(2) / 3.0,
+                                    "train_seconds": 0.02 * steps,
+                                    "own_train_seconds": 0.02 * own,
+                                    "epochs": 0.5,
+                                }
+                            )
+    return filled(tables.RUNS, rows)
+
+
+def lr_array(run: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Applied learning rates of a run."""
+    peak, warmup, decay, steps = run.peak_lr, run.warmup_steps, run.decay_steps, run.total_steps
+    shape: Any = "linear" if run.decay_shape == "none" else run.decay_shape
+    return paths.values(
+        paths.join(
+            paths.warmup(peak, warmup),
+            paths.constant(peak, steps - warmup - decay),
+            paths.decay(shape, peak, peak * run.final_lr_fraction, decay),
+        )
+    )
+
+
+def updates(cells: pd.DataFrame, every: int = 64) -> pd.DataFrame:
+    rows = []
+    for run in cells.itertuples():
+        lr = lr_array(run)
+        for step in sorted({*range(0, run.total_steps, every), run.total_steps - 1}):
+            rows.append(
+                {"cell_id": run.cell_id, "step": step, "tokens_seen": (step + 1) * run.batch_tokens, "lr": lr[step]}
+            )
+    return filled(tables.UPDATES, rows)
+
+
+def evaluations(cells: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for run in cells[cells["status"] == "completed"].itertuples():
+        for fraction in (0.05, 0.1, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0):
+            # A constant schedule loses nothing to the horizon; a decay gains in its last part.
+            late = max(0.0, 1.0 - fraction) * (0.3 if run.schedule_kind != "constant" else 0.05)
+            loss = run.val_loss + 0.9 * (fraction**-0.3 - 1.0) + late * 0.3
+            done = round(fraction * run.total_steps)
+            rows.append(
+                {
+                    "cell_id": run.cell_id,
+                    "updates_done": done,
+                    "tokens_seen": done * run.batch_tokens,
+                    "domain": "text",
+                    "eval_set": "subset",
+                    "val_loss": loss,
+                    "bits_per_byte": loss / math.log(2) / 3.0,
+                }
+            )
+    return filled(tables.EVALUATIONS, rows)
+
+
+def averages(cells: pd.DataFrame) -> pd.DataFrame:
+    """A window closes 60 % of the gap to the cooldown, an EMA half of it."""
+    rows = []
+    trunks = cells[(cells["schedule"] == "constant") & (cells["status"] == "completed")]
+    for run in trunks.itertuples():
+        cooldown = cells[
+            (cells["trunk_id"] == run.trunk_id) & (cells["total_steps"] == run.total_steps) & (cells["schedule"] == "wsd_sqrt")
+        ]
+        found = len(cooldown) and cooldown["status"].iloc[0] == "completed"
+        cooled = float(cooldown["val_loss"].iloc[0]) if found else None
+        gap = run.val_loss - cooled if cooled is not None else 0.05
+        for scheme, window, memory, closed in (
+            ("window", 0.1, 0.0, 0.5),
+            ("window", 0.2, 0.0, 0.6),
+            ("ema", 0.2, 0.05, 0.5),
+        ):
+            averaged = run.val_loss - closed * gap
+            rows.append(
+                {
+                    "cell_id": run.cell_id,
+                    "averaging_scheme": scheme,
+                    "window_fraction": window,
+                    "ema_timescale_fraction": memory,
+                    "updates_done": run.total_steps,
+                    "tokens_seen": run.token_horizon,
+                    "val_loss_raw": run.val_loss,
+                    "val_loss_averaged": averaged,
+                    "gain": closed * gap,
+                    "gain_sem": 0.001,
+                    "cooldown_cell_id": cooldown["cell_id"].iloc[0] if found else None,
+                    "val_loss_cooldown": cooled,
+                    "gap_to_cooldown": averaged - cooled if cooled is not None else None,
+                    "gap_to_cooldown_sem": 0.0015 if cooled is not None else None,
+                    "closed_fraction": closed if cooled is not None else None,
+                }
+            )
+    return filled(tables.AVERAGES, rows)
+
+
+def noise_scale(cells: pd.DataFrame, windows: int = 8) -> pd.DataFrame:
+    """Noise scale growing as tokens^0.7; all layers 1.4 times the norm layers."""
+    generator = np.random.default_rng(3)
+    rows = []
+    probed = cells[(cells["schedule"].isin(("wsd_sqrt", "cosine_zero"))) & (cells["status"] == "completed")]
+    for run in probed.itertuples():
+        for window in range(windows):
+            tokens = round((window + 0.5) / windows * run.token_horizon)
+            norm = 900.0 * (tokens / 1e5) ** 0.7 * math.exp(0.1 * generator.standard_normal())
+            for group, value in (("norm", norm), ("total", 1.4 * norm)):
+                rows.append(
+                    {
+                        "cell_id": run.cell_id,
+                        "group": group,
+                        "window": window,
+                        "tokens_seen": tokens,
+                        "noise_scale_tokens": value,
+                        "noise_scale_sequences": value / CONTEXT,
+                        "noise_scale_tokens_se": 0.2 * value,
+                        "status": "ok" if window < windows - 1 else "untrusted",
+                    }
+                )
+    return filled(tables.NOISE_SCALE, rows)
+
+
+def comparisons(cells: pd.DataFrame, se: float = 0.0015) -> pd.DataFrame:
+    rows = []
+    done = cells[cells["status"] == "completed"]
+    points = done.groupby(["model", "batch_sequences", "tokens_per_parameter", "schedule", "peak_lr"], as_index=False).agg(
+        val_loss=("val_loss", "mean"), n=("val_loss", "size")
+    )
+    best = points.sort_values("val_loss").groupby(
+        ["model", "batch_sequences", "tokens_per_parameter", "schedule"], as_index=False
+    ).first()
+    for key, group in best.groupby(["model", "batch_sequences", "tokens_per_parameter"]):
+        by = group.set_index("schedule")
+        if REFERENCE not in by.index:
+            continue
+        reference = by.loc[REFERENCE]
+        for schedule, row in by.drop(REFERENCE).iterrows():
+            difference = row["val_loss"] - reference["val_loss"]
+            half = 1.96 * se
+            low, high = difference - half, difference + half
+            rows.append(
+                {
+                    "model": key[0],
+                    "batch_sequences": key[1],
+                    "tokens_per_parameter": key[2],
+                    "schedule": schedule,
+                    "reference_schedule": REFERENCE,
+                    "peak_lr": row["peak_lr"],
+                    "reference_peak_lr": reference["peak_lr"],
+                    "edge_of_grid": bool(row["peak_lr"] in (PEAKS[0], PEAKS[-1])),
+                    "val_loss": row["val_loss"],
+                    "reference_val_loss": reference["val_loss"],
+                    "difference": difference,
+                    "difference_relative": difference / reference["val_loss"],
+                    "standard_error": se,
+                    "degrees_of_freedom": 4,
+                    "n_replicates": int(row["n"]),
+                    "minimum_detectable_difference": 2.8 * se,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "ci_level": LEVEL,
+                    "verdict": "better" if high < 0 else "worse" if low > 0 else "not resolved",
+                }
+            )
+    return filled(tables.COMPARISONS, rows)
+
+
+def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Laws as they would be fitted without error, with plausible intervals."""
+    parameters: dict[str, list[dict[str, Any]]] = {"lr_optimum": [], "lr_horizon": [], "loss_horizon": []}
+    predictions: dict[str, list[dict[str, Any]]] = {"lr_optimum": [], "lr_horizon": [], "loss_horizon": []}
+    scores: dict[str, list[dict[str, Any]]] = {"lr_optimum": [], "lr_horizon": [], "loss_horizon": []}
+    for (model, schedule, batch), group in cells.groupby(["model", "schedule", "batch_sequences"]):
+        if not (group["status"] == "completed").any():
+            continue
+        base = {"model": model, "schedule": schedule, "batch_sequences": batch, "ci_level": LEVEL}
+        fitted = {"status": "converged", "n_bootstrap": 500, "resampling_unit": "replicate", "n_points": 10}
+        n_params = int(group["n_params_counted"].iloc[0])
+        shift = -0.12 * math.log(n_params / N_PARAMS)
+        horizons = sorted(group["tokens_per_parameter"].unique())
+        for tpp in horizons:
+            at = {**base, "tokens_per_parameter": tpp}
+            best = optimum(schedule, tpp)
+            parameters["lr_optimum"].append(
+                {**at, **fitted, "parameter": "peak_lr", "value": best, "se": 0.08 * best, "ci_low": 0.87 * best, "ci_high": 1.15 * best}
+            )
+            for x in np.geomspace(PEAKS[0], PEAKS[-1], 25):
+                value = best_loss(schedule, tpp) + shift + 0.03 * math.log(x / best) ** 2
+                predictions["lr_optimum"].append(
+                    {**at, "x_name": "peak_lr", "x": x, "quantity": "val_loss", "value": value, "ci_low": value - 0.002, "ci_high": value + 0.002, "extrapolated": False}
+                )
+        if len(horizons) < 2:
+            continue
+        whole = {**base, "tokens_per_parameter": 0.0}
+        for law, parameter, value in (("lr_horizon", "exponent", EXPONENT), ("loss_horizon", "irreducible_loss", 2.0)):
+            parameters[law].append(
+                {**whole, **fitted, "parameter": parameter, "value": value, "se": 0.06, "ci_low": value - 0.1, "ci_high": value + 0.1}
+            )
+            scores[law].append(
+                {**whole, "holdout": "longest_horizon", "quantity": "val_loss" if law == "loss_horizon" else "peak_lr", "n_hidden": 1, "mean_absolute_error": 0.004, "mean_relative_error": 0.0012, "baseline_mean_absolute_error": 0.08, "status": "scored"}
+            )
+        for tpp in np.geomspace(horizons[0], TARGET, 20):
+            beyond = bool(tpp > horizons[-1] * 1.0001)
+            wide = 1.0 + 3.0 * max(0.0, math.log(tpp / horizons[-1]))
+            lr = optimum(schedule, float(tpp))
+            predictions["lr_horizon"].append(
+                {**whole, "x_name": "token_horizon", "x": tpp * n_params, "quantity": "peak_lr", "value": lr, "ci_low": lr * math.exp(-0.06 * wide), "ci_high": lr * math.exp(0.06 * wide), "extrapolated": beyond}
+            )
+            loss = best_loss(schedule, float(tpp)) + shift
+            predictions["loss_horizon"].append(
+                {**whole, "x_name": "tokens_per_parameter", "x": tpp, "quantity": "val_loss", "value": loss, "ci_low": loss - 0.004 * wide, "ci_high": loss + 0.004 * wide, "extrapolated": beyond}
+            )
+        for tpp in horizons:
+            saving = -SCHEDULES[schedule][4] * 8.0 * math.sqrt(tpp / 20.0)
+            predictions["loss_horizon"].append(
+                {**whole, "x_name": "tokens_per_parameter", "x": tpp, "quantity": "compute_saving", "value": saving, "ci_low": saving - 0.04, "ci_high": saving + 0.04, "extrapolated": False}
+            )
+    result = {}
+    for law in parameters:
+        result[f"laws/{law}/parameters"] = filled(tables.LAW_PARAMETERS, parameters[law])
+        result[f"laws/{law}/predictions"] = filled(tables.LAW_PREDICTIONS, predictions[law])
+        result[f"laws/{law}/scores"] = filled(tables.LAW_SCORES, scores[law])
+    return result
+
+
+def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """All tables that figures and report read."""
+    main = cells[cells["model"] == cells["model"].iloc[0]] if len(cells) else cells
+    return {
+        "plan": cells[tables.PLAN.names],
+        "runs": cells,
+        "updates": updates(main),
+        "evaluations": evaluations(main),
+        "averages": averages(main),
+        "noise_scale": noise_scale(main),
+        "comparisons": comparisons(cells),
+        **laws(cells),
+    }
+
+
+def empty_tables() -> dict[str, pd.DataFrame]:
+    """The same tables without rows."""
+    names = {name for entry in figure_list.FIGURES for name in entry.tables} | {"plan"}
+    return {name: tables.empty(figure_list.table_schema(name)) for name in names}

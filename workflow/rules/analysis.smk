@@ -1,0 +1,71 @@
+# From tables to conclusions: comparisons, laws, the recommendation.
+
+
+rule compare:
+    input:
+        runs=f"{LAYOUT.results}/runs.parquet",
+        block_losses=f"{LAYOUT.results}/block_losses.parquet",
+    output:
+        f"{LAYOUT.results}/comparisons.parquet",
+    log:
+        f"logs/compare/{STUDY.study}.log",
+    params:
+        reference=STUDY.analysis.reference_schedule,
+        level=STUDY.analysis.ci_level,
+        code=code("compare"),
+    shell:
+        "{GLIDEPATH} compare --runs {input.runs} --block-losses {input.block_losses}"
+        " --reference-schedule {params.reference} --ci-level {params.level} --output {output} > {log} 2>&1"
+
+
+rule fit_law:
+    input:
+        runs=f"{LAYOUT.results}/runs.parquet",
+        block_losses=f"{LAYOUT.results}/block_losses.parquet",
+    output:
+        parameters=f"{LAYOUT.results}/laws/{{law}}/parameters.parquet",
+        predictions=f"{LAYOUT.results}/laws/{{law}}/predictions.parquet",
+        scores=f"{LAYOUT.results}/laws/{{law}}/scores.parquet",
+    log:
+        f"logs/fit_law/{STUDY.study}-{{law}}.log",
+    resources:
+        mem_mb=3000,
+    params:
+        reference=STUDY.analysis.reference_schedule,
+        level=STUDY.analysis.ci_level,
+        samples=STUDY.analysis.bootstrap_samples,
+        seed=STUDY.analysis.seed,
+        code=code("fit"),
+    shell:
+        "{GLIDEPATH} fit --law {wildcards.law} --runs {input.runs} --block-losses {input.block_losses}"
+        " --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
+        " --seed {params.seed} --output-directory $(dirname {output.parameters}) > {log} 2>&1"
+
+
+rule fit:
+    input:
+        LAW_FILES,
+        f"{LAYOUT.results}/comparisons.parquet",
+
+
+rule recommend:
+    input:
+        laws=LAW_FILES,
+        runs=f"{LAYOUT.results}/runs.parquet",
+        block_losses=f"{LAYOUT.results}/block_losses.parquet",
+        comparisons=f"{LAYOUT.results}/comparisons.parquet",
+        averages=f"{LAYOUT.results}/averages.parquet",
+        noise_scale=f"{LAYOUT.results}/noise_scale.parquet",
+    output:
+        f"{LAYOUT.results}/recommendation.json",
+    log:
+        f"logs/recommend/{STUDY.study}.log",
+    params:
+        laws=f"{LAYOUT.results}/laws",
+        target=canonical_json(TARGET),
+        level=STUDY.analysis.ci_level,
+        code=code("recommend"),
+    shell:
+        "{GLIDEPATH} recommend --runs {input.runs} --block-losses {input.block_losses}"
+        " --comparisons {input.comparisons} --averages {input.averages} --noise-scale {input.noise_scale}"
+        " --laws {params.laws} --target {params.target:q} --ci-level {params.level} --output {output} > {log} 2>&1"

@@ -1,0 +1,17 @@
+# Gradient noise scale over training, from the squared gradient norms that training recorded.
+
+
+rule noise_scale:
+    input:
+        statistics=f"{LAYOUT.results}/gradient_statistics.parquet",
+        plan=f"{LAYOUT.results}/plan.parquet",
+    output:
+        f"{LAYOUT.results}/noise_scale.parquet",
+    log:
+        f"logs/noise_scale/{STUDY.study}.log",
+    params:
+        windows=STUDY.noise_scale.windows if STUDY.noise_scale else 1,
+        code=code("noise_scale"),
+    shell:
+        "{GLIDEPATH} noise-scale --statistics {input.statistics} --plan {input.plan} --windows {params.windows}"
+        " --output {output} > {log} 2>&1"

@@ -1,0 +1,57 @@
+# Figures, each from its tables, and the report.
+
+
+def figure_tables(wildcards):
+    return [str(table_path(table, LAYOUT.results)) for table in figure_entry(wildcards.figure).tables]
+
+
+def figure_code(wildcards):
+    """Changing one figure redraws that figure."""
+    return digest([code("figure"), source_digest(f"glidepath.figures.{wildcards.figure}")])
+
+
+rule figure:
+    input:
+        figure_tables,
+    output:
+        svg=report(
+            f"{LAYOUT.results}/figures/{{figure}}.svg",
+            caption="../report/{figure}.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        pdf=f"{LAYOUT.results}/figures/{{figure}}.pdf",
+        drawn=f"{LAYOUT.results}/figures/{{figure}}.parquet",
+    log:
+        f"logs/figure/{STUDY.study}-{{figure}}.log",
+    params:
+        results=str(LAYOUT.results),
+        code=figure_code,
+    shell:
+        "{GLIDEPATH} figure --name {wildcards.figure} --results {params.results}"
+        " --output-prefix {params.results}/figures/{wildcards.figure} > {log} 2>&1"
+
+
+rule figures:
+    input:
+        LAYOUT.figures(),
+
+
+rule report:
+    input:
+        LAYOUT.figures(),
+        LAW_FILES,
+        [f"{LAYOUT.results}/{table}.parquet" for table in RESULT_TABLES],
+        recommendation=f"{LAYOUT.results}/recommendation.json",
+        manifest=f"{LAYOUT.corpus}/manifest.json",
+    output:
+        report(f"{LAYOUT.results}/report.html", category="Report", labels={"report": "answers"}),
+    log:
+        f"logs/report/{STUDY.study}.log",
+    params:
+        results=str(LAYOUT.results),
+        study=STUDY_JSON,
+        code=code("report"),
+    shell:
+        "{GLIDEPATH} report --results {params.results} --manifest {input.manifest} --config {params.study:q}"
+        " --output {output} > {log} 2>&1"
