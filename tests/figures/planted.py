@@ -1,4 +1,5 @@
-"""A small study whose tables are computed from planted numbers, so that figures and report can be checked against them.
+"""A small study whose tables are computed from planted numbers, so that figures and report can be checked
+against them.
 
 Loss at the end of a cell [nat/token]:
     2 + 4·tpp^(-0.3) + offset(schedule)·sqrt(tpp/20) + 0.03·ln(peak_lr / optimum)² + seed + noise,
@@ -8,6 +9,7 @@ Loss at the end of a cell [nat/token]:
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ TARGET = 80.0
 LEVEL = 0.9
 REFERENCE = "cosine_10"
 EXPONENT = 0.4
+LAWS = ("lr_optimum", "lr_horizon", "loss_horizon")
 # kind, final_lr_fraction, decay_shape, decay fraction, offset, optimum at 10 tokens/parameter
 SCHEDULES: dict[str, tuple[str, float, str, float, float, float]] = {
     "constant": ("constant", 1.0, "none", 0.0, 0.060, 2.2e-3),
@@ -56,7 +59,9 @@ def filled(table: tables.Table, rows: list[dict[str, Any]]) -> pd.DataFrame:
         if column.name not in frame:
             frame[column.name] = FILL[column.type]
         if column.type == "int64":
-            frame[column.name] = frame[column.name].astype("Int64" if frame[column.name].isna().any() else "int64")
+            frame[column.name] = frame[column.name].astype(
+                "Int64" if frame[column.name].isna().any() else "int64"
+            )
     return frame[table.names]
 
 
@@ -73,62 +78,61 @@ def runs(
     """A row per cell; constant and cosine_10 diverge at `diverge_from` and above."""
     generator = np.random.default_rng(7)
     rows = []
-    for model, n_params in (models or {"small": N_PARAMS}).items():
-        for batch in batches:
-            for tpp in horizons:
-                for schedule in schedules:
-                    kind, final, shape, decay, _, _ = SCHEDULES[schedule]
-                    for peak in PEAKS:
-                        for replicate in range(replicates):
-                            steps = round(tpp * n_params / (batch * CONTEXT))
-                            own = steps if kind in ("cosine", "linear") else round(decay * steps)
-                            diverged = kind == "constant" and peak >= diverge_from
-                            loss = (
-                                best_loss(schedule, tpp)
-                                - 0.12 * math.log(n_params / N_PARAMS)
-                                + 0.004 * math.log2(batch / BATCH) ** 2
-                                + 0.03 * math.log(peak / optimum(schedule, tpp)) ** 2
-                                + (0.0, 0.006, -0.004, 0.002)[replicate]
-                                + noise * generator.standard_normal()
-                            )
-                            rows.append(
-                                {
-                                    "cell_id": f"{model}-{schedule}-lr{peak:g}-tpp{tpp:g}-b{batch}-r{replicate}",
-                                    "model": model,
-                                    "n_params_total": n_params + 32_000,
-                                    "n_params_non_embedding": n_params,
-                                    "n_params_counted": n_params,
-                                    "context_length": CONTEXT,
-                                    "schedule": schedule,
-                                    "schedule_kind": kind,
-                                    "final_lr_fraction": final,
-                                    "decay_shape": shape,
-                                    "peak_lr": peak,
-                                    "warmup_steps": round(0.1 * steps),
-                                    "decay_steps": round(decay * steps),
-                                    "batch_sequences": batch,
-                                    "batch_tokens": batch * CONTEXT,
-                                    "total_steps": steps,
-                                    "token_horizon": steps * batch * CONTEXT,
-                                    "tokens_per_parameter": tpp,
-                                    "replicate": replicate,
-                                    "trunk_id": f"{model}-b{batch}-lr{peak:g}-r{replicate}",
-                                    "own_steps": own,
-                                    "n_segments": 1 if own == steps else 2,
-                                    "train_flops_exact": 7.0 * n_params * steps * batch * CONTEXT,
-                                    "train_flops_6nd": 6.0 * n_params * steps * batch * CONTEXT,
-                                    "status": "diverged" if diverged else "completed",
-                                    "reason": "the training loss is not finite" if diverged else "",
-                                    "diverged_step": 40 if diverged else None,
-                                    "last_finite_loss": 8.0 if diverged else None,
-                                    "val_loss": None if diverged else loss,
-                                    "val_loss_sem": 0.01,
-                                    "bits_per_byte": None if diverged else loss / math.log(2) / 3.0,
-                                    "train_seconds": 0.02 * steps,
-                                    "own_train_seconds": 0.02 * own,
-                                    "epochs": 0.5,
-                                }
-                            )
+    sizes = models or {"small": N_PARAMS}
+    for model, batch, tpp, schedule, peak, replicate in product(
+        sizes, batches, horizons, schedules, PEAKS, range(replicates)
+    ):
+        n_params = sizes[model]
+        kind, final, shape, decay, _, _ = SCHEDULES[schedule]
+        steps = round(tpp * n_params / (batch * CONTEXT))
+        own = steps if kind in ("cosine", "linear") else round(decay * steps)
+        diverged = kind == "constant" and peak >= diverge_from
+        loss = (
+            best_loss(schedule, tpp)
+            - 0.12 * math.log(n_params / N_PARAMS)
+            + 0.004 * math.log2(batch / BATCH) ** 2
+            + 0.03 * math.log(peak / optimum(schedule, tpp)) ** 2
+            + (0.0, 0.006, -0.004, 0.002)[replicate]
+            + noise * generator.standard_normal()
+        )
+        rows.append(
+            {
+                "cell_id": f"{model}-{schedule}-lr{peak:g}-tpp{tpp:g}-b{batch}-r{replicate}",
+                "model": model,
+                "n_params_total": n_params + 32_000,
+                "n_params_non_embedding": n_params,
+                "n_params_counted": n_params,
+                "context_length": CONTEXT,
+                "schedule": schedule,
+                "schedule_kind": kind,
+                "final_lr_fraction": final,
+                "decay_shape": shape,
+                "peak_lr": peak,
+                "warmup_steps": round(0.1 * steps),
+                "decay_steps": round(decay * steps),
+                "batch_sequences": batch,
+                "batch_tokens": batch * CONTEXT,
+                "total_steps": steps,
+                "token_horizon": steps * batch * CONTEXT,
+                "tokens_per_parameter": tpp,
+                "replicate": replicate,
+                "trunk_id": f"{model}-b{batch}-lr{peak:g}-r{replicate}",
+                "own_steps": own,
+                "n_segments": 1 if own == steps else 2,
+                "train_flops_exact": 7.0 * n_params * steps * batch * CONTEXT,
+                "train_flops_6nd": 6.0 * n_params * steps * batch * CONTEXT,
+                "status": "diverged" if diverged else "completed",
+                "reason": "the training loss is not finite" if diverged else "",
+                "diverged_step": 40 if diverged else None,
+                "last_finite_loss": 8.0 if diverged else None,
+                "val_loss": None if diverged else loss,
+                "val_loss_sem": 0.01,
+                "bits_per_byte": None if diverged else loss / math.log(2) / 3.0,
+                "train_seconds": 0.02 * steps,
+                "own_train_seconds": 0.02 * own,
+                "epochs": 0.5,
+            }
+        )
     return filled(tables.RUNS, rows)
 
 
@@ -151,7 +155,12 @@ def updates(cells: pd.DataFrame, every: int = 64) -> pd.DataFrame:
         lr = lr_array(run)
         for step in sorted({*range(0, run.total_steps, every), run.total_steps - 1}):
             rows.append(
-                {"cell_id": run.cell_id, "step": step, "tokens_seen": (step + 1) * run.batch_tokens, "lr": lr[step]}
+                {
+                    "cell_id": run.cell_id,
+                    "step": step,
+                    "tokens_seen": (step + 1) * run.batch_tokens,
+                    "lr": lr[step],
+                }
             )
     return filled(tables.UPDATES, rows)
 
@@ -184,7 +193,9 @@ def averages(cells: pd.DataFrame) -> pd.DataFrame:
     trunks = cells[(cells["schedule"] == "constant") & (cells["status"] == "completed")]
     for run in trunks.itertuples():
         cooldown = cells[
-            (cells["trunk_id"] == run.trunk_id) & (cells["total_steps"] == run.total_steps) & (cells["schedule"] == "wsd_sqrt")
+            (cells["trunk_id"] == run.trunk_id)
+            & (cells["total_steps"] == run.total_steps)
+            & (cells["schedule"] == "wsd_sqrt")
         ]
         found = len(cooldown) and cooldown["status"].iloc[0] == "completed"
         cooled = float(cooldown["val_loss"].iloc[0]) if found else None
@@ -245,12 +256,14 @@ def noise_scale(cells: pd.DataFrame, windows: int = 8) -> pd.DataFrame:
 def comparisons(cells: pd.DataFrame, se: float = 0.0015) -> pd.DataFrame:
     rows = []
     done = cells[cells["status"] == "completed"]
-    points = done.groupby(["model", "batch_sequences", "tokens_per_parameter", "schedule", "peak_lr"], as_index=False).agg(
-        val_loss=("val_loss", "mean"), n=("val_loss", "size")
+    points = done.groupby(
+        ["model", "batch_sequences", "tokens_per_parameter", "schedule", "peak_lr"], as_index=False
+    ).agg(val_loss=("val_loss", "mean"), n=("val_loss", "size"))
+    best = (
+        points.sort_values("val_loss")
+        .groupby(["model", "batch_sequences", "tokens_per_parameter", "schedule"], as_index=False)
+        .first()
     )
-    best = points.sort_values("val_loss").groupby(
-        ["model", "batch_sequences", "tokens_per_parameter", "schedule"], as_index=False
-    ).first()
     for key, group in best.groupby(["model", "batch_sequences", "tokens_per_parameter"]):
         by = group.set_index("schedule")
         if REFERENCE not in by.index:
@@ -289,9 +302,9 @@ def comparisons(cells: pd.DataFrame, se: float = 0.0015) -> pd.DataFrame:
 
 def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Laws as they would be fitted without error, with plausible intervals."""
-    parameters: dict[str, list[dict[str, Any]]] = {"lr_optimum": [], "lr_horizon": [], "loss_horizon": []}
-    predictions: dict[str, list[dict[str, Any]]] = {"lr_optimum": [], "lr_horizon": [], "loss_horizon": []}
-    scores: dict[str, list[dict[str, Any]]] = {"lr_optimum": [], "lr_horizon": [], "loss_horizon": []}
+    parameters: dict[str, list[dict[str, Any]]] = {law: [] for law in LAWS}
+    predictions: dict[str, list[dict[str, Any]]] = {law: [] for law in LAWS}
+    scores: dict[str, list[dict[str, Any]]] = {law: [] for law in LAWS}
     for (model, schedule, batch), group in cells.groupby(["model", "schedule", "batch_sequences"]):
         if not (group["status"] == "completed").any():
             continue
@@ -304,38 +317,102 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
             at = {**base, "tokens_per_parameter": tpp}
             best = optimum(schedule, tpp)
             parameters["lr_optimum"].append(
-                {**at, **fitted, "parameter": "peak_lr", "value": best, "se": 0.08 * best, "ci_low": 0.87 * best, "ci_high": 1.15 * best}
+                {
+                    **at,
+                    **fitted,
+                    "parameter": "peak_lr",
+                    "value": best,
+                    "se": 0.08 * best,
+                    "ci_low": 0.87 * best,
+                    "ci_high": 1.15 * best,
+                }
             )
             for x in np.geomspace(PEAKS[0], PEAKS[-1], 25):
                 value = best_loss(schedule, tpp) + shift + 0.03 * math.log(x / best) ** 2
                 predictions["lr_optimum"].append(
-                    {**at, "x_name": "peak_lr", "x": x, "quantity": "val_loss", "value": value, "ci_low": value - 0.002, "ci_high": value + 0.002, "extrapolated": False}
+                    {
+                        **at,
+                        "x_name": "peak_lr",
+                        "x": x,
+                        "quantity": "val_loss",
+                        "value": value,
+                        "ci_low": value - 0.002,
+                        "ci_high": value + 0.002,
+                        "extrapolated": False,
+                    }
                 )
         if len(horizons) < 2:
             continue
         whole = {**base, "tokens_per_parameter": 0.0}
-        for law, parameter, value in (("lr_horizon", "exponent", EXPONENT), ("loss_horizon", "irreducible_loss", 2.0)):
+        for law, parameter, value in (
+            ("lr_horizon", "exponent", EXPONENT),
+            ("loss_horizon", "irreducible_loss", 2.0),
+        ):
             parameters[law].append(
-                {**whole, **fitted, "parameter": parameter, "value": value, "se": 0.06, "ci_low": value - 0.1, "ci_high": value + 0.1}
+                {
+                    **whole,
+                    **fitted,
+                    "parameter": parameter,
+                    "value": value,
+                    "se": 0.06,
+                    "ci_low": value - 0.1,
+                    "ci_high": value + 0.1,
+                }
             )
             scores[law].append(
-                {**whole, "holdout": "longest_horizon", "quantity": "val_loss" if law == "loss_horizon" else "peak_lr", "n_hidden": 1, "mean_absolute_error": 0.004, "mean_relative_error": 0.0012, "baseline_mean_absolute_error": 0.08, "status": "scored"}
+                {
+                    **whole,
+                    "holdout": "longest_horizon",
+                    "quantity": "val_loss" if law == "loss_horizon" else "peak_lr",
+                    "n_hidden": 1,
+                    "mean_absolute_error": 0.004,
+                    "mean_relative_error": 0.0012,
+                    "baseline_mean_absolute_error": 0.08,
+                    "status": "scored",
+                }
             )
         for tpp in np.geomspace(horizons[0], TARGET, 20):
             beyond = bool(tpp > horizons[-1] * 1.0001)
             wide = 1.0 + 3.0 * max(0.0, math.log(tpp / horizons[-1]))
             lr = optimum(schedule, float(tpp))
             predictions["lr_horizon"].append(
-                {**whole, "x_name": "token_horizon", "x": tpp * n_params, "quantity": "peak_lr", "value": lr, "ci_low": lr * math.exp(-0.06 * wide), "ci_high": lr * math.exp(0.06 * wide), "extrapolated": beyond}
+                {
+                    **whole,
+                    "x_name": "token_horizon",
+                    "x": tpp * n_params,
+                    "quantity": "peak_lr",
+                    "value": lr,
+                    "ci_low": lr * math.exp(-0.06 * wide),
+                    "ci_high": lr * math.exp(0.06 * wide),
+                    "extrapolated": beyond,
+                }
             )
             loss = best_loss(schedule, float(tpp)) + shift
             predictions["loss_horizon"].append(
-                {**whole, "x_name": "tokens_per_parameter", "x": tpp, "quantity": "val_loss", "value": loss, "ci_low": loss - 0.004 * wide, "ci_high": loss + 0.004 * wide, "extrapolated": beyond}
+                {
+                    **whole,
+                    "x_name": "tokens_per_parameter",
+                    "x": tpp,
+                    "quantity": "val_loss",
+                    "value": loss,
+                    "ci_low": loss - 0.004 * wide,
+                    "ci_high": loss + 0.004 * wide,
+                    "extrapolated": beyond,
+                }
             )
         for tpp in horizons:
             saving = -SCHEDULES[schedule][4] * 8.0 * math.sqrt(tpp / 20.0)
             predictions["loss_horizon"].append(
-                {**whole, "x_name": "tokens_per_parameter", "x": tpp, "quantity": "compute_saving", "value": saving, "ci_low": saving - 0.04, "ci_high": saving + 0.04, "extrapolated": False}
+                {
+                    **whole,
+                    "x_name": "tokens_per_parameter",
+                    "x": tpp,
+                    "quantity": "compute_saving",
+                    "value": saving,
+                    "ci_low": saving - 0.04,
+                    "ci_high": saving + 0.04,
+                    "extrapolated": False,
+                }
             )
     result = {}
     for law in parameters:
@@ -347,7 +424,7 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """All tables that figures and report read."""
-    main = cells[cells["model"] == cells["model"].iloc[0]] if len(cells) else cells
+    main = cells[cells["model"] == cells["model"].iloc[-1]] if len(cells) else cells
     return {
         "plan": cells[tables.PLAN.names],
         "runs": cells,
@@ -363,4 +440,5 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def empty_tables() -> dict[str, pd.DataFrame]:
     """The same tables without rows."""
     names = {name for entry in figure_list.FIGURES for name in entry.tables} | {"plan"}
-    return {name: tables.empty(figure_list.table_schema(name)) for name in names}
+    names |= {f"laws/{law}/{part}" for law in LAWS for part in ("parameters", "predictions", "scores")}
+    return {name: tables.empty(figure_list.table_schema(name)) for name in sorted(names)}

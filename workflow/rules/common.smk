@@ -4,12 +4,14 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 
 from glidepath.study.averages import average_specs
+from glidepath.study.budget import summary
 from glidepath.study.config import parse_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.figure_list import entry as figure_entry, table_path
@@ -60,41 +62,38 @@ def code(stage):
 
 
 def start_service():
-    """The warm server and the progress display, for as long as this workflow runs on this machine."""
+    """The warm server and the progress display, for as long as this workflow runs on this machine.
+
+    GLIDEPATH_PLAIN=1 in the environment runs every job as a process of its own: same results, more seconds.
+    """
     if SERVICE or workflow.remote_exec:
         return
+    print(summary(STUDY, PLAN), file=sys.stderr)
     Path("scratch").mkdir(exist_ok=True)
-    socket = Path(f"/tmp/glidepath-{os.getuid()}-{os.getpid()}.socket")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")])),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     }
-    log = open("scratch/service.log", "w")
-    SERVICE.append(
-        subprocess.Popen(
-            [sys.executable, "-m", "glidepath.service.server", str(socket)],
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    )
-    os.environ["GLIDEPATH_SERVER"] = str(socket)
+    if not os.environ.get("GLIDEPATH_PLAIN"):
+        # A UNIX socket's path is limited to about 100 characters, so it cannot live below the working directory.
+        socket = f"{tempfile.gettempdir()}/glidepath-{os.getuid()}-{os.getpid()}.socket"
+        with open("scratch/service.log", "w") as log:
+            launch(["-m", "glidepath.service.server", socket], env=environment, stdout=log, stderr=log)
+        os.environ.update(GLIDEPATH_SERVER=socket)
     watched = Path("scratch") / f"progress-{STUDY.study}.json"
     watched.write_text(canonical_json(watch_list()))
-    SERVICE.append(
-        subprocess.Popen(
-            [sys.executable, "-m", "glidepath", "progress", "--watch", str(watched), "--parent", str(os.getpid())],
-            env=environment,
-            start_new_session=True,
-        )
-    )
+    launch(["-m", "glidepath", "progress", "--watch", str(watched), "--parent", str(os.getpid())], env=environment)
     atexit.register(stop_service)
 
 
+def launch(arguments, **options):
+    """Start a helper process that Ctrl-C does not reach; it ends with the workflow."""
+    SERVICE.append(subprocess.Popen([sys.executable, *arguments], start_new_session=True, **options))
+
+
 def stop_service():
-    """End both; safe to call again."""
+    """End the helpers; safe to call again."""
     while SERVICE:
         process = SERVICE.pop()
         process.terminate()

@@ -80,7 +80,8 @@ def _refuse_leaks(heads: Heads, splits: NDArray[np.int8], origins: Sequence[Orig
         f"a document of {trained['length']:,} bytes is in training (domain '{training_file.domain}', "
         f"'{training_file.name}') and in validation (domain '{validation_file.domain}', "
         f"'{validation_file.name}'); a validation document must not be in training, or its loss would "
-        "measure memory: remove it from one of the two, or narrow paths or validation_paths"
+        "measure memory: remove it from one of the two, or give up validation_paths (validation_split) for "
+        "a validation_fraction, which is held out after de-duplication"
     )
 
 

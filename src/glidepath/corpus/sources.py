@@ -15,7 +15,6 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from glidepath.study.corpus import (
     RUNTIME_PACKAGES,
@@ -187,11 +186,8 @@ def _opened(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
         return cast(BinaryIO, gzip.open(path, "rb"))
     if path.suffix == ".zst":
-        # A file that was written in parallel or appended to has several frames.
-        frames = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True, closefd=True
-        )
-        return io.BufferedReader(frames, READ_BYTES)
+        # Unlike `zstandard`, Arrow reads on after a frame and tells a cut file from one that ends.
+        return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(str(path)), "zstd"), READ_BYTES)
     return path.open("rb")
 
 
@@ -203,7 +199,7 @@ def _json_lines(where: str, stream: BinaryIO, column: str) -> Iterator[bytes]:
             _check_size(where, len(line))
             if line.strip():
                 yield _text_of_line(f"{where}, line {number}", line, column)
-    except (EOFError, OSError, zstandard.ZstdError) as error:
+    except (EOFError, OSError) as error:
         raise ValueError(
             f"{where} cannot be decompressed after line {number} ({error}); a compressed file must be whole: "
             "fetch or compress it again"

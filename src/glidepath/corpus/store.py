@@ -27,6 +27,8 @@ from glidepath.corpus.ingest import Origin
 from glidepath.corpus.split import Split
 from glidepath.study.corpus import CORPUS_VERSION
 
+Tokens = NDArray[np.uint16] | NDArray[np.uint32]
+
 TRAIN = "train.bin"
 TRAIN_DOCUMENTS = "train_documents.npy"
 TOKENIZER = "tokenizer.json"
@@ -77,7 +79,7 @@ class TokenStore:
     directory: Path
     manifest: dict[str, Any]
     """Content of manifest.json."""
-    train: NDArray[np.unsignedinteger[Any]]
+    train: Tokens
     """All training tokens; any prefix is a fair sample of the documents."""
     train_documents: NDArray[np.int64]
     """Where each training document starts, and where the last one ends [tokens]; shape [documents + 1]."""
@@ -108,9 +110,9 @@ class TokenStore:
         )
 
     @property
-    def domains(self) -> tuple[str, ...]:
+    def domains(self) -> list[str]:
         """Names of the domains; the validation loss of the first one selects."""
-        return tuple(self.manifest["domains"])
+        return list(self.manifest["domains"])
 
     @property
     def vocab_size(self) -> int:
@@ -127,7 +129,7 @@ class TokenStore:
         """Training tokens, ends of documents included."""
         return len(self.train)
 
-    def validation(self, domain: str) -> NDArray[np.unsignedinteger[Any]]:
+    def validation(self, domain: str) -> Tokens:
         """The `validation_tokens` + 1 tokens of a domain: inputs are all but the last, targets all but the
         first.
         """
@@ -139,14 +141,14 @@ class TokenStore:
         return float(self._domain(domain)["bytes_per_token"])
 
     def bits_per_byte(self, domain: str, nats_per_token: float) -> float:
-        """A validation loss that does not depend on the tokenizer: nats per token / ln 2 / bytes per token."""
+        """Loss that does not depend on the tokenizer: nats per token / ln 2 / bytes per token [bits/byte]."""
         return nats_per_token / math.log(2) / self.bytes_per_token(domain)
 
     def _domain(self, domain: str) -> dict[str, Any]:
         if domain not in self.manifest["domains"]:
             raise ValueError(
                 f"token store '{self.directory.name}' has no domain '{domain}'; its domains are "
-                f"{list(self.domains)}: name one of them, or add the domain to corpus.domains"
+                f"{self.domains}: name one of them, or add the domain to corpus.domains"
             )
         described: dict[str, Any] = self.manifest["domains"][domain]
         return described

@@ -1,10 +1,9 @@
 """Documents to token files: the training documents in shards and in parallel, the validation documents up to
 a count.
 
-Shards go to processes and not to the threads of `tokenizers`, since half of the work is turning encodings
-into arrays, which holds the interpreter's lock. A process keeps one piece of a document in memory at a time,
-whatever the shard; what it writes depends on the shard alone, so the result does not depend on the number of
-processes.
+Shards go to processes and not to the threads of `tokenizers`, whose number is an environment variable, read
+once, and not an argument. A process keeps one piece of a document in memory at a time, whatever the shard;
+what it writes depends on the shard alone, so the result does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import multiprocessing
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -69,19 +69,16 @@ def validation_tokens(directory: Path, encoder: Encoder, domain: int, count: int
     ids: list[NDArray[np.uint32]] = []
     ends: list[NDArray[np.int64]] = []
     tokens = text = 0
-    for bucket in range(2**BUCKET_BITS):
-        heads = listed(directory, Split.VALIDATION, bucket)
-        for document in texts(directory, bucket, heads[heads["domain"] == domain]):
-            document_ids, document_ends = encoder.encode_with_ends(document)
-            ids.append(document_ids)
-            ends.append(document_ends + text)
-            tokens += len(document_ids)
-            text += len(document)
+    for number, document in enumerate(_validation_texts(directory, domain), start=1):
+        for piece_ids, piece_ends in encoder.encode_with_ends(document):
+            ids.append(piece_ids)
+            ends.append(text + piece_ends)
+            tokens += len(piece_ids)
             if tokens > count:
                 read = np.concatenate(ends)
-                return ValidationTokens(
-                    np.concatenate(ids)[: count + 1], len(ids), int(read[count] - read[0])
-                )
+                evaluated = np.concatenate(ids)[: count + 1]
+                return ValidationTokens(evaluated, number, int(read[count] - read[0]))
+        text += len(document)
     return tokens
 
 
@@ -93,7 +90,6 @@ def write_training_tokens(
     destination: Path,
     offsets: Path,
     workers: int,
-    shard_bytes: int = SHARD_BYTES,
 ) -> TrainTokens:
     """Encode all training documents of the spool in `directory` into the file `destination`.
 
@@ -111,7 +107,7 @@ def write_training_tokens(
         )
         offsets_file.write(np.zeros(1, "<i8").tobytes())
         with _mapper(_Work(directory, dtype), tokenizer, encoder, workers) as encode_all:
-            for encoded in encode_all(_shards(directory, shard_bytes)):
+            for encoded in encode_all(_shards(directory, SHARD_BYTES)):
                 ends = written + np.cumsum(np.fromfile(encoded.lengths, np.int64))
                 offsets_file.write(ends.astype("<i8").tobytes())
                 written = int(ends[-1])
@@ -120,6 +116,12 @@ def write_training_tokens(
                 encoded.tokens.unlink()
                 tokens_by_domain.update(encoded.tokens_by_domain)
     return TrainTokens(dict(tokens_by_domain), sha256.hexdigest())
+
+
+def _validation_texts(directory: Path, domain: int) -> Iterator[bytes]:
+    for bucket in range(2**BUCKET_BITS):
+        heads = listed(directory, Split.VALIDATION, bucket)
+        yield from texts(directory, bucket, heads[heads["domain"] == domain])
 
 
 def _shards(directory: Path, shard_bytes: int) -> Iterator[_Shard]:
@@ -198,9 +200,11 @@ def _mapper(
 _worker: Callable[[_Shard], _Encoded]
 
 
-def _start_worker(work: _Work, tokenizer: Path, end_of_document: str) -> None:
+def _start_worker(work: _Work, tokenizer: Path, end_of_document: str | None) -> None:
     """Load the tokenizer once per process, not once per shard."""
     global _worker
+    # One piece at a time leaves nothing to share among threads.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _worker = functools.partial(work.encode, Encoder.load(tokenizer, end_of_document))
 
 

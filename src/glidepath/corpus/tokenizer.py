@@ -21,8 +21,8 @@ USUAL_END_OF_DOCUMENT = (END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>", "<
 PIECE_BYTES = 2**18
 """Text that is encoded at once: the encoder keeps some 100 bytes per token [bytes]."""
 
-# The byte-level pre-tokenizers (of GPT-2, GPT-4, Llama 3, Qwen) all begin a token at a letter that opens a line,
-# so that a document cut there has the same tokens.
+# Byte-level pre-tokenizers (of GPT-2, GPT-4, Llama 3, Qwen) begin a token at a letter that opens a line, so a
+# document cut there has the same tokens.
 _SAFE_CUT = re.compile(rb"(?<=[!-~]\n)(?=[A-Za-z])")
 _CUT_WINDOW_BYTES = 2**14
 
@@ -49,11 +49,10 @@ class Encoder:
                 f"corpus.tokenizer: '{path.name}' cannot be read ({error}); it must be a tokenizer.json that "
                 "the installed library `tokenizers` understands: save it again with Tokenizer.save(path)"
             ) from error
-        # Text is encoded as it stands: whole, and without the tokens of a template. A special token that is
-        # spelled out in a document stays text, so that only the end of a document reads as one.
+        # Text is encoded as it stands and whole. A special token that is spelled out in a document stays text,
+        # so that only the end of a document reads as one.
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        tokenizer.post_processor = None
         tokenizer.encode_special_tokens = True
         vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
         return cls(tokenizer, _end_of_document(vocabulary, end_of_document), 1 + max(vocabulary.values()))
@@ -65,20 +64,15 @@ class Encoder:
             yield np.array(encoding.ids, np.uint32)
         yield np.array([self.end_of_document], np.uint32)
 
-    def encode_with_ends(self, document: bytes) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """Ids of a document and of its end, and how many bytes of it are read once each token is [bytes]."""
-        ids: list[int] = []
-        ends = [np.empty(0, np.int64)]
+    def encode_with_ends(self, document: bytes) -> Iterator[tuple[NDArray[np.uint32], NDArray[np.int64]]]:
+        """As `encode_pieces`, and how many bytes of the document are read once each token is [bytes]."""
         before = 0
         for piece in pieces(document):
             encoding = self.tokenizer.encode(piece, add_special_tokens=False)
-            ids += encoding.ids
-            ends.append(before + _bytes_before(piece)[[end for _, end in encoding.offsets]])
+            ends = np.array([end for _, end in encoding.offsets], np.intp)
+            yield np.array(encoding.ids, np.uint32), before + _bytes_before(piece)[ends]
             before += len(piece.encode())
-        return (
-            np.array([*ids, self.end_of_document], np.uint32),
-            np.concatenate([*ends, np.array([len(document)])]),
-        )
+        yield np.array([self.end_of_document], np.uint32), np.array([len(document)])
 
 
 def obtain(

@@ -1,4 +1,5 @@
-"""Figures: one module each, with `data(tables)`, exactly what is drawn, and `draw(frame)`, which draws that and no more.
+"""Figures: one module each, with `data(tables)`, exactly what is drawn, and `draw(frame)`, which draws that
+and no more.
 
 Importing this package does not import matplotlib; `load` does.
 """

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import noise_scale, select, style
+from glidepath.figures import noise_scale, select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -20,19 +20,26 @@ TITLE = "Loss against batch size at equal tokens"
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Best losses of schedules that were trained at two batches or more at one horizon, and their last noise scale."""
+    """Best losses of schedules that were trained at two batches or more at one horizon, and their last noise
+    scale."""
     runs = tables["runs"]
     best = select.at_best_lr(runs)
-    n_batches = best.groupby(["model", "schedule", "tokens_per_parameter"])["batch_sequences"].transform("nunique")
+    n_batches = best.groupby(["model", "schedule", "tokens_per_parameter"])["batch_sequences"].transform(
+        "nunique"
+    )
     best = best[n_batches > 1].assign(item="loss")
     noise = tables["noise_scale"]
     noise = noise[(noise["group"] == "total") & (noise["status"] == "ok") & (noise["noise_scale_tokens"] > 0)]
     cells = noise_scale.probed_cells(runs[runs["model"].isin(best["model"])], noise)
     last = noise.sort_values("window").groupby("cell_id", as_index=False).last()
     last = last.merge(cells[["cell_id", "model", "schedule", "tokens_per_parameter"]], on="cell_id")
-    last = last[last["schedule"].isin(best["schedule"])].assign(item="noise_scale", batch_tokens=last["noise_scale_tokens"])
+    last = last[last["schedule"].isin(best["schedule"])].assign(
+        item="noise_scale", batch_tokens=last["noise_scale_tokens"]
+    )
     parts = [
-        select.in_family_order(select.with_families(part, runs), ["model", "tokens_per_parameter", "batch_tokens"])
+        select.in_family_order(
+            select.with_families(part, runs), ["model", "tokens_per_parameter", "batch_tokens"]
+        )
         for part in (best, last)
     ]
     return tidy("batch_size", *parts)
@@ -57,13 +64,16 @@ def draw(frame: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("validation loss [nat/token]")
     handles = [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(losses)]
     if (frame["item"] == "noise_scale").any():
-        handles.append(Line2D([], [], color=style.FAINT, linestyle=(0, (2, 2)), label="noise scale at the end"))
-    style.legend_below(figure, handles)
+        handles.append(
+            Line2D([], [], color=style.FAINT, linestyle=(0, (2, 2)), label="noise scale at the end")
+        )
     style.heading(
         figure,
         TITLE,
-        "Each batch at its own best peak learning rate of the grid (beside the point, † at the edge of its grid); bars: standard "
+        "Each batch at its own best peak learning rate of the grid (beside the point, † at the edge of its "
+        "grid); bars: standard "
         "error over replicates (none for a single one). Equal tokens, so fewer updates at larger batches.",
+        handles,
     )
     return figure
 
@@ -74,13 +84,17 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame) -> None:
         look = style.schedule_look(kind, rank)
         points = rows[rows["item"] == "loss"]
         ax.plot(
-            points["batch_tokens"], points["val_loss"], color=look.color, linestyle=look.line_style, marker=look.marker
+            points["batch_tokens"],
+            points["val_loss"],
+            color=look.color,
+            linestyle=look.line_style,
+            marker=look.marker,
         )
         for _, point in points.iterrows():
             x, y = point["batch_tokens"], point["val_loss"]
             style.error_bars(ax, x, y, y - point["val_loss_se"], y + point["val_loss_se"], look.color)
             ax.annotate(
-                style.learning_rate(point["peak_lr"]) + ("†" if point["edge_of_grid"] else ""),
+                text.learning_rate(point["peak_lr"]) + ("†" if point["edge_of_grid"] else ""),
                 (x, y),
                 xytext=(7, 6),
                 textcoords="offset points",
@@ -90,5 +104,5 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame) -> None:
         for scale in rows.loc[rows["item"] == "noise_scale", "batch_tokens"]:
             ax.axvline(scale, color=look.color, linewidth=1.4, linestyle=(0, (2, 2)))
     batches = frame.loc[frame["item"] == "loss", "batch_tokens"]
-    style.log_ticks(ax, "x", batches[np.isfinite(batches)], style.compact)
+    style.log_ticks(ax, "x", batches[np.isfinite(batches)], text.compact)
     ax.margins(x=0.18, y=0.15)

@@ -15,7 +15,9 @@ def tidy(name: str, *parts: pd.DataFrame) -> pd.DataFrame:
     """
     table = figure_list.entry(name).table
     schema = tables.arrow_schema(table)
-    arrow = pa.concat_tables([schema.empty_table(), *(_part(part, table, schema) for part in parts if len(part))])
+    arrow = pa.concat_tables(
+        [schema.empty_table(), *(_part(part, table, schema) for part in parts if len(part))]
+    )
     frame: pd.DataFrame = arrow.to_pandas()
     for column in table.columns:
         if column.type == "int64":
@@ -32,5 +34,7 @@ def _part(part: pd.DataFrame, table: tables.Table, schema: pa.Schema) -> pa.Tabl
             values = part[column.name]
             columns[column.name] = values.fillna(False).astype(bool) if column.type == "bool" else values
         else:
-            columns[column.name] = pd.Series([False if column.type == "bool" else None] * len(part), index=part.index, dtype=object)
+            columns[column.name] = pd.Series(
+                [False if column.type == "bool" else None] * len(part), index=part.index, dtype=object
+            )
     return pa.Table.from_pandas(pd.DataFrame(columns), schema=schema, preserve_index=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from glidepath.figures import select, style
+from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -22,11 +24,11 @@ LAST_PART = 0.4
 
 def data(tables: Tables) -> pd.DataFrame:
     """Subset losses averaged over replicates, at the longest horizon that most schedules have."""
-    runs = select.main_model(tables["runs"])
+    losses = tables["evaluations"]
+    runs = select.main_model(select.among(tables["runs"], losses))
     best = select.at_best_lr(runs)
     best = best[best["tokens_per_parameter"] == select.common_horizon(best)]
     cells = select.completed(runs).merge(best[[*select.GROUP, "peak_lr"]], on=[*select.GROUP, "peak_lr"])
-    losses = tables["evaluations"]
     # The subset losses are those of the first domain only; domains never mix.
     losses = losses[(losses["eval_set"] == "subset") & np.isfinite(losses["val_loss"])]
     losses = losses[losses["domain"] == losses["domain"].iloc[0]] if len(losses) else losses
@@ -63,17 +65,24 @@ def draw(frame: pd.DataFrame) -> Figure:
             ax.plot(rows["tokens_seen"], rows["val_loss"], color=look.color, linestyle=look.line_style)
             if (rows["n_replicates"] > 1).any():
                 ax.fill_between(
-                    rows["tokens_seen"], rows["val_loss_min"], rows["val_loss_max"], color=look.color, alpha=0.15, linewidth=0
+                    rows["tokens_seen"],
+                    rows["val_loss_min"],
+                    rows["val_loss_max"],
+                    color=look.color,
+                    alpha=0.15,
+                    linewidth=0,
                 )
-        label = f"{name}  {style.learning_rate(rows['peak_lr'].iloc[0])}"
-        ends.append((float(rows["tokens_seen"].iloc[-1]), float(rows["val_loss"].iloc[-1]), label, look.color))
+        label = f"{name}  {text.learning_rate(rows['peak_lr'].iloc[0])}"
+        ends.append(
+            (float(rows["tokens_seen"].iloc[-1]), float(rows["val_loss"].iloc[-1]), label, look.color)
+        )
     shown = frame[frame["tokens_seen"] >= (1 - LAST_PART) * horizon]
     low, high = float(shown["val_loss_min"].min()), float(shown["val_loss_max"].max())
     margin = 0.06 * (high - low) or 0.01
     last.set_xlim((1 - LAST_PART) * horizon, horizon)
     last.set_ylim(low - margin, high + margin)
     whole.set_xscale("log")
-    style.log_ticks(whole, "x", octaves(frame["tokens_seen"].min(), horizon), style.compact, most=5)
+    style.log_ticks(whole, "x", octaves(frame["tokens_seen"].min(), horizon), text.compact, most=5)
     style.count_axis(last, "x", most=4)
     whole.set_title("whole training")
     last.set_title(f"last {100 * LAST_PART:.0f} %")
@@ -82,7 +91,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_xlabel("training tokens")
     bits_per_nat = float((frame["bits_per_byte"] / frame["val_loss"]).median())
     if np.isfinite(bits_per_nat) and bits_per_nat > 0:
-        bits = whole.secondary_yaxis("right", functions=(lambda y: y * bits_per_nat, lambda b: b / bits_per_nat))
+        bits = whole.secondary_yaxis(
+            "right", functions=(partial(operator.mul, bits_per_nat), partial(operator.mul, 1 / bits_per_nat))
+        )
         bits.set_ylabel("bit/byte", color=style.FAINT)
         bits.yaxis.set_major_locator(MaxNLocator(5))
         bits.spines["right"].set_visible(True)
@@ -91,8 +102,10 @@ def draw(frame: pd.DataFrame) -> Figure:
     style.heading(
         figure,
         TITLE,
-        f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter; each schedule at its best peak "
-        f"learning rate (beside its name). Loss on the first validation blocks only: curves compare with each other, not with "
+        f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter; each schedule at "
+        "its best peak "
+        "learning rate (beside its name). Loss on the first validation blocks only: curves compare with "
+        "each other, not with "
         f"final losses. Bands: lowest to highest of up to {int(frame['n_replicates'].max())} replicates.",
     )
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import laws, select, style
+from glidepath.figures import laws, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.study.figure_list import LOSS_HORIZON
 
@@ -25,9 +25,9 @@ def data(tables: Tables) -> pd.DataFrame:
     best = select.at_best_lr(runs).assign(item="loss", extrapolated=False)
     best["ci_low"] = best["val_loss"] - best["val_loss_se"]
     best["ci_high"] = best["val_loss"] + best["val_loss_se"]
-    points = runs.groupby(select.GROUP, as_index=False).agg(diverged=("status", lambda s: bool((s == "diverged").any())))
-    lost = points.merge(best[select.GROUP].assign(found=True), on=select.GROUP, how="left")
-    lost = lost[lost["found"].isna() & lost["diverged"]].assign(item="diverged")
+    diverged = runs.loc[runs["status"] == "diverged", select.GROUP].drop_duplicates()
+    lost = diverged.merge(best[select.GROUP].assign(found=True), on=select.GROUP, how="left")
+    lost = lost[lost["found"].isna()].assign(item="diverged")
     law = laws.predictions(
         tables[f"{LOSS_HORIZON}/predictions"], runs, quantity="val_loss", x_name="tokens_per_parameter"
     )
@@ -46,34 +46,52 @@ def draw(frame: pd.DataFrame) -> Figure:
     models = sorted(frame["model"].unique())
     figure, axes = style.panels(len(models), columns=3, width=4.8, height=4.4)
     for ax, model in zip(axes, models, strict=True):
-        _draw_model(ax, frame[frame["model"] == model])
+        _draw_model(ax, frame[frame["model"] == model], names=len(models) == 1)
         ax.set_title(model)
         ax.set_xlabel("tokens per parameter")
     axes[0].set_ylabel("validation loss [nat/token]")
-    style.legend_below(figure, [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)])
-    level = style.percent(style.level_of(frame))
+    level = text.percent(style.level_of(frame))
     law = (
-        f"Lines: law fitted to the filled points, band {level}, dashed-shaded where extrapolated."
+        f"Lines: law fitted to the filled points, with its {level} band; grey background: extrapolated, "
+        "with the loss that the "
+        f"law leads to."
         if (frame["item"] == "law").any()
         else "No law: it needs more horizons than were trained."
-    ).replace("dashed-shaded", "grey background")
+    )
     style.heading(
         figure,
         TITLE,
-        f"Each schedule at its best peak learning rate of the grid; bars: standard error over replicates (none for a single "
+        "Each schedule at its best peak learning rate of the grid; bars: standard error over replicates "
+        "(none for a single "
         f"one); hollow: hidden from the fit. {law}",
+        []
+        if len(models) == 1
+        else [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure
 
 
-def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
+def _draw_model(ax: Axes, frame: pd.DataFrame, *, names: bool) -> None:
     schedules = style.schedules_in_order(frame)
     for i, (name, kind, rank) in enumerate(schedules):
         rows = frame[frame["schedule"] == name]
         look = style.schedule_look(kind, rank)
         law = rows[rows["item"] == "law"]
-        ax.plot(law["tokens_per_parameter"], law["val_loss"], color=look.color, linestyle=look.line_style, linewidth=1.8)
-        ax.fill_between(law["tokens_per_parameter"], law["ci_low"], law["ci_high"], color=look.color, alpha=0.13, linewidth=0)
+        ax.plot(
+            law["tokens_per_parameter"],
+            law["val_loss"],
+            color=look.color,
+            linestyle=look.line_style,
+            linewidth=1.8,
+        )
+        ax.fill_between(
+            law["tokens_per_parameter"],
+            law["ci_low"],
+            law["ci_high"],
+            color=look.color,
+            alpha=0.13,
+            linewidth=0,
+        )
         nudge = 1.0 + 0.02 * (i - (len(schedules) - 1) / 2)
         for _, point in rows[rows["item"] == "loss"].iterrows():
             x = point["tokens_per_parameter"] * nudge
@@ -87,10 +105,18 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
                 markerfacecolor="white" if point["holdout"] else look.color,
                 zorder=4,
             )
-        style.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "tokens_per_parameter"] * nudge), look.color)
+        style.edge_marks(
+            ax, list(rows.loc[rows["item"] == "diverged", "tokens_per_parameter"] * nudge), look.color
+        )
     law = frame[frame["item"] == "law"]
     measured = frame.loc[frame["item"] != "law", "tokens_per_parameter"]
-    style.log_ticks(ax, "x", [*measured, *law["tokens_per_parameter"].tail(1)], lambda value: f"{value:.3g}", unit_gap=0.09)
+    style.log_ticks(
+        ax,
+        "x",
+        [*measured, *law["tokens_per_parameter"].tail(1)],
+        lambda value: f"{value:.3g}",
+        unit_gap=0.09,
+    )
     left, right = ax.get_xlim()
     fitted = law.loc[~law["extrapolated"], "tokens_per_parameter"]
     if len(fitted) and (law["tokens_per_parameter"] > fitted.max()).any():
@@ -104,3 +130,13 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
         low = float(np.nanmin([values.min(), law["ci_low"].min() if len(law) else values.min()]))
         margin = 0.08 * (high - low) or 0.05
         ax.set_ylim(low - margin, high + margin)
+    ends = []
+    for name, kind, rank in schedules:
+        rows = frame[(frame["schedule"] == name) & frame["val_loss"].notna()]
+        rows = rows[rows["item"] == "law"] if (rows["item"] == "law").any() else rows
+        if len(rows):
+            last = rows.sort_values("tokens_per_parameter").iloc[-1]
+            label = f"{name}  {last['val_loss']:.3f}" if names else f"{last['val_loss']:.3f}"
+            color = style.schedule_look(kind, rank).color
+            ends.append((float(last["tokens_per_parameter"]), float(last["val_loss"]), label, color))
+    style.end_labels(ax, ends)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import laws, select, style
+from glidepath.figures import laws, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.study.figure_list import LR_HORIZON, LR_OPTIMUM
 
@@ -23,14 +23,22 @@ def data(tables: Tables) -> pd.DataFrame:
     """Optima of every model at its main batch, and the law on its grid."""
     runs = select.main_batch(tables["runs"])
     optima = laws.parameter(tables[f"{LR_OPTIMUM}/parameters"], runs, laws.OPTIMAL_PEAK_LR)
-    horizons = runs.groupby(["model", "batch_sequences", "tokens_per_parameter"], as_index=False)["token_horizon"].first()
+    horizons = runs.groupby(["model", "batch_sequences", "tokens_per_parameter"], as_index=False)[
+        "token_horizon"
+    ].first()
     optima = optima.merge(horizons, on=["model", "batch_sequences", "tokens_per_parameter"])
     optima = optima.assign(item="optimum", peak_lr=optima["value"], extrapolated=False)
-    law = laws.predictions(tables[f"{LR_HORIZON}/predictions"], runs, quantity="peak_lr", x_name="token_horizon")
+    law = laws.predictions(
+        tables[f"{LR_HORIZON}/predictions"], runs, quantity="peak_lr", x_name="token_horizon"
+    )
     exponents = laws.parameter(tables[f"{LR_HORIZON}/parameters"], runs, laws.LR_EXPONENT)
-    exponents = exponents.rename(columns={"value": "exponent", "ci_low": "exponent_low", "ci_high": "exponent_high"})
+    exponents = exponents.rename(
+        columns={"value": "exponent", "ci_low": "exponent_low", "ci_high": "exponent_high"}
+    )
     law = law.merge(
-        exponents[[*laws.GROUP, "exponent", "exponent_low", "exponent_high", "status"]], on=laws.GROUP, how="left"
+        exponents[[*laws.GROUP, "exponent", "exponent_low", "exponent_high", "status"]],
+        on=laws.GROUP,
+        how="left",
     ).assign(item="law", token_horizon=law["x"].to_numpy(), peak_lr=law["value"].to_numpy())
     parts = [
         select.in_family_order(select.with_families(part, tables["runs"]), ["model", "token_horizon"])
@@ -45,7 +53,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         return style.nothing_to_draw(
             TITLE,
             "No schedule has an optimal peak learning rate.",
-            "Each needs at least three peak learning rates at a horizon, around its best one; add values to `peak_lrs`.",
+            "Each needs at least three peak learning rates at a horizon, around its best one; add values to "
+            "`peak_lrs`.",
         )
     models = sorted(frame["model"].unique())
     figure, axes = style.panels(len(models), columns=3, width=4.8, height=4.4, share_y=True)
@@ -55,17 +64,20 @@ def draw(frame: pd.DataFrame) -> Figure:
             ax.set_title(model)
         ax.set_xlabel("token horizon [tokens]")
     axes[0].set_ylabel("optimal peak learning rate")
-    handles = [style.schedule_handle(f"{name}{_exponent(frame, name)}", kind, rank) for name, kind, rank in
-               style.schedules_in_order(frame)]
-    style.legend_below(figure, handles, columns=3)
-    level = style.percent(style.level_of(frame))
+    handles = [
+        style.schedule_handle(f"{name}{_exponent(frame, name)}", kind, rank)
+        for name, kind, rank in style.schedules_in_order(frame)
+    ]
+    level = text.percent(style.level_of(frame))
     extrapolated = " Shaded: outside the horizons that were tuned." if frame["extrapolated"].any() else ""
     no_law = "" if (frame["item"] == "law").any() else " No law: it needs optima at two horizons or more."
     style.heading(
         figure,
         TITLE,
-        f"Points: optimum of the parabola at one horizon, with its {level} interval (hollow: not converged). Lines: "
+        f"Points: optimum of the parabola at one horizon, with its {level} interval (hollow: not "
+        "converged). Lines: "
         f"peak ∝ horizon^(-b), band {level}.{extrapolated}{no_law}",
+        handles,
     )
     return figure
 
@@ -88,7 +100,9 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
         look = style.schedule_look(kind, rank)
         law = rows[rows["item"] == "law"]
         ax.plot(law["token_horizon"], law["peak_lr"], color=look.color, linestyle=look.line_style)
-        ax.fill_between(law["token_horizon"], law["ci_low"], law["ci_high"], color=look.color, alpha=0.13, linewidth=0)
+        ax.fill_between(
+            law["token_horizon"], law["ci_low"], law["ci_high"], color=look.color, alpha=0.13, linewidth=0
+        )
         # Points of schedules at one horizon stand side by side, or their bars would hide each other.
         nudge = 1.0 + 0.035 * (i - (len(schedules) - 1) / 2)
         for _, optimum in rows[rows["item"] == "optimum"].iterrows():
@@ -105,9 +119,11 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
             )
     optima = frame[frame["item"] == "optimum"]
     beyond = frame[(frame["item"] == "law") & frame["extrapolated"]]
-    style.log_ticks(ax, "x", [*optima["token_horizon"], *beyond["token_horizon"].tail(1)], style.compact, unit_gap=0.12)
+    style.log_ticks(
+        ax, "x", [*optima["token_horizon"], *beyond["token_horizon"].tail(1)], text.compact, unit_gap=0.12
+    )
     ax.set_yscale("log")
-    style.log_steps(ax, "y", style.learning_rate)
+    style.log_steps(ax, "y", text.learning_rate)
     fitted = frame[(frame["item"] == "law") & ~frame["extrapolated"]]["token_horizon"]
     left, right = ax.get_xlim()
     if len(beyond) and len(fitted):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import laws, select, style
+from glidepath.figures import laws, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.study.figure_list import LR_OPTIMUM
 
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from glidepath.figures import Tables
 
 TITLE = "Loss against peak learning rate"
-OFF_SCALE = 0.5
-"""Cells more than this above the lowest loss [nat/token] are drawn at the top edge, or the valley could not be seen."""
+WORST_SHOWN = 4.0
+"""The scale ends at this multiple of the median excess loss; worse cells are marked at the top edge, or a
+few hopeless
+learning rates would flatten the valley."""
 
 
 def data(tables: Tables) -> pd.DataFrame:
@@ -27,7 +29,9 @@ def data(tables: Tables) -> pd.DataFrame:
     runs = select.main_model(tables["runs"])
     cells = select.completed(runs).assign(item="cell", status=None)
     diverged = runs[runs["status"] == "diverged"].assign(item="diverged", status=None, val_loss=np.nan)
-    parabolas = laws.predictions(tables[f"{LR_OPTIMUM}/predictions"], runs, quantity="val_loss", x_name="peak_lr")
+    parabolas = laws.predictions(
+        tables[f"{LR_OPTIMUM}/predictions"], runs, quantity="val_loss", x_name="peak_lr"
+    )
     parabolas = parabolas.assign(item="law", peak_lr=parabolas["x"], val_loss=parabolas["value"])
     optima = laws.parameter(tables[f"{LR_OPTIMUM}/parameters"], runs, laws.OPTIMAL_PEAK_LR)
     optima = optima.assign(
@@ -37,17 +41,23 @@ def data(tables: Tables) -> pd.DataFrame:
         peak_lr_high=optima["ci_high"],
         val_loss=[_on_parabola(parabolas, row) for _, row in optima.iterrows()],
     )
+    lowest = select.at_best_lr(runs).groupby("tokens_per_parameter")["val_loss"].min()
     batch_tokens = runs.groupby("batch_sequences")["batch_tokens"].first()
     parts = []
     for part in (parabolas, cells, diverged, optima):
-        part = part.assign(batch_tokens=part["batch_sequences"].map(batch_tokens))
+        part = part.assign(
+            batch_tokens=part["batch_sequences"].map(batch_tokens),
+            excess_loss=part["val_loss"].astype(float)
+            - part["tokens_per_parameter"].map(lowest).astype(float),
+        )
         part = select.with_families(part, tables["runs"])
         parts.append(select.in_family_order(part, ["tokens_per_parameter", "peak_lr"]))
     return tidy("lr_sweep", *parts)
 
 
 def _on_parabola(parabolas: pd.DataFrame, optimum: pd.Series) -> float:
-    """Loss of the fitted parabola at the optimum [nat/token], between its grid points; NaN if it was not evaluated."""
+    """Loss of the fitted parabola at the optimum [nat/token], between its grid points; NaN if it was not
+    evaluated."""
     curve = parabolas
     for column in [*laws.GROUP, "tokens_per_parameter"]:
         curve = curve[curve[column] == optimum[column]]
@@ -64,35 +74,48 @@ def draw(frame: pd.DataFrame) -> Figure:
     colors = dict(zip(horizons, style.sequence(len(horizons)), strict=True))
     schedules = style.schedules_in_order(frame)
     figure, axes = style.panels(len(schedules), columns=3, width=3.8, height=3.3, share_x=True, share_y=True)
-    losses = frame.loc[frame["item"] == "cell", "val_loss"]
-    low = float(losses.min()) if len(losses) else 0.0
-    high = float(losses[losses <= low + OFF_SCALE].max()) if len(losses) else 1.0
-    margin = 0.08 * (high - low) or 0.05
+    excess = frame.loc[frame["item"] == "cell", "excess_loss"].dropna()
+    worst = min(float(excess.max()), max(WORST_SHOWN * float(excess.median()), 0.02)) if len(excess) else 1.0
+    low = min(float(excess.min()), 0.0) if len(excess) else 0.0
     for ax, (name, kind, rank) in zip(axes, schedules, strict=True):
-        ax.set_ylim(low - margin, high + margin)
-        style.log_ticks(ax, "x", frame.loc[frame["item"] != "law", "peak_lr"], style.learning_rate, most=5)
+        ax.set_ylim(low - 0.06 * (worst - low), worst + 0.08 * (worst - low))
+        swept = frame.loc[frame["item"].isin(["cell", "diverged"]), "peak_lr"]
+        style.log_ticks(ax, "x", swept, text.learning_rate, most=5)
         ax.set_title(name, color=style.schedule_look(kind, rank).color)
         for horizon in horizons:
-            _draw_horizon(ax, frame[(frame["schedule"] == name) & (frame["tokens_per_parameter"] == horizon)], colors[horizon])
+            _draw_horizon(
+                ax,
+                frame[(frame["schedule"] == name) & (frame["tokens_per_parameter"] == horizon)],
+                colors[horizon],
+            )
     for i, ax in enumerate(axes):
         if i % 3 == 0:
-            ax.set_ylabel("validation loss [nat/token]")
+            ax.set_ylabel("excess loss [nat/token]")
         if i >= len(axes) - 3:
             ax.set_xlabel("peak learning rate")
             ax.xaxis.set_tick_params(labelbottom=True)
     handles = [Line2D([], [], color=colors[h], marker="o", label=f"{h:g} tokens/parameter") for h in horizons]
-    handles.append(Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum"))
-    if (frame["item"] == "diverged").any() or (losses > low + OFF_SCALE).any():
-        handles.append(Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged"))
-    style.legend_below(figure, handles)
+    handles.append(
+        Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum")
+    )
+    if (frame["item"] == "diverged").any():
+        handles.append(
+            Line2D(
+                [], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged"
+            )
+        )
     first = frame.iloc[0]
     style.heading(
         figure,
         TITLE,
-        f"Model {first['model']}, {style.compact(first['batch_tokens'])} tokens per update. A dot is a cell (hollow: hidden "
-        f"from the fit), a curve the parabola in the logarithm of the peak, a star its optimum with the "
-        f"{style.percent(style.level_of(frame))} interval (hollow: {_doubt(frame)}). Crosses at the top edge diverged; "
-        f"triangles lie more than {OFF_SCALE:g} nat/token above the best.",
+        f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update. Loss above the "
+        "best schedule and "
+        "learning rate of the same horizon. A dot is a cell (hollow: hidden from the fit), a curve the "
+        "parabola in the "
+        f"logarithm of the peak, a star its optimum with the {text.percent(style.level_of(frame))} "
+        "interval (hollow: "
+        f"{_doubt(frame)}). At the top edge: triangles are above the scale, crosses diverged.",
+        handles,
     )
     return figure
 
@@ -105,25 +128,33 @@ def _doubt(frame: pd.DataFrame) -> str:
 
 def _draw_horizon(ax: Axes, rows: pd.DataFrame, color: str) -> None:
     law = rows[rows["item"] == "law"]
-    ax.plot(law["peak_lr"], law["val_loss"], color=color, linewidth=1.6, alpha=0.8)
+    ax.plot(law["peak_lr"], law["excess_loss"], color=color, linewidth=1.6, alpha=0.8)
     cells = rows[rows["item"] == "cell"]
     ceiling = ax.get_ylim()[1]
-    inside = cells[cells["val_loss"] <= ceiling]
+    inside = cells[cells["excess_loss"] <= ceiling]
     for hidden, group in inside.groupby("holdout"):
         ax.plot(
-            group["peak_lr"], group["val_loss"], "o", color=color, markersize=6, markerfacecolor="white" if hidden else color
+            group["peak_lr"],
+            group["excess_loss"],
+            "o",
+            color=color,
+            markersize=6,
+            markerfacecolor="white" if hidden else color,
         )
-    style.edge_marks(ax, list(cells.loc[cells["val_loss"] > ceiling, "peak_lr"]), color, marker="^")
+    style.edge_marks(ax, list(cells.loc[cells["excess_loss"] > ceiling, "peak_lr"]), color, marker="^")
     style.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "peak_lr"]), style.ALARM)
-    for _, optimum in rows[(rows["item"] == "optimum") & rows["val_loss"].notna()].iterrows():
+    for _, optimum in rows[(rows["item"] == "optimum") & rows["excess_loss"].notna()].iterrows():
         certain = optimum["status"] == "converged"
         if np.isfinite(optimum["peak_lr_low"]) and np.isfinite(optimum["peak_lr_high"]):
             ax.plot(
-                [optimum["peak_lr_low"], optimum["peak_lr_high"]], [optimum["val_loss"]] * 2, color=style.INK, linewidth=1.6
+                [optimum["peak_lr_low"], optimum["peak_lr_high"]],
+                [optimum["excess_loss"]] * 2,
+                color=style.INK,
+                linewidth=1.6,
             )
         ax.plot(
             [optimum["peak_lr"]],
-            [optimum["val_loss"]],
+            [optimum["excess_loss"]],
             "*",
             color=style.INK,
             markersize=14,

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style
+from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -22,10 +22,11 @@ TWO_SIDED_95 = 1.96
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Windows of one probed cell per schedule: its best peak learning rate and longest horizon, first replicate."""
-    runs = select.main_model(tables["runs"])
+    """Windows of one probed cell per schedule: its best peak learning rate and longest horizon, first
+    replicate."""
     noise = tables["noise_scale"]
     noise = noise[noise["group"].isin(GROUPS) & np.isfinite(noise["noise_scale_tokens"])]
+    runs = select.main_model(select.among(tables["runs"], noise))
     cells = probed_cells(runs, noise)
     columns = ["cell_id", "model", "schedule", "tokens_per_parameter", "peak_lr", "replicate", "batch_tokens"]
     rows = noise.merge(cells[columns], on="cell_id")
@@ -33,14 +34,17 @@ def data(tables: Tables) -> pd.DataFrame:
     rows = rows.assign(
         ci_low=rows["noise_scale_tokens"] - half, ci_high=rows["noise_scale_tokens"] + half, ci_level=LEVEL
     )
-    return tidy("noise_scale", select.in_family_order(select.with_families(rows, tables["runs"]), ["group", "tokens_seen"]))
+    return tidy(
+        "noise_scale",
+        select.in_family_order(select.with_families(rows, tables["runs"]), ["group", "tokens_seen"]),
+    )
 
 
 def probed_cells(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
     """One cell per schedule among those with a noise scale: longest horizon, then lowest loss."""
-    probed = runs[runs["cell_id"].isin(noise["cell_id"].unique())]
-    probed = probed.sort_values(
-        ["schedule", "tokens_per_parameter", "val_loss", "replicate", "cell_id"], ascending=[True, False, True, True, True]
+    probed = select.among(runs, noise).sort_values(
+        ["schedule", "tokens_per_parameter", "val_loss", "replicate", "cell_id"],
+        ascending=[True, False, True, True, True],
     )
     return probed.groupby("schedule", as_index=False).head(1)
 
@@ -62,14 +66,14 @@ def draw(frame: pd.DataFrame) -> Figure:
     for ax, group in zip(axes, groups, strict=True):
         _draw_group(ax, frame[frame["group"] == group], floor)
         ax.set_ylim(floor, ceiling)
-        style.log_steps(ax, "y", style.compact)
-        style.log_ticks(ax, "x", frame["tokens_seen"], style.compact, most=5, unit_gap=0.2)
+        style.log_steps(ax, "y", text.compact)
+        style.log_ticks(ax, "x", frame["tokens_seen"], text.compact, most=5, unit_gap=0.2)
         ax.set_title(GROUPS[group])
         ax.set_xlabel("training tokens")
         for batch in batches:
             ax.axhline(batch, color=style.INK, linewidth=1.2, linestyle=(0, (2, 2)))
             ax.annotate(
-                f"batch {style.compact(batch)}",
+                f"batch {text.compact(batch)}",
                 (0.99, batch),
                 xycoords=ax.get_yaxis_transform(),
                 xytext=(0, 3),
@@ -78,17 +82,21 @@ def draw(frame: pd.DataFrame) -> Figure:
                 fontsize=10.5,
             )
     axes[0].set_ylabel("noise scale [tokens]")
-    style.legend_below(figure, [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)])
     negative = (
-        " Triangles at the bottom: negative estimates, |G|² is lost in noise." if (frame["noise_scale_tokens"] <= 0).any() else ""
+        " Triangles at the bottom: negative estimates, |G|² is lost in noise."
+        if (frame["noise_scale_tokens"] <= 0).any()
+        else ""
     )
     first = frame.iloc[0]
     style.heading(
         figure,
         TITLE,
-        f"Model {first['model']}, {frame['tokens_per_parameter'].max():g} tokens per parameter, each schedule's best probed cell. "
-        f"tr Σ / |G|², ratio of window means; bands: 95 % by jackknife over probed updates; hollow: |G|² within two standard "
+        f"Model {first['model']}, {frame['tokens_per_parameter'].max():g} tokens per parameter, each "
+        "schedule's best probed cell. "
+        "tr Σ / |G|², ratio of window means; bands: 95 % by jackknife over probed updates; hollow: |G|² "
+        "within two standard "
         f"errors of zero.{negative}",
+        [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure
 
@@ -98,7 +106,9 @@ def _draw_group(ax: Axes, frame: pd.DataFrame, floor: float) -> None:
         rows = frame[frame["schedule"] == name].sort_values("tokens_seen")
         look = style.schedule_look(kind, rank)
         above = rows[rows["noise_scale_tokens"] > 0]
-        ax.plot(above["tokens_seen"], above["noise_scale_tokens"], color=look.color, linestyle=look.line_style)
+        ax.plot(
+            above["tokens_seen"], above["noise_scale_tokens"], color=look.color, linestyle=look.line_style
+        )
         ax.fill_between(
             above["tokens_seen"],
             above["ci_low"].clip(lower=floor),
@@ -117,5 +127,9 @@ def _draw_group(ax: Axes, frame: pd.DataFrame, floor: float) -> None:
                 markerfacecolor=look.color if trusted else "white",
             )
         style.edge_marks(
-            ax, list(rows.loc[rows["noise_scale_tokens"] <= 0, "tokens_seen"]), look.color, marker="v", edge=0.0
+            ax,
+            list(rows.loc[rows["noise_scale_tokens"] <= 0, "tokens_seen"]),
+            look.color,
+            marker="v",
+            edge=0.0,
         )

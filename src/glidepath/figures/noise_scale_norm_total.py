@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style
+from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -21,11 +21,12 @@ FEWEST_WINDOWS = 4
 def data(tables: Tables) -> pd.DataFrame:
     """Trusted windows of all probed cells of the main model, and per schedule the line total = slope · norm.
 
-    The slope is the geometric mean of total / norm and the correlation is of logarithms, since noise scales span decades.
+    The slope is the geometric mean of total / norm and the correlation is of logarithms, since noise scales
+    span decades.
     """
-    runs = select.main_model(tables["runs"])
     noise = tables["noise_scale"]
     noise = noise[(noise["status"] == "ok") & (noise["noise_scale_tokens"] > 0)]
+    runs = select.main_model(select.among(tables["runs"], noise))
     keys = ["cell_id", "window", "tokens_seen"]
     norm = noise[noise["group"] == "norm"][[*keys, "noise_scale_tokens"]]
     total = noise[noise["group"] == "total"][[*keys, "noise_scale_tokens"]]
@@ -75,7 +76,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         return style.nothing_to_draw(
             TITLE,
             "No window has a trusted noise scale of both the norm layers and all layers.",
-            "Add a `noise_scale` section to the study, or probe more updates per window (`noise_scale.every_updates`).",
+            "Add a `noise_scale` section to the study, or probe more updates per window "
+            "(`noise_scale.every_updates`).",
         )
     figure, (ax,) = style.panels(1)
     windows, lines = frame[frame["item"] == "window"], frame[frame["item"] == "line"]
@@ -110,14 +112,15 @@ def draw(frame: pd.DataFrame) -> Figure:
     ax.set_xlim(*limits)
     ax.set_ylim(*limits)
     for which in ("x", "y"):
-        style.log_steps(ax, which, style.compact)
+        style.log_steps(ax, which, text.compact)
     ax.set_xlabel("noise scale of the norm layers [tokens]")
     ax.set_ylabel("noise scale of all layers [tokens]")
     figure.legend(loc="outside right upper")
     style.heading(
         figure,
         TITLE,
-        f"Model {windows['model'].iloc[0]}; a point is a trusted window of one cell. Slope: geometric mean of total / norm; r: "
+        f"Model {windows['model'].iloc[0]}; a point is a trusted window of one cell. Slope: geometric mean "
+        "of total / norm; r: "
         f"Pearson correlation of the logarithms; from {FEWEST_WINDOWS} windows on.",
     )
     return figure

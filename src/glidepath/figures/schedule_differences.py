@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from glidepath.figures import select, style
+from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def data(tables: Tables) -> pd.DataFrame:
     rows = tables["comparisons"].merge(runs[["model", "batch_sequences", "batch_tokens"]].drop_duplicates())
     rows = rows[(rows["schedule"] != rows["reference_schedule"]) & np.isfinite(rows["difference"])]
     rows = select.with_families(rows, tables["runs"])
-    return tidy("schedule_differences", select.in_family_order(rows, ["reference_schedule", "tokens_per_parameter"]))
+    return tidy(
+        "schedule_differences", select.in_family_order(rows, ["reference_schedule", "tokens_per_parameter"])
+    )
 
 
 @style.styled
@@ -38,14 +40,20 @@ def draw(frame: pd.DataFrame) -> Figure:
         return style.nothing_to_draw(
             TITLE,
             "No schedule can be compared with the reference.",
-            "Both need a completed cell at the same model, horizon, batch and replicate; see `analysis.reference_schedule`.",
+            "Both need a completed cell at the same model, horizon, batch and replicate; see "
+            "`analysis.reference_schedule`.",
         )
     reference = str(frame["reference_schedule"].iloc[0])
     frame = frame[frame["reference_schedule"] == reference]
     horizons = sorted(frame["tokens_per_parameter"].unique())
     schedules = style.schedules_in_order(frame)
     figure, axes = style.panels(
-        len(horizons), columns=max(1, len(horizons)), width=3.4, height=1.8 + 0.5 * len(schedules), share_x=True, share_y=True
+        len(horizons),
+        columns=max(1, len(horizons)),
+        width=3.4,
+        height=1.8 + 0.5 * len(schedules),
+        share_x=True,
+        share_y=True,
     )
     for ax, horizon in zip(axes, horizons, strict=True):
         _draw_horizon(ax, frame[frame["tokens_per_parameter"] == horizon], schedules)
@@ -58,23 +66,32 @@ def draw(frame: pd.DataFrame) -> Figure:
     for ax in axes:
         ax.xaxis.set_major_locator(MaxNLocator(5, symmetric=False))
     figure.supylabel(" ", fontsize=4)
-    axes[len(axes) // 2].set_xlabel(f"← better than {reference}      loss difference [10⁻³ nat/token]      worse →")
-    style.legend_below(
-        figure,
-        [
-            Line2D([], [], color=style.INK, marker="o", linestyle="none", label="resolved"),
-            Line2D([], [], color=style.INK, marker="o", markerfacecolor="white", linestyle="none", label="not resolved"),
-            Patch(color=style.BAND, label="smaller than the minimum detectable difference"),
-        ],
+    axes[len(axes) // 2].set_xlabel(
+        f"← better than {reference}      loss difference [10⁻³ nat/token]      worse →"
     )
     first = frame.iloc[0]
     edge = " † best learning rate at the edge of its grid." if frame["edge_of_grid"].any() else ""
     style.heading(
         figure,
         f"{TITLE} ({reference})",
-        f"Model {first['model']}, {style.compact(first['batch_tokens'])} tokens per update; each schedule at its own best peak "
-        f"learning rate. Bars: {style.percent(style.level_of(frame))} intervals of the paired difference over replicates and "
+        f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update; each schedule "
+        "at its own best peak "
+        f"learning rate. Bars: {text.percent(style.level_of(frame))} intervals of the paired difference "
+        "over replicates and "
         f"validation blocks.{edge}",
+        [
+            Line2D([], [], color=style.INK, marker="o", linestyle="none", label="resolved"),
+            Line2D(
+                [],
+                [],
+                color=style.INK,
+                marker="o",
+                markerfacecolor="white",
+                linestyle="none",
+                label="not resolved",
+            ),
+            Patch(color=style.BAND, label="smaller than the minimum detectable difference"),
+        ],
     )
     return figure
 
@@ -85,7 +102,15 @@ def _draw_horizon(ax: Axes, rows: pd.DataFrame, schedules: list[tuple[str, str, 
     for y, (name, kind, rank) in enumerate(schedules):
         found = rows[rows["schedule"] == name]
         if found.empty:
-            ax.text(0.02, y, "no pair", va="center", color=style.FAINT, fontsize=10.5, transform=ax.get_yaxis_transform())
+            ax.text(
+                0.02,
+                y,
+                "no pair",
+                va="center",
+                color=style.FAINT,
+                fontsize=10.5,
+                transform=ax.get_yaxis_transform(),
+            )
             continue
         row = found.iloc[0]
         look = style.schedule_look(kind, rank)
@@ -104,6 +129,21 @@ def _draw_horizon(ax: Axes, rows: pd.DataFrame, schedules: list[tuple[str, str, 
                 capsize=4,
             )
         resolved = row["verdict"] in ("better", "worse")
-        ax.plot([x], [y], look.marker, color=look.color, markersize=9, markerfacecolor=look.color if resolved else "white")
+        ax.plot(
+            [x],
+            [y],
+            look.marker,
+            color=look.color,
+            markersize=9,
+            markerfacecolor=look.color if resolved else "white",
+        )
         if row["edge_of_grid"]:
-            ax.annotate("†", (x, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=12, color=style.INK)
+            ax.annotate(
+                "†",
+                (x, y),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=12,
+                color=style.INK,
+            )

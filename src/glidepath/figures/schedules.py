@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style
+from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ TITLE = "Learning-rate schedules as applied"
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Logged learning rates of one cell per schedule at the longest common horizon and a peak that most share there."""
+    """Logged learning rates of one cell per schedule at the longest common horizon and a peak that most
+    share there."""
     logged = tables["updates"]
-    runs = select.main_model(tables["runs"])
-    runs = runs[runs["cell_id"].isin(logged["cell_id"].unique())]
+    runs = select.main_model(select.among(tables["runs"], logged))
     runs = runs[runs["tokens_per_parameter"] == select.common_horizon(runs)]
     if not runs.empty:
         schedules = runs.groupby("peak_lr")["schedule"].nunique()
@@ -37,7 +37,9 @@ def data(tables: Tables) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
         return style.nothing_to_draw(
-            TITLE, "No update was logged.", "Train at least one cell; a cell that diverges at once logs nothing."
+            TITLE,
+            "No update was logged.",
+            "Train at least one cell; a cell that diverges at once logs nothing.",
         )
     figure, (ax,) = style.panels(1)
     ends = []
@@ -49,7 +51,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     ax.set_ylim(0, 1.08 * float(frame["lr"].max()))
     ax.set_xlim(0, float(frame["tokens_seen"].max()))
     style.count_axis(ax, "x")
-    ax.yaxis.set_major_formatter(lambda value, _: style.learning_rate(value))
+    ax.yaxis.set_major_formatter(lambda value, _: text.learning_rate(value))
     ax.set_xlabel("training tokens")
     ax.set_ylabel("learning rate applied")
     style.end_labels(ax, ends)
@@ -58,6 +60,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter, peak "
-        f"{style.learning_rate(first['peak_lr'])}; read from the logged updates, before per-group multipliers.",
+        f"{text.learning_rate(first['peak_lr'])}; read from the logged updates, before per-group "
+        "multipliers.",
     )
     return figure

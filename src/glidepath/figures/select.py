@@ -1,4 +1,5 @@
-"""Choosing the rows that a figure shows: the main model and batch, each schedule at its best learning rate."""
+"""Choosing the rows that a figure shows: the main model and batch, each schedule at its best learning
+rate."""
 
 from __future__ import annotations
 
@@ -27,9 +28,12 @@ def families(runs: pd.DataFrame) -> pd.DataFrame:
     """
     table = runs[["schedule", "schedule_kind", "final_lr_fraction", "decay_steps", "total_steps"]].copy()
     table["decay_fraction"] = table["decay_steps"] / table["total_steps"]
-    table = table.groupby(["schedule_kind", "schedule"], as_index=False)[["final_lr_fraction", "decay_fraction"]].mean()
+    table = table.groupby(["schedule_kind", "schedule"], as_index=False)[
+        ["final_lr_fraction", "decay_fraction"]
+    ].mean()
     table = table.sort_values(
-        ["schedule_kind", "final_lr_fraction", "decay_fraction", "schedule"], ascending=[True, True, False, True]
+        ["schedule_kind", "final_lr_fraction", "decay_fraction", "schedule"],
+        ascending=[True, True, False, True],
     )
     table["family_rank"] = table.groupby("schedule_kind").cumcount()
     return table[["schedule", "schedule_kind", "family_rank"]].reset_index(drop=True)
@@ -42,7 +46,13 @@ def in_family_order(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def completed(runs: pd.DataFrame) -> pd.DataFrame:
     """Rows with a final loss."""
-    return runs[(runs["status"] == "completed") & np.isfinite(runs["val_loss"])]
+    done: pd.DataFrame = runs[(runs["status"] == "completed") & runs["val_loss"].notna()]
+    return done
+
+
+def among(runs: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """Runs that have rows in another table."""
+    return runs[runs["cell_id"].isin(records["cell_id"].unique())]
 
 
 def main_batch(runs: pd.DataFrame) -> pd.DataFrame:
@@ -65,9 +75,11 @@ def main_model(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, batch, schedule and horizon: its lowest mean loss over replicates on the grid of peak LRs.
+    """One row per model, batch, schedule and horizon: its lowest mean loss over replicates on the grid of
+    peak LRs.
 
-    A learning rate at which a replicate diverged is not a candidate. `val_loss_se` is the standard error over replicates,
+    A learning rate at which a replicate diverged is not a candidate. `val_loss_se` is the standard error
+    over replicates,
     null for one. `edge_of_grid`: the best one is the lowest or highest that was tried.
     """
     keys = [*GROUP, "peak_lr"]
@@ -86,7 +98,9 @@ def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
         n_params_counted=("n_params_counted", "first"),
         train_flops_exact=("train_flops_exact", "first"),
     )
-    best = points.sort_values([*GROUP, "mean", "peak_lr"], kind="stable").groupby(GROUP, as_index=False).first()
+    best = (
+        points.sort_values([*GROUP, "mean", "peak_lr"], kind="stable").groupby(GROUP, as_index=False).first()
+    )
     ends = tried.groupby(GROUP, as_index=False)["peak_lr"].agg(lowest="min", highest="max")
     best = best.merge(ends, on=GROUP, how="left")
     best["edge_of_grid"] = (best["peak_lr"] == best["lowest"]) | (best["peak_lr"] == best["highest"])

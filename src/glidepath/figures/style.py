@@ -1,7 +1,9 @@
 """The look that all figures share: colours, lines, scales, labels, and how a figure is written.
 
-Colours are from Okabe and Ito's palette, which the common colour deficiencies can tell apart; a schedule's kind has one
-colour everywhere, and its place among its kind decides line style, marker and shade, so that no figure relies on colour
+Colours are from Okabe and Ito's palette, which the common colour deficiencies can tell apart; a schedule's
+kind has one
+colour everywhere, and its place among its kind decides line style, marker and shade, so that no figure
+relies on colour
 alone.
 """
 
@@ -25,6 +27,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from glidepath.figures import text
+
 INK = "#222222"
 FAINT = "#6b6b6b"
 GRID = "#e3e3e3"
@@ -39,7 +43,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 # Dark for long or large, light for short or small; readable on white at both ends.
 SEQUENCE = ("#8CBBDD", "#4C93C4", "#1F6CA8", "#12487A", "#08254A")
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 13.0,
@@ -104,7 +108,11 @@ def save(figure: Figure, prefix: Path) -> None:
     prefix.parent.mkdir(parents=True, exist_ok=True)
     with look():
         figure.savefig(f"{prefix}.svg", format="svg", metadata={"Date": None, "Creator": "Glidepath"})
-        figure.savefig(f"{prefix}.pdf", format="pdf", metadata={"CreationDate": None, "Creator": "Glidepath", "Producer": None})
+        figure.savefig(
+            f"{prefix}.pdf",
+            format="pdf",
+            metadata={"CreationDate": None, "Creator": "Glidepath", "Producer": None},
+        )
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,11 @@ def sequence(n: int) -> list[str]:
     if n > len(SEQUENCE):
         picks = np.linspace(0, len(SEQUENCE) - 1, n)
         return [SEQUENCE[round(float(pick))] for pick in picks]
-    return list(SEQUENCE[-n:]) if n < 3 else [SEQUENCE[round(i * (len(SEQUENCE) - 1) / (n - 1))] for i in range(n)]
+    return (
+        list(SEQUENCE[-n:])
+        if n < 3
+        else [SEQUENCE[round(i * (len(SEQUENCE) - 1) / (n - 1))] for i in range(n)]
+    )
 
 
 def schedules_in_order(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
@@ -147,15 +159,47 @@ def schedules_in_order(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
     return [(str(name), str(kind), int(rank)) for name, kind, rank in unique.itertuples(index=False)]
 
 
-def heading(figure: Figure, title: str, note: str) -> None:
-    """Title at the top left; below the plot a note that says what is drawn and what bars and bands are."""
-    width_inches = figure.get_size_inches()[0]
-    figure.suptitle(textwrap.fill(title, int(width_inches * 7.6)), x=0.01, ha="left", fontweight="bold", fontsize=16)
-    figure.supxlabel(textwrap.fill(note, int(width_inches * 12.2)), x=0.01, ha="left", fontsize=10.5, color=FAINT)
+def heading(figure: Figure, title: str, note: str, handles: Sequence[Any] = ()) -> None:
+    """Title and legend above the panels; below them a note that says what is drawn and what bars and bands
+    are.
+
+    The figure grows by what they need, so that the panels keep their size.
+    """
+    width, height = figure.get_size_inches()
+    title_lines = textwrap.wrap(title, int(width * 7.4))
+    note_lines = textwrap.wrap(note, int(width * 12.4))
+    widest = max((len(str(handle.get_label())) for handle in handles), default=0)
+    columns = max(1, min(len(handles), int((width - 0.2) / (0.75 + 0.098 * widest))))
+    legend_rows = math.ceil(len(handles) / columns)
+    above = 0.12 + 0.29 * len(title_lines) + 0.245 * legend_rows + 0.06
+    below = 0.1 + 0.19 * len(note_lines)
+    total = height + above + below
+    figure.set_size_inches(width, total)
+    figure.get_layout_engine().set(rect=(0.0, below / total, 1.0, height / total))  # type: ignore[union-attr,call-arg]
+    left = 0.12 / width
+    figure.text(
+        left, 1 - 0.1 / total, "\n".join(title_lines), ha="left", va="top", fontweight="bold", fontsize=16
+    )
+    figure.text(left, 0.06 / total, "\n".join(note_lines), ha="left", va="bottom", fontsize=10.5, color=FAINT)
+    if handles:
+        figure.legend(
+            handles=list(handles),
+            loc="upper left",
+            bbox_to_anchor=(0.0, 1 - (0.1 + 0.29 * len(title_lines)) / total),
+            ncols=columns,
+            handlelength=2.6,
+            borderaxespad=0.2,
+        )
 
 
 def panels(
-    n: int, *, columns: int = 4, width: float = 3.6, height: float = 3.6, share_x: bool = False, share_y: bool = False
+    n: int,
+    *,
+    columns: int = 4,
+    width: float = 3.6,
+    height: float = 3.6,
+    share_x: bool = False,
+    share_y: bool = False,
 ) -> tuple[Figure, list[Axes]]:
     """A grid of `n` panels; a single one is as wide as a slide."""
     n_columns = min(n, columns)
@@ -183,44 +227,17 @@ def nothing_to_draw(title: str, why: str, remedy: str) -> Figure:
     return figure
 
 
-def compact(value: float) -> str:
-    """A count with three digits and a suffix: 1.31M."""
-    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size * 0.9995:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.3g}"
-
-
-def learning_rate(value: float) -> str:
-    """As it is typed in a configuration: 4e-3, 1.5e-3."""
-    if not value > 0:
-        return "0"
-    exponent = math.floor(math.log10(value) + 1e-9)
-    mantissa = f"{value / 10**exponent:.2g}"
-    if mantissa == "10":
-        mantissa, exponent = "1", exponent + 1
-    return f"{mantissa}e{exponent}"
-
-
-def scientific(value: float) -> str:
-    """A power of ten in plain text: 3e+14 as 3·10¹⁴."""
-    mantissa, exponent = f"{value:.1e}".split("e")
-    digits = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{float(mantissa):g}·10{digits}"
-
-
-def time_unit(seconds: float) -> tuple[float, str]:
-    """The unit in which a time of this size reads well: seconds per unit, and its name."""
-    for size, name in ((7200.0, "h"), (120.0, "min")):
-        if seconds >= size:
-            return (3600.0 if name == "h" else 60.0), name
-    return 1.0, "s"
-
-
 def log_ticks(
-    ax: Axes, which: str, values: Iterable[float], label: Callable[[float], str], *, most: int = 7, unit_gap: float = 0.05
+    ax: Axes,
+    which: str,
+    values: Iterable[float],
+    label: Callable[[float], str],
+    *,
+    most: int = 7,
+    unit_gap: float = 0.05,
 ) -> None:
-    """Logarithmic axis with labelled ticks at values that occur, thinned out to at most `most` that do not touch."""
+    """Logarithmic axis with labelled ticks at values that occur, thinned out to at most `most` that do not
+    touch."""
     axis = ax.xaxis if which == "x" else ax.yaxis
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     present = sorted({float(value) for value in values if np.isfinite(value) and value > 0})
@@ -237,14 +254,21 @@ def log_ticks(
 
 
 def log_steps(ax: Axes, which: str, label: Callable[[float], str]) -> None:
-    """Logarithmic axis with ticks at 1, 2, 5 of every decade within the limits; narrower ranges get finer steps."""
+    """Logarithmic axis with ticks at 1, 2, 5 of every decade within the limits; narrower ranges get finer
+    steps."""
     axis = ax.xaxis if which == "x" else ax.yaxis
     low, high = ax.get_xlim() if which == "x" else ax.get_ylim()
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     if not (0 < low < high and math.isfinite(high)):
         return
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), tuple(m / 10 for m in range(10, 100))):
+    for mantissas in (
+        (1,),
+        (1, 3),
+        (1, 2, 5),
+        (1, 1.5, 2, 3, 4, 5, 6, 8),
+        tuple(m / 10 for m in range(10, 100)),
+    ):
         ticks = [m * 10.0**decade for decade in decades for m in mantissas if low <= m * 10.0**decade <= high]
         if len(ticks) >= 4:
             break
@@ -257,35 +281,45 @@ def count_axis(ax: Axes, which: str, *, most: int = 6) -> None:
     """Linear axis of counts: 0, 1M, 2M."""
     axis = ax.xaxis if which == "x" else ax.yaxis
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: text.compact(value)))
 
 
 def end_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], *, gap: float = 0.062) -> None:
-    """Names in their line's colour at the right edge, moved apart where they would touch; ends are (x, y, text, colour).
+    """Names in their line's colour at the right edge, moved apart where they would touch; ends are (x, y,
+    name, colour).
 
     The axes' limits must be final.
     """
     low, high = ax.get_ylim()
     log = ax.get_yscale() == "log"
     position: Callable[[float], float] = (
-        (lambda y: math.log(max(y, low) / low) / math.log(high / low)) if log else (lambda y: (y - low) / (high - low))
+        (lambda y: math.log(max(y, low) / low) / math.log(high / low))
+        if log
+        else (lambda y: (y - low) / (high - low))
     )
     order = sorted(range(len(ends)), key=lambda i: ends[i][1])
-    wanted = [min(max(position(ends[i][1]), 0.0), 1.0) for i in order]
-    for index, i in enumerate(order):
-        x, y, text, color = ends[i]
+    heights = spread([min(max(position(ends[i][1]), 0.0), 1.0) for i in order], gap)
+    for label_height, i in zip(heights, order, strict=True):
+        x, y, name, color = ends[i]
         ax.annotate(
-            text,
+            name,
             xy=(x, y),
             xycoords="data",
-            xytext=(1.025, spread(wanted, gap)[index]),
+            xytext=(1.025, label_height),
             textcoords="axes fraction",
             color=color,
             fontsize=11.5,
             fontweight="bold",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7, "alpha": 0.55, "shrinkA": 1, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.7,
+                "alpha": 0.55,
+                "shrinkA": 1,
+                "shrinkB": 2,
+            },
         )
 
 
@@ -298,7 +332,15 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
             (mean_b, n_b), (mean_a, n_a) = blocks.pop(), blocks.pop()
             blocks.append(((mean_a * n_a + mean_b * n_b) / (n_a + n_b), n_a + n_b))
     means = [mean for mean, n in blocks for _ in range(n)]
-    return [mean + offset * gap for offset, mean in enumerate(means)]
+    apart = [mean + offset * gap for offset, mean in enumerate(means)]
+    # Those that were pushed out at the bottom come back in; the highest then bounds the rest at the top.
+    inside = [max(position, offset * gap) for offset, position in enumerate(apart)]
+    room = [1.0 - gap * (len(inside) - 1 - offset) for offset in range(len(inside))]
+    return (
+        [min(position, bound) for position, bound in zip(inside, room, strict=True)]
+        if room[:1] >= [0.0]
+        else inside
+    )
 
 
 def schedule_handle(name: str, kind: str, rank: int, *, line: bool = True, marker: bool = True) -> Line2D:
@@ -314,14 +356,9 @@ def schedule_handle(name: str, kind: str, rank: int, *, line: bool = True, marke
     )
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], *, columns: int = 5) -> None:
-    """A legend under the title, across the figure, where it hides nothing."""
-    if handles:
-        figure.legend(handles=list(handles), loc="outside upper left", ncols=min(columns, len(handles)), handlelength=2.6)
-
-
 def edge_marks(ax: Axes, xs: Sequence[float], color: str, *, marker: str = "x", edge: float = 1.0) -> None:
-    """Marks on the top (1) or bottom (0) edge: points that lie outside or have no value must be seen, not dropped."""
+    """Marks on the top (1) or bottom (0) edge: points that lie outside or have no value must be seen, not
+    dropped."""
     if len(xs):
         ax.plot(
             list(xs),
@@ -340,13 +377,14 @@ def error_bars(ax: Axes, x: float, y: float, low: float, high: float, color: str
     """A vertical interval with caps, if it is finite; the estimate need not lie in its middle."""
     if np.isfinite(low) and np.isfinite(high):
         ax.errorbar(
-            [x], [y], yerr=[[max(y - low, 0.0)], [max(high - y, 0.0)]], fmt="none", ecolor=color, elinewidth=1.6, **options
+            [x],
+            [y],
+            yerr=[[max(y - low, 0.0)], [max(high - y, 0.0)]],
+            fmt="none",
+            ecolor=color,
+            elinewidth=1.6,
+            **options,
         )
-
-
-def percent(level: float) -> str:
-    """A level as words: 90 %."""
-    return f"{100 * level:.0f} %" if np.isfinite(level) else "an unstated level"
 
 
 def level_of(frame: pd.DataFrame) -> float:

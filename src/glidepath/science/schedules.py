@@ -58,7 +58,7 @@ class Piece:
         if self.shape == "constant":
             return np.full(j.shape, self.start_value)
         if self.shape == "warmup":
-            return self.end_value * (j + 1.0) / self.length
+            return self.end_value * ((j + 1.0) / self.length)
         g = DECAY_SHAPES[self.shape](j / self.length)
         return self.end_value + (self.start_value - self.end_value) * g
 
@@ -80,8 +80,13 @@ def warmup(peak: float, length: int) -> Path:
 
 
 def decay(shape: Shape, peak: float, final: float, length: int) -> Path:
-    """Descent from `peak` at its first update towards `final`, which would be reached at the update after its last."""
-    return (Piece(shape, float(peak), float(final), length, 0, length),) if length > 0 else ()
+    """Descent from `peak` at its first update towards `final`, which would be reached at the update after its last.
+
+    The first update is written as a constant: it is one, and so a trunk and the decay that leaves it share it.
+    """
+    if length < 2 or final == peak:
+        return constant(peak, length)
+    return (*constant(peak, 1), Piece(shape, float(peak), float(final), length, 1, length))
 
 
 def join(*paths: Sequence[Piece]) -> Path:

@@ -6,6 +6,7 @@ of their parent's: thread counts are theirs to set, and results equal those of t
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import json
@@ -44,7 +45,9 @@ def serve(socket_path: Path) -> None:
     listener.bind(str(socket_path))
     listener.listen(128)
     for name in WARM_IMPORTS:
-        importlib.import_module(name)
+        # A module that cannot be imported is the business of the job that needs it, whose log then says so.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:

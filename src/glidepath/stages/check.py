@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from glidepath.stages.plan import summary
+from glidepath.study.budget import summary
 from glidepath.study.config import read_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.segments import plan

@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 from glidepath.science import accounting
 from glidepath.study import tables
 from glidepath.study.averages import AverageSpec, average_specs
-from glidepath.study.cells import Cell, param_counts
-from glidepath.study.config import StudyConfig, parse_study
+from glidepath.study.cells import Cell
+from glidepath.study.config import parse_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.segments import Plan, plan
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BYTES_PER_PARAMETER = 4
-STATE_COPIES = 3
-"""A state holds the weights and both moments."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +32,6 @@ def main(args: argparse.Namespace) -> None:
     planned = plan(study, corpus_id(study.corpus, args.base), vocab_size_of(study.corpus, args.base))
     frame = plan_frame(planned, average_specs(planned, study.averaging), unique_tokens(args.manifest))
     tables.write(tables.PLAN, frame, args.output)
-    print(summary(study, planned))
     for warning in epoch_warnings(frame):
         print(f"warning: {warning}", file=sys.stderr)
 
@@ -109,22 +104,3 @@ def epoch_warnings(frame: pd.DataFrame) -> list[str]:
         f"{len(repeated)} of {len(frame)} cells see the training tokens more than once, at most {longest['epochs']:.1f} epochs "
         f"({longest['cell_id']}): their losses mix schedule and repetition. Add text or shorten tokens_per_parameter."
     ]
-
-
-def summary(study: StudyConfig, planned: Plan) -> str:
-    """A few lines: cells, jobs, FLOPs and what sharing saves."""
-    segments = planned.segments.values()
-    shared = sum(segment.train_flops_exact for segment in segments)
-    unshared = sum(cell.train_flops_per_token * cell.token_horizon for cell in planned.cells)
-    disk = sum(
-        BYTES_PER_PARAMETER * param_counts(segment.spec.trajectory.model).n_params_total
-        * (STATE_COPIES + len(segment.spec.recording.snapshot_at))
-        for segment in segments
-    )
-    return (
-        f"{study.study}: {len(planned.cells)} cells in {len(planned.segments)} training jobs, "
-        f"{sum(segment.tokens for segment in segments) / 1e6:.4g}M tokens, {shared:.4g} FLOP; "
-        f"without shared prefixes {unshared:.4g} FLOP, {unshared / shared:.2f} times as much; "
-        f"{disk / 1e9:.2g} GB of states and snapshots"
-    )
-

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glidepath.corpus import store
 from glidepath.corpus.divide import Division, divide
@@ -152,7 +153,7 @@ def _described(
     rows = [row for row, origin in enumerate(origins) if origin.domain == domain.name]
     own = [origins[row] for row in rows]
 
-    def by_split(counts: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, int]:
+    def by_split(counts: NDArray[np.int64]) -> dict[str, int]:
         return {split.name.lower(): int(counts[rows, split].sum()) for split in Split}
 
     return {

@@ -69,7 +69,7 @@ class CHeaders(Section):
 
 
 class Files(Section):
-    """The user's own files, by glob, relative to the directory of the study file."""
+    """The user's own files, by glob, relative to the working directory."""
 
     kind: Literal["files"]
     paths: tuple[str, ...]
@@ -109,7 +109,7 @@ class HuggingFace(Section):
 
     kind: Literal["huggingface"]
     name: str
-    """A directory, relative to that of the study file, or else a name on the Hub."""
+    """A directory, relative to the working directory, or else a name on the Hub."""
     config: str | None = None
     split: str = "train"
     validation_split: str | None = None
@@ -202,7 +202,7 @@ class TokenizerFile(Section):
 
     kind: Literal["file"]
     path: str
-    """Relative to the directory of the study file."""
+    """Relative to the working directory."""
     end_of_document: str | None = None
     """Token that ends a document; null: the one of the usual names that the vocabulary has."""
 
@@ -344,7 +344,7 @@ def dataset_directory(domain: Domain, source: HuggingFace, base: Path) -> Path |
     if source.name.startswith((".", "/", "~")) or source.name.count("/") > 1:
         raise ValueError(
             f"corpus domain '{domain.name}': source.name '{source.name}' is not a directory; a huggingface "
-            "source is a dataset directory, relative to that of the study file, or a Hub name such as "
+            "source is a dataset directory, relative to the working directory, or a Hub name such as "
             "'owner/dataset': correct the name"
         )
     return None
@@ -396,7 +396,7 @@ def _tokenizer_bytes(tokenizer: TokenizerFile, base: Path) -> bytes:
     if not path.is_file():
         raise ValueError(
             f"corpus.tokenizer.path '{tokenizer.path}' is not a file; it must name a tokenizer.json, "
-            "relative to the directory of the study file: correct the path, or train a tokenizer with kind: "
+            "relative to the working directory: correct the path, or train a tokenizer with kind: "
             "train_bpe"
         )
     return path.read_bytes()
@@ -414,7 +414,7 @@ def _expand(domain: Domain, key: str, patterns: tuple[str, ...], base: Path) -> 
         if not files:
             raise ValueError(
                 f"corpus domain '{domain.name}': source.{key} '{pattern}' matches no file; globs are "
-                "relative to the directory of the study file: correct the path, or remove it"
+                "relative to the working directory: correct the path, or remove it"
             )
         root = _root(pattern, base)
         for path in files:

@@ -1,4 +1,5 @@
-"""The figures of a study as plain data: what each shows, which tables it needs and which columns its Parquet has.
+"""The figures of a study as plain data: what each shows, which tables it needs and which columns its Parquet
+has.
 
 The Snakefile reads this list while it is parsed, so nothing here may import a drawing library.
 """
@@ -69,7 +70,9 @@ MODEL = Column("model", "string", "-", "model")
 SCHEDULE = (
     Column("schedule", "string", "-", "schedule"),
     Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd: decides the colour"),
-    Column("family_rank", "int64", "-", "place among the schedules of its kind: decides line style and marker"),
+    Column(
+        "family_rank", "int64", "-", "place among the schedules of its kind: decides line style and marker"
+    ),
 )
 TPP = Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon")
 TOKEN_HORIZON = Column("token_horizon", "float64", "tokens", "horizon")
@@ -79,7 +82,9 @@ PEAK_LR = Column("peak_lr", "float64", "-", "peak learning rate")
 REPLICATE = Column("replicate", "int64", "-", "replicate")
 N_REPLICATES = Column("n_replicates", "int64", "-", "replicates averaged")
 VAL_LOSS = Column("val_loss", "float64", "nat/token", "validation loss")
-VAL_LOSS_SE = Column("val_loss_se", "float64", "nat/token", "standard error over replicates; null for one replicate")
+VAL_LOSS_SE = Column(
+    "val_loss_se", "float64", "nat/token", "standard error over replicates; null for one replicate"
+)
 CI_LOW = Column("ci_low", "float64", "as value", "lower end of the interval; null if none")
 CI_HIGH = Column("ci_high", "float64", "as value", "upper end of the interval; null if none")
 CI_LEVEL = Column("ci_level", "float64", "-", "level of the interval; null if none")
@@ -120,7 +125,9 @@ FIGURES: tuple[FigureEntry, ...] = (
                 PEAK_LR,
                 N_REPLICATES,
                 TOKENS_SEEN,
-                Column("val_loss", "float64", "nat/token", "mean over replicates, first validation blocks only"),
+                Column(
+                    "val_loss", "float64", "nat/token", "mean over replicates, first validation blocks only"
+                ),
                 Column("val_loss_min", "float64", "nat/token", "lowest replicate"),
                 Column("val_loss_max", "float64", "nat/token", "highest replicate"),
                 Column("bits_per_byte", "float64", "bit/byte", "mean over replicates"),
@@ -140,7 +147,12 @@ FIGURES: tuple[FigureEntry, ...] = (
                 Column("reference_schedule", "string", "-", "schedule it is compared with"),
                 TPP,
                 BATCH_TOKENS,
-                Column("difference", "float64", "nat/token", "loss minus the reference's loss, paired; negative is better"),
+                Column(
+                    "difference",
+                    "float64",
+                    "nat/token",
+                    "loss minus the reference's loss, paired; negative is better",
+                ),
                 Column("difference_relative", "float64", "-", "difference over the reference's loss"),
                 Column("standard_error", "float64", "nat/token", "of difference"),
                 CI_LOW,
@@ -148,7 +160,12 @@ FIGURES: tuple[FigureEntry, ...] = (
                 CI_LEVEL,
                 Column("minimum_detectable_difference", "float64", "nat/token", "two-sided 5 %, power 80 %"),
                 N_REPLICATES,
-                Column("edge_of_grid", "bool", "-", "one of the two best learning rates is at the edge of its grid"),
+                Column(
+                    "edge_of_grid",
+                    "bool",
+                    "-",
+                    "one of the two best learning rates is at the edge of its grid",
+                ),
                 Column("verdict", "string", "-", "better, worse or not resolved"),
             ),
         ),
@@ -165,7 +182,12 @@ FIGURES: tuple[FigureEntry, ...] = (
                 *SCHEDULE,
                 Column("reference_schedule", "string", "-", "schedule it is compared with; empty if unknown"),
                 TPP,
-                Column("compute_saving", "float64", "-", "1 - tokens needed / tokens of the reference; negative is a loss"),
+                Column(
+                    "compute_saving",
+                    "float64",
+                    "-",
+                    "1 - tokens needed / tokens of the reference; negative is a loss",
+                ),
                 CI_LOW,
                 CI_HIGH,
                 CI_LEVEL,
@@ -190,6 +212,12 @@ FIGURES: tuple[FigureEntry, ...] = (
                 Column("replicate", "int64", "-", "replicate; null for law and optimum"),
                 Column("holdout", "bool", "-", "cell hidden from the fits"),
                 Column("val_loss", "float64", "nat/token", "validation loss; null for a diverged cell"),
+                Column(
+                    "excess_loss",
+                    "float64",
+                    "nat/token",
+                    "val_loss minus the lowest mean loss at this horizon: what is drawn",
+                ),
                 Column("peak_lr_low", "float64", "-", "lower end of the optimum's interval; null if none"),
                 Column("peak_lr_high", "float64", "-", "upper end of the optimum's interval; null if none"),
                 CI_LEVEL,
@@ -215,7 +243,9 @@ FIGURES: tuple[FigureEntry, ...] = (
                 CI_LEVEL,
                 EXTRAPOLATED,
                 STATUS,
-                Column("exponent", "float64", "-", "exponent of the law in the token horizon; null for optima"),
+                Column(
+                    "exponent", "float64", "-", "exponent of the law in the token horizon; null for optima"
+                ),
                 Column("exponent_low", "float64", "-", "lower end of its interval; null if none"),
                 Column("exponent_high", "float64", "-", "upper end of its interval; null if none"),
             ),
@@ -251,7 +281,8 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", "noise_scale"),
         Table(
             "noise_scale_norm_total",
-            "Noise scale of all layers against that of the norm layers, window by window, with the line through them.",
+            "Noise scale of all layers against that of the norm layers, window by window, with the line "
+            "through them.",
             (
                 Column("item", "string", "-", "window or line"),
                 MODEL,
@@ -260,7 +291,12 @@ FIGURES: tuple[FigureEntry, ...] = (
                 Column("tokens_seen", "int64", "tokens", "training tokens seen; null for the line"),
                 Column("noise_scale_norm_tokens", "float64", "tokens", "noise scale of the norm layers"),
                 Column("noise_scale_total_tokens", "float64", "tokens", "noise scale of all layers"),
-                Column("slope", "float64", "-", "total / norm, least squares through the origin in logarithms; line only"),
+                Column(
+                    "slope",
+                    "float64",
+                    "-",
+                    "total / norm, least squares through the origin in logarithms; line only",
+                ),
                 Column("correlation", "float64", "-", "Pearson correlation of the logarithms; line only"),
                 Column("n_windows", "int64", "-", "windows behind the line; null for windows"),
             ),
@@ -272,14 +308,17 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", "noise_scale"),
         Table(
             "batch_size",
-            "Final loss at the best peak learning rate of each batch size, with the noise scale of the last window.",
+            "Final loss at the best peak learning rate of each batch size, with the noise scale of the last "
+            "window.",
             (
                 Column("item", "string", "-", "loss or noise_scale"),
                 MODEL,
                 *SCHEDULE,
                 TPP,
                 Column("batch_tokens", "float64", "tokens", "tokens per update, or the noise scale"),
-                Column("peak_lr", "float64", "-", "best peak learning rate of the grid; null for the noise scale"),
+                Column(
+                    "peak_lr", "float64", "-", "best peak learning rate of the grid; null for the noise scale"
+                ),
                 Column("n_replicates", "int64", "-", "replicates averaged; null for the noise scale"),
                 Column("val_loss", "float64", "nat/token", "validation loss; null for the noise scale"),
                 VAL_LOSS_SE,
@@ -302,10 +341,22 @@ FIGURES: tuple[FigureEntry, ...] = (
                 TPP,
                 TOKENS_SEEN,
                 N_REPLICATES,
-                Column("setting", "float64", "-", "window or EMA memory over the horizon, the best one; null otherwise"),
+                Column(
+                    "setting",
+                    "float64",
+                    "-",
+                    "window or EMA memory over the horizon, the best one; null otherwise",
+                ),
                 VAL_LOSS,
-                Column("gap_to_cooldown", "float64", "nat/token", "loss minus the cooldown's loss, paired; null if no cooldown"),
-                Column("gap_to_cooldown_se", "float64", "nat/token", "its standard error; null for raw weights"),
+                Column(
+                    "gap_to_cooldown",
+                    "float64",
+                    "nat/token",
+                    "loss minus the cooldown's loss, paired; null if no cooldown",
+                ),
+                Column(
+                    "gap_to_cooldown_se", "float64", "nat/token", "its standard error; null for raw weights"
+                ),
             ),
         ),
     ),
@@ -315,13 +366,19 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", f"{LOSS_HORIZON}/predictions"),
         Table(
             "loss_horizon",
-            "Loss at the best peak learning rate of each schedule against tokens per parameter, with the law.",
+            "Loss at the best peak learning rate of each schedule against tokens per parameter, with the "
+            "law.",
             (
                 Column("item", "string", "-", "loss, diverged or law"),
                 MODEL,
                 *SCHEDULE,
                 TPP,
-                Column("peak_lr", "float64", "-", "best peak learning rate of the grid; null for law and diverged"),
+                Column(
+                    "peak_lr",
+                    "float64",
+                    "-",
+                    "best peak learning rate of the grid; null for law and diverged",
+                ),
                 Column("n_replicates", "int64", "-", "replicates averaged; null for the law"),
                 Column("holdout", "bool", "-", "hidden from the fits"),
                 VAL_LOSS,
@@ -367,7 +424,9 @@ FIGURES: tuple[FigureEntry, ...] = (
                 Column("unshared_updates", "int64", "updates", "updates if every cell were trained alone"),
                 Column("own_updates", "int64", "updates", "updates that no other cell shares"),
                 Column("unshared_seconds", "float64", "s", "training time if every cell were trained alone"),
-                Column("own_seconds", "float64", "s", "training time of the updates that no other cell shares"),
+                Column(
+                    "own_seconds", "float64", "s", "training time of the updates that no other cell shares"
+                ),
             ),
         ),
     ),

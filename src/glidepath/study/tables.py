@@ -136,7 +136,8 @@ UPDATES = Table(
         Column("batch_tokens", "int64", "tokens", "tokens of this update"),
         Column("train_loss", "float64", "nat/token", "loss of this update's batch before the update"),
         Column("grad_norm", "float64", "-", "global gradient norm before clipping"),
-        Column("param_norm", "float64", "-", "global norm of the weights before the update"),
+        Column("update_norm", "float64", "-", "global norm of the change that the update made to the weights"),
+        Column("param_norm", "float64", "-", "global norm of the weights after the update"),
     ),
 )
 

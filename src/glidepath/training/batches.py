@@ -71,4 +71,5 @@ def batch(train: Tokens, data_seed: int, first_sequence: int, n: int, context_le
             "use more text or a shorter context_length"
         )
     starts = sequence_indices(data_seed, first_sequence, n, n_in_epoch) * context_length
-    return np.asarray(train)[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
+    rows: NDArray[np.int64] = np.asarray(train)[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
+    return rows

@@ -34,6 +34,13 @@ def chosen_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def chosen_device(device: str) -> str:
+    """ "cuda" for "auto" where torch sees a GPU, else "cpu"; any other choice stays as it is."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
 def configure(machine: Machine) -> torch.device:
     """Set up this process for a machine and return the torch device.
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NORM_EPSILON = 1e-5
+QUERY_BLOCK = 64
 
 FeedForwardKind = Literal["swiglu", "gelu"]
 NormKind = Literal["rmsnorm", "layernorm"]
@@ -87,7 +88,8 @@ def rotate(x_BTHK: Tensor, table: Tensor, inverse: bool = False) -> Tensor:
     """
     if x_BTHK.device.type == "cpu" and x_BTHK.dtype != torch.bfloat16:
         turn = torch.view_as_complex(table)
-        return torch.view_as_real(torch.view_as_complex(x_BTHK.unflatten(-1, (-1, 2))) * (turn.conj() if inverse else turn)).flatten(-2)
+        turned = torch.view_as_complex(_pairs(x_BTHK)) * (turn.conj() if inverse else turn)
+        return torch.view_as_real(turned).flatten(-2)
     return rotate_spelled_out(x_BTHK, table, inverse)
 
 
@@ -95,8 +97,12 @@ def rotate_spelled_out(x_BTHK: Tensor, table: Tensor, inverse: bool = False) -> 
     """`rotate` in real arithmetic, at the precision of the table."""
     cos, sin = table.unbind(-1)
     sin = -sin if inverse else sin
-    even, odd = x_BTHK.unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = _pairs(x_BTHK).unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+def _pairs(x_BTHK: Tensor) -> Tensor:
+    return x_BTHK.view(*x_BTHK.shape[:-1], -1, 2)
 
 
 def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
@@ -111,25 +117,38 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Te
 
 
 def explicit_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
-    """`causal_attention` as batched matrix products, keeping the attention weights."""
+    """`causal_attention` as batched matrix products, keeping the attention weights.
+
+    Queries go in blocks of 64, each against the keys up to its own end: what causality hides beyond is not computed.
+    """
     B, T, H, K = q_BTHK.shape
     q, k, v = (x.transpose(1, 2).reshape(B * H, T, K) for x in (q_BTHK, k_BTHK, v_BTHK))
+    o = torch.empty_like(q)
     hidden_TT = torch.full((T, T), float("-inf"), dtype=q.dtype).triu_(1)
-    weights = torch.baddbmm(hidden_TT, q, k.transpose(1, 2), alpha=K**-0.5).softmax(-1)
+    blocks: list[tuple[int, int, Tensor]] = []
+    for begin in range(0, T, QUERY_BLOCK):
+        end = min(begin + QUERY_BLOCK, T)
+        keys = k[:, :end].transpose(1, 2)
+        scores = torch.baddbmm(hidden_TT[begin:end, :end], q[:, begin:end], keys, alpha=K**-0.5)
+        weights = torch.softmax(scores, -1)
+        o[:, begin:end] = weights @ v[:, :end]
+        blocks.append((begin, end, weights))
 
     def heads_last(x: Tensor) -> Tensor:
         return x.view(B, H, T, K).transpose(1, 2)
 
     def backward(do_BTHK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         do = do_BTHK.transpose(1, 2).reshape(B * H, T, K)
-        dv = weights.transpose(1, 2) @ do
-        dscores = torch._softmax_backward_data(do @ v.transpose(1, 2), weights, -1, weights.dtype)
-        nothing = do.new_empty(1, 1, 1)
-        dq = torch.baddbmm(nothing, dscores, k, beta=0.0, alpha=K**-0.5)
-        dk = torch.baddbmm(nothing, dscores.transpose(1, 2), q, beta=0.0, alpha=K**-0.5)
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for begin, end, weights in blocks:
+            dweights = do[:, begin:end] @ v[:, :end].transpose(1, 2)
+            dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
+            dv[:, :end].baddbmm_(weights.transpose(1, 2), do[:, begin:end])
+            dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, begin:end], alpha=K**-0.5)
+            dq[:, begin:end].baddbmm_(dscores, k[:, :end], beta=0.0, alpha=K**-0.5)
         return heads_last(dq), heads_last(dk), heads_last(dv)
 
-    return heads_last(weights @ v), backward
+    return heads_last(o), backward
 
 
 def fused_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
@@ -140,7 +159,8 @@ def fused_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Ten
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
 
-    o_BTHK, backward = torch.func.vjp(attend, q_BTHK, k_BTHK, v_BTHK)
+    o_BTHK, *rest = torch.func.vjp(attend, q_BTHK, k_BTHK, v_BTHK)
+    backward: AttentionBackward = rest[0]
     return o_BTHK, backward
 
 
@@ -155,7 +175,8 @@ def feed_forward_activation(kind: FeedForwardKind, h_NF: Tensor) -> Tensor:
 def feed_forward_activation_backward(kind: FeedForwardKind, da_NF: Tensor, h_NF: Tensor) -> Tensor:
     """dh, of the shape of h."""
     if kind == "gelu":
-        return torch.ops.aten.gelu_backward(da_NF, h_NF)
+        dh: Tensor = torch.ops.aten.gelu_backward(da_NF, h_NF)
+        return dh
     gate_NF, up_NF = h_NF.chunk(2, dim=-1)
     dh_NF = torch.empty_like(h_NF)
     dgate_NF, dup_NF = dh_NF.chunk(2, dim=-1)

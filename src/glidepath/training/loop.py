@@ -152,7 +152,7 @@ def train_segment(
             ids_BT = torch.from_numpy(ids).to(device)
             decoder.flat_gradients.zero_()
             loss = torch.zeros((), dtype=torch.float64, device=device)
-            for micro_BT in ids_BT.split(machine.micro_batch_sequences or n):
+            for micro_BT in torch.split(ids_BT, machine.micro_batch_sequences or n):
                 inputs_BT, targets_BT = micro_BT[:, :-1], micro_BT[:, 1:]
                 if probe:
                     loss += decoder.accumulate_gradients(inputs_BT, targets_BT, 1.0 / batch_tokens, probe)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from glidepath.study.specs import ModelSpec
@@ -117,7 +118,7 @@ class Decoder:
     ) -> tuple[Tensor, layers.SavedNorm, Tensor]:
         """Logits [N, V], with what the backward pass of norm and head needs; blocks append theirs to `saved`."""
         T = inputs_BT.shape[1]
-        x_ND = self.weights["embedding"][inputs_BT.flatten()]
+        x_ND = F.embedding(inputs_BT.flatten(), self.weights["embedding"])
         for i in range(self.spec.n_layer):
             x_ND, block = self._block(i, x_ND, weights, T)
             if saved is not None:
@@ -179,7 +180,8 @@ class Decoder:
         if saved.q_norm and saved.k_norm:
             dq_BTHK = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, probe)
             dk_BTHK = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
-        dqkv = torch.stack([dq_BTHK.to(dv_BTHK.dtype), dk_BTHK.to(dv_BTHK.dtype), dv_BTHK], dim=2)
+        dqkv = dv_BTHK.new_empty(do_BTHK.shape[0], T, 3, spec.n_head, spec.d_head)
+        dqkv[:, :, 0], dqkv[:, :, 1], dqkv[:, :, 2] = dq_BTHK, dk_BTHK, dv_BTHK
         dnormed_ND = self._linear_backward(f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe)
         return dx_ND + self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, probe)
 

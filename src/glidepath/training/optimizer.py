@@ -48,7 +48,7 @@ class AdamW:
 
 def clip_gradients(gradients: Tensor, grad_clip_norm: float | None) -> Tensor:
     """Scale the gradients so that their norm is at most `grad_clip_norm`; returns the norm before, without waiting for it."""
-    norm = torch.linalg.vector_norm(gradients)
+    norm: Tensor = torch.linalg.vector_norm(gradients)
     if grad_clip_norm is not None:
         gradients.mul_((grad_clip_norm / norm).clamp_(max=1.0))
     return norm

@@ -67,10 +67,10 @@ class Snapshots:
     """Reads a snapshot file; tensors come one at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="numpy")
+        self._file: Any = safe_open(path, framework="numpy")
         self.metadata: dict[str, str] = self._file.metadata()
         self._names: dict[int, list[str]] = {}
-        for key in self._file.keys():  # noqa: SIM118 (a file, not a mapping)
+        for key in self._file.keys():  # noqa: SIM118
             updates, name = key.split("/", 1)
             self._names.setdefault(int(updates[1:]), []).append(name)
 

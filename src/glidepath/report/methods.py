@@ -1,0 +1,80 @@
+"""Method notes: what each number is, in a line of formula, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method: its formula in plain text and its source."""
+
+    name: str
+    formula: str
+    source: str
+
+
+METHODS = (
+    Method(
+        "Applied schedule",
+        "update s = 0 … T−1: warm-up (s+1)/W of the peak, decay with progress (s − s₀)/D; no update is "
+        "spent at learning rate 0",
+        "This project's convention; laws read the array that was applied.",
+    ),
+    Method(
+        "Decay to zero",
+        "linear schedule whose decay aims at 0 instead of a tenth of the peak, each at its own best peak",
+        "Bergsma et al., Straight to Zero, ICLR 2025 (arXiv 2502.15938)",
+    ),
+    Method(
+        "Paired difference",
+        "mean over replicates of loss(schedule) − loss(reference), same initialisation and data order; "
+        "minimum detectable "
+        "difference = (t₀.₉₇₅ + t₀.₈₀) · SE",
+        "Standard paired comparison; errors over replicates, pooled, and over validation blocks.",
+    ),
+    Method(
+        "Optimal peak learning rate",
+        "L = a·x² + b·x + c with x = ln peak; optimum exp(−b / 2a); intervals by bootstrap; refused unless "
+        "a > 0 and the optimum "
+        "lies inside the grid",
+        "Bjorck et al., Scaling Optimal LR Across Token Horizons, ICLR 2025 (arXiv 2409.19913)",
+    ),
+    Method(
+        "Optimal peak at another horizon",
+        "peak*(D) = C · D^(−b), least squares in logarithms over the tuned horizons",
+        "Bjorck et al., ICLR 2025 (arXiv 2409.19913)",
+    ),
+    Method(
+        "Loss law",
+        "L(D) = E + B · D^(−β) per model, or L(N, D) = E + A · N^(−α) + B · D^(−β) over sizes",
+        "Hoffmann et al., Training Compute-Optimal Large Language Models, 2022 (arXiv 2203.15556)",
+    ),
+    Method(
+        "Compute saving",
+        "1 − D′/D, where the schedule reaches at D′ tokens the loss that the reference reaches at D, by "
+        "their loss laws",
+        "After Bergsma et al., ICLR 2025 (arXiv 2502.15938), who report 60 % from one pair of grid points",
+    ),
+    Method(
+        "Gradient noise scale",
+        "tr Σ / |G|², |G|² = (B·|g_B|² − b·|g_b|²)/(B − b), tr Σ = (|g_b|² − |g_B|²)/(1/b − 1/B), b one "
+        "sequence; ratio of window "
+        "means, jackknife errors",
+        "McCandlish et al. 2018 (arXiv 1812.06162); per-example norms: Gray et al., NeurIPS 2024 (arXiv "
+        "2411.00999)",
+    ),
+    Method(
+        "Checkpoint averaging",
+        "uniform mean of the last snapshots, or exponential weights, of a constant-rate run, evaluated on "
+        "the same blocks as the raw "
+        "weights and a real cooldown of the same trunk",
+        "Sanyal et al. 2023 (arXiv 2306.03241); Hägele et al., NeurIPS 2024 (arXiv 2405.18392)",
+    ),
+    Method(
+        "Training FLOPs",
+        "3 × forward, two per multiply-add: hidden matrices, head, and attention over unmasked pairs; 6·N·D "
+        "is a second column",
+        "Kaplan et al. 2020 (arXiv 2001.08361) for 6·N·D",
+    ),
+)

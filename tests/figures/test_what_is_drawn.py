@@ -1,0 +1,203 @@
+"""What is on the axes is what stands in the frame, and what stands in the frame is what was planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.lines import Line2D
+
+from glidepath import figures
+from glidepath.figures import select, style, text
+from glidepath.study import figure_list
+from tests.figures import planted
+
+Tables = dict[str, pd.DataFrame]
+
+
+def frame_of(name: str, all_tables: Tables) -> pd.DataFrame:
+    return figures.load(name).data({table: all_tables[table] for table in figure_list.entry(name).tables})
+
+
+def lines(ax: Any) -> list[Line2D]:
+    return [line for line in ax.get_lines() if len(line.get_xdata())]
+
+
+def has_line(ax: Any, x: Any, y: Any) -> bool:
+    return any(
+        len(line.get_xdata()) == len(x)
+        and np.allclose(np.asarray(line.get_xdata(), float), x)
+        and np.allclose(np.asarray(line.get_ydata(), float), y)
+        for line in lines(ax)
+    )
+
+
+def test_schedules_are_the_applied_learning_rates(tables_of: Callable[[str], Tables]) -> None:
+    tables = tables_of("whole")
+    frame = frame_of("schedules", tables)
+    runs = tables["runs"].set_index("cell_id")
+    assert set(frame["schedule"]) == set(planted.SCHEDULES)
+    assert frame["peak_lr"].nunique() == 1
+    assert frame["tokens_per_parameter"].unique() == [20.0]
+    for cell_id, rows in frame.groupby("cell_id"):
+        applied = planted.lr_array(runs.loc[cell_id])
+        np.testing.assert_array_equal(rows["lr"], applied[rows["step"]])
+    ax = figures.load("schedules").draw(frame).axes[0]
+    for _, rows in frame.groupby("schedule"):
+        assert has_line(ax, rows["tokens_seen"], rows["lr"])
+
+
+def test_differences_are_drawn_with_their_intervals(tables_of: Callable[[str], Tables]) -> None:
+    tables = tables_of("whole")
+    frame = frame_of("schedule_differences", tables)
+    comparisons = tables["comparisons"]
+    assert len(frame) == len(comparisons)
+    figure = figures.load("schedule_differences").draw(frame)
+    horizons = sorted(frame["tokens_per_parameter"].unique())
+    schedules = [name for name, _, _ in style.schedules_in_order(frame)]
+    for ax, horizon in zip(figure.axes, horizons, strict=True):
+        for row in frame[frame["tokens_per_parameter"] == horizon].itertuples():
+            y = schedules.index(row.schedule)
+            assert has_line(ax, [1000 * row.difference], [y])
+            found = [line for line in lines(ax) if np.allclose(line.get_xdata()[0], 1000 * row.difference)]
+            face = found[-1].get_markerfacecolor()
+            assert (face == "white") == (row.verdict == "not resolved")
+
+
+def test_diverged_cells_stand_at_the_top_edge(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("lr_sweep", tables_of("whole"))
+    diverged = frame[frame["item"] == "diverged"]
+    assert set(diverged["schedule"]) == {"constant"}
+    assert set(diverged["peak_lr"]) == {planted.PEAKS[-1]}
+    figure = figures.load("lr_sweep").draw(frame)
+    names = [name for name, _, _ in style.schedules_in_order(frame)]
+    ax = figure.axes[names.index("constant")]
+    crosses = [line for line in lines(ax) if line.get_marker() == "x"]
+    assert {float(x) for line in crosses for x in line.get_xdata()} == {planted.PEAKS[-1]}
+    assert all(float(y) == 1.0 for line in crosses for y in line.get_ydata())
+
+
+def test_optimum_and_its_interval_come_from_the_law(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("lr_horizon", tables_of("whole"))
+    optima = frame[frame["item"] == "optimum"]
+    runs = tables_of("whole")["runs"]
+    tpp = optima.merge(runs[["token_horizon", "tokens_per_parameter"]].drop_duplicates())[
+        "tokens_per_parameter"
+    ]
+    expected = [
+        planted.optimum(schedule, horizon) for schedule, horizon in zip(optima["schedule"], tpp, strict=True)
+    ]
+    np.testing.assert_allclose(optima["peak_lr"], expected)
+    law = frame[frame["item"] == "law"]
+    assert law["extrapolated"].any()
+    assert not law["extrapolated"].all()
+    assert law["exponent"].unique() == [planted.EXPONENT]
+
+
+def test_averaging_keeps_the_best_of_each_kind(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("averaging", tables_of("whole"))
+    windows = frame[frame["variant"] == "window"]
+    assert windows["setting"].unique() == [0.2], (
+        "the 20 % window closes more of the planted gap than the 10 % one"
+    )
+    raw = frame[frame["variant"] == "raw"].set_index(["peak_lr", "tokens_seen"])["gap_to_cooldown"]
+    closed = 1 - windows.set_index(["peak_lr", "tokens_seen"])["gap_to_cooldown"] / raw
+    np.testing.assert_allclose(closed, 0.6)
+
+
+def test_norm_layers_predict_the_total(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("noise_scale_norm_total", tables_of("whole"))
+    line = frame[frame["item"] == "line"]
+    np.testing.assert_allclose(line["slope"], 1.4)
+    np.testing.assert_allclose(line["correlation"], 1.0)
+
+
+def test_noise_scale_bands_are_two_standard_errors(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("noise_scale", tables_of("whole"))
+    np.testing.assert_allclose(
+        frame["ci_high"] - frame["noise_scale_tokens"], 1.96 * 0.2 * frame["noise_scale_tokens"]
+    )
+    assert frame.groupby("schedule")["peak_lr"].nunique().max() == 1
+
+
+def test_negative_noise_scales_are_marked(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("noise_scale", tables_of("negative_noise"))
+    assert (frame["noise_scale_tokens"] < 0).any()
+    figure = figures.load("noise_scale").draw(frame)
+    marks = [line for ax in figure.axes for line in lines(ax) if line.get_marker() == "v"]
+    assert sum(len(line.get_xdata()) for line in marks) == (frame["noise_scale_tokens"] < 0).sum()
+
+
+def test_frontier_only_improves(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("size", tables_of("two_models_three_batches"))
+    frontier = frame[frame["frontier"]].sort_values("train_flops_exact")
+    assert frontier["val_loss"].is_monotonic_decreasing
+    best = frame.loc[frame["val_loss"].idxmin()]
+    assert best["frontier"]
+
+
+def test_cost_counts_own_and_shared(tables_of: Callable[[str], Tables]) -> None:
+    runs = tables_of("whole")["runs"]
+    frame = frame_of("cost", tables_of("whole")).set_index("schedule")
+    assert frame.loc["cosine_10", "own_updates"] == frame.loc["cosine_10", "unshared_updates"]
+    own = runs[runs["schedule"] == "wsd_sqrt"]["own_steps"].sum()
+    assert frame.loc["wsd_sqrt", "own_updates"] == own < frame.loc["wsd_sqrt", "unshared_updates"]
+
+
+def test_a_learning_rate_with_a_diverged_replicate_is_not_the_best() -> None:
+    runs = planted.runs(schedules=("wsd_sqrt",), horizons=(10.0,), noise=0.0)
+    before = select.at_best_lr(runs)["peak_lr"].item()
+    hurt = (runs["peak_lr"] == before) & (runs["replicate"] == 1)
+    runs.loc[hurt, "status"] = "diverged"
+    runs.loc[hurt, "val_loss"] = np.nan
+    assert select.at_best_lr(runs)["peak_lr"].item() != before
+
+
+def test_standard_error_needs_two_replicates() -> None:
+    one = select.at_best_lr(planted.runs(schedules=("wsd_sqrt",), horizons=(10.0,), replicates=1))
+    assert np.isnan(one["val_loss_se"].item())
+    two = select.at_best_lr(planted.runs(schedules=("wsd_sqrt",), horizons=(10.0,), replicates=2, noise=0.0))
+    assert two["val_loss_se"].item() == pytest.approx(0.006 / 2)
+
+
+def test_a_kind_has_one_colour_and_ranks_differ_in_more_than_colour(
+    tables_of: Callable[[str], Tables],
+) -> None:
+    table = select.families(tables_of("whole")["runs"])
+    assert list(table["schedule"]) == [
+        "constant",
+        "cosine_zero",
+        "cosine_10",
+        "linear_zero",
+        "wsd_linear",
+        "wsd_sqrt",
+    ]
+    looks = [style.schedule_look(kind, rank) for _, kind, rank in table.itertuples(index=False)]
+    assert looks[1].line_style != looks[2].line_style
+    assert looks[1].marker != looks[2].marker
+    assert style.schedule_look("cosine", 0).color.lower() == style.KIND_COLORS["cosine"].lower()
+
+
+def test_labels_are_moved_apart_and_stay_inside() -> None:
+    moved = style.spread([0.0, 0.0, 0.5, 0.51, 1.0, 1.0], 0.1)
+    assert min(np.diff(moved)) >= 0.1 - 1e-12
+    assert min(moved) >= 0.0
+    assert max(moved) <= 1.0 + 1e-12
+    assert style.spread([0.2, 0.8], 0.1) == [0.2, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(0.004, "4e-3"), (0.0015, "1.5e-3"), (0.000999, "1e-3"), (1.0, "1e0"), (0.0, "0")]
+)
+def test_learning_rates_read_as_they_are_typed(value: float, expected: str) -> None:
+    assert text.learning_rate(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(512, "512"), (1024, "1024"), (1_310_000, "1.31M"), (2e9, "2B")]
+)
+def test_counts_are_short(value: float, expected: str) -> None:
+    assert text.compact(value) == expected

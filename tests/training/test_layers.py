@@ -1,0 +1,87 @@
+"""Every layer's written-out backward pass against autograd through its forward pass, in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from glidepath.training import layers
+
+EXACT = {"rtol": 1e-11, "atol": 1e-12}
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
+@pytest.mark.parametrize("shape", [(7, 10), (2, 3, 4, 10)])
+def test_norm_backward_is_that_of_autograd(kind: layers.NormKind, shape: tuple[int, ...]) -> None:
+    x, gain, dy = normal(*shape, seed=1).requires_grad_(), normal(10, seed=2).requires_grad_(), normal(*shape, seed=3)
+    y, saved = layers.norm(kind, x, gain)
+    dx_expected, dgain_expected = torch.autograd.grad(y, (x, gain), dy)
+    with torch.no_grad():
+        dx, dgain_terms = layers.norm_backward(kind, dy, gain, saved)
+    torch.testing.assert_close(dx, dx_expected, **EXACT)
+    torch.testing.assert_close(dgain_terms.flatten(0, -2).sum(0), dgain_expected, **EXACT)
+
+
+def test_norms_are_those_of_torch() -> None:
+    x, gain = normal(7, 10), normal(10, seed=1)
+    torch.testing.assert_close(layers.norm("rmsnorm", x, gain)[0], F.rms_norm(x, (10,), gain, layers.NORM_EPSILON), **EXACT)
+    expected = F.layer_norm(x, (10,), gain, None, layers.NORM_EPSILON)
+    torch.testing.assert_close(layers.norm("layernorm", x, gain)[0], expected, **EXACT)
+
+
+@pytest.mark.parametrize("kind", ["gelu", "swiglu"])
+def test_feed_forward_activation_backward_is_that_of_autograd(kind: layers.FeedForwardKind) -> None:
+    h = normal(5, 8).requires_grad_()
+    a = layers.feed_forward_activation(kind, h)
+    da = normal(*a.shape, seed=1)
+    (expected,) = torch.autograd.grad(a, h, da)
+    torch.testing.assert_close(layers.feed_forward_activation_backward(kind, da, h.detach()), expected, **EXACT)
+
+
+@pytest.mark.parametrize("T", [1, 12, 64, 100, 130])  # below, at and across the query blocks
+def test_explicit_and_fused_attention_agree_with_their_gradients(T: int) -> None:
+    q, k, v, do = (normal(2, T, 3, 6, seed=seed) for seed in range(4))
+    o, backward = layers.explicit_attention(q, k, v)
+    o_fused, backward_fused = layers.fused_attention(q, k, v)
+    torch.testing.assert_close(o, o_fused, **EXACT)
+    for got, expected in zip(backward(do), backward_fused(do), strict=True):
+        torch.testing.assert_close(got, expected, **EXACT)
+
+
+def test_cross_entropy_with_gradient_is_that_of_autograd() -> None:
+    z, targets = (10.0 * normal(6, 9)).requires_grad_(), torch.tensor([0, 8, 3, 3, 1, 7])
+    losses = F.cross_entropy(z, targets, reduction="none")
+    (expected,) = torch.autograd.grad(0.25 * losses.sum(), z)
+    got_losses, got = layers.cross_entropy_with_gradient(z.detach().clone(), targets, 0.25)
+    torch.testing.assert_close(got_losses, losses.detach(), **EXACT)
+    torch.testing.assert_close(got, expected, **EXACT)
+
+
+def test_loss_of_a_target_whose_probability_underflows_is_finite() -> None:
+    z = torch.tensor([[0.0, 300.0, 0.0]])
+    losses, _ = layers.cross_entropy_with_gradient(z, torch.tensor([0]), 1.0)
+    assert losses.item() == 300.0
+
+
+def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
+    table = layers.rotary_table(32, 6, 10000.0, torch.device("cpu"))
+    q, k = normal(1, 1, 1, 6).expand(1, 32, 1, 6), normal(1, 1, 1, 6, seed=1).expand(1, 32, 1, 6)
+    q_turned, k_turned = layers.rotate(q, table), layers.rotate(k, table)
+    torch.testing.assert_close(q_turned.norm(dim=-1), q.norm(dim=-1), **EXACT)
+    scores = torch.einsum("bthk,bshk->ts", q_turned, k_turned)
+    torch.testing.assert_close(scores[1:, 1:], scores[:-1, :-1], **EXACT)
+    torch.testing.assert_close(q_turned[:, 0], q[:, 0], **EXACT)
+
+
+def test_rotation_inverts_and_both_ways_of_writing_it_agree() -> None:
+    table = layers.rotary_table(12, 6, 10000.0, torch.device("cpu"))
+    x = normal(2, 12, 3, 6)
+    torch.testing.assert_close(layers.rotate(layers.rotate(x, table), table, inverse=True), x, **EXACT)
+    for inverse in (False, True):
+        torch.testing.assert_close(layers.rotate(x, table, inverse), layers.rotate_spelled_out(x, table, inverse), **EXACT)

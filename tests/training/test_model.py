@@ -1,0 +1,156 @@
+"""The whole decoder: gradients and per-example norms against autograd, causality, precision, compilation."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from glidepath.training.model import Decoder
+from glidepath.training.per_example import PerExampleNorms
+from tests.training.small import model_spec
+
+VARIANTS = [
+    {"feed_forward": f, "norm": n, "tied_embeddings": t, "qk_norm": q, "parametrization": p}
+    for f, n, t, q, p in itertools.product(
+        ("gelu", "swiglu"), ("rmsnorm", "layernorm"), (False, True), (False, True), ("sp", "mup")
+    )
+]
+
+
+def perturbed_decoder(changes: dict[str, Any], dtype: torch.dtype = torch.float64) -> Decoder:
+    """Initial weights with noise on top, so that no gain is 1 and no projection 0."""
+    decoder = Decoder(model_spec(**changes), dtype=dtype)
+    decoder.initialise(1)
+    generator = torch.Generator().manual_seed(0)
+    for weights in decoder.weights.values():
+        weights += 0.1 * torch.randn(weights.shape, generator=generator, dtype=torch.float64).to(dtype)
+    return decoder
+
+
+def sequences(n: int) -> tuple[Tensor, Tensor]:
+    ids = torch.randint(0, 23, (n, 13), generator=torch.Generator().manual_seed(3))
+    return ids[:, :-1], ids[:, 1:]
+
+
+def autograd_gradients(decoder: Decoder, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean loss and its gradients, by autograd through the forward pass."""
+    own = decoder.weights
+    decoder.weights = {name: w.detach().clone().requires_grad_() for name, w in own.items()}
+    loss = decoder.token_losses(inputs, targets).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = {name: w.grad for name, w in decoder.weights.items() if w.grad is not None}
+    decoder.weights = own
+    return loss.detach(), gradients
+
+
+def norms_one_by_one(decoder: Decoder, inputs: Tensor, targets: Tensor) -> dict[str, float]:
+    """mean_b |g_b|² by kind, by one backward pass per example."""
+    kinds = {p.name: p.kind for p in decoder.layout.parameters}
+    norms = dict.fromkeys(decoder.layout.kinds, 0.0)
+    for b in range(len(inputs)):
+        for name, g in autograd_gradients(decoder, inputs[b : b + 1], targets[b : b + 1])[1].items():
+            norms[kinds[name]] += g.double().square().sum().item() / len(inputs)
+    return {str(kind): value for kind, value in norms.items()}
+
+
+def probed(decoder: Decoder, inputs: Tensor, targets: Tensor, split: list[int]) -> tuple[float, PerExampleNorms]:
+    """Mean loss and probe of a batch that is split into micro-batches."""
+    decoder.flat_gradients.zero_()
+    probe = PerExampleNorms(inputs.shape[1])
+    total = 0.0
+    for x, y in zip(inputs.split(split), targets.split(split), strict=True):
+        total += decoder.accumulate_gradients(x, y, 1.0 / targets.numel(), probe).item()
+    return total / targets.numel(), probe
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=lambda c: "-".join(str(v) for v in c.values()))
+def test_gradients_and_per_example_norms_are_exact(changes: dict[str, Any]) -> None:
+    decoder = perturbed_decoder(changes)
+    inputs, targets = sequences(5)
+    loss, probe = probed(decoder, inputs, targets, [2, 3])
+    expected_loss, expected = autograd_gradients(decoder, inputs, targets)
+    assert loss == pytest.approx(expected_loss.item(), rel=1e-13)
+    for name, gradient in decoder.gradients.items():
+        torch.testing.assert_close(gradient, expected[name], rtol=1e-10, atol=1e-14)
+    assert probe.mean_squared_norms(5) == pytest.approx(norms_one_by_one(decoder, inputs, targets), rel=1e-9)
+
+
+def test_per_example_norms_hold_in_float32() -> None:
+    inputs, targets = sequences(5)
+    for tied in (False, True):
+        single, double = (
+            perturbed_decoder({"tied_embeddings": tied, "qk_norm": True}, dtype) for dtype in (torch.float32, torch.float64)
+        )
+        _, probe = probed(single, inputs, targets, [5])
+        assert probe.mean_squared_norms(5) == pytest.approx(norms_one_by_one(double, inputs, targets), rel=1e-4)
+
+
+def test_per_example_norms_do_not_depend_on_the_split() -> None:
+    decoder = perturbed_decoder({})
+    inputs, targets = sequences(6)
+    norms = [probed(decoder, inputs, targets, split)[1].mean_squared_norms(6) for split in ([6], [3, 3], [1, 5], [1] * 6)]
+    for other in norms[1:]:
+        assert other == pytest.approx(norms[0], rel=1e-12)
+
+
+def test_one_example_has_the_norm_of_its_batch() -> None:
+    """With B = 1 both sizes are the same measurement: this is where a wrong factor B² would show for B = 1 and not B = 4."""
+    decoder = perturbed_decoder({"tied_embeddings": True})
+    inputs, targets = sequences(1)
+    for copies in (1, 4):
+        _, probe = probed(decoder, inputs.repeat(copies, 1), targets.repeat(copies, 1), [copies])
+        norms = probe.mean_squared_norms(copies)
+        assert sum(norms.values()) == pytest.approx(decoder.flat_gradients.square().sum().item(), rel=1e-12)
+
+
+def test_a_probe_does_not_change_one_bit_of_the_gradients() -> None:
+    decoder = perturbed_decoder({"qk_norm": True, "tied_embeddings": True}, torch.float32)
+    inputs, targets = sequences(5)
+    probed(decoder, inputs, targets, [5])
+    with_probe = decoder.flat_gradients.clone()
+    decoder.flat_gradients.zero_()
+    decoder.accumulate_gradients(inputs, targets, 1.0 / targets.numel())
+    assert torch.equal(decoder.flat_gradients, with_probe)
+
+
+def test_future_tokens_do_not_change_past_logits() -> None:
+    decoder = perturbed_decoder({"qk_norm": True})
+    inputs, _ = sequences(1)
+    changed = inputs.clone()
+    changed[0, 7:] = (changed[0, 7:] + 1) % 23
+    before, after = decoder.logits(inputs), decoder.logits(changed)
+    assert torch.equal(before[:7], after[:7])
+    assert not torch.allclose(before[7:], after[7:])
+
+
+def test_bfloat16_products_stay_close_to_float32() -> None:
+    inputs, targets = sequences(4)
+    changes: dict[str, Any] = {"feed_forward": "swiglu", "qk_norm": True}
+    exact = perturbed_decoder(changes, torch.float32)
+    rounded = Decoder(exact.spec, matmul_dtype=torch.bfloat16)
+    rounded.flat_weights.copy_(exact.flat_weights)
+    scale = 1.0 / targets.numel()
+    losses = [decoder.accumulate_gradients(inputs, targets, scale).item() * scale for decoder in (exact, rounded)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    cosine = torch.cosine_similarity(exact.flat_gradients, rounded.flat_gradients, dim=0).item()
+    assert cosine > 0.999
+    assert rounded.flat_gradients.dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+def test_the_step_compiles_whole_and_gives_the_same_gradients() -> None:
+    decoder = perturbed_decoder({"qk_norm": True}, torch.float32)
+    rounded = Decoder(decoder.spec, matmul_dtype=torch.bfloat16)  # real rotation and fused attention, as on a GPU
+    rounded.flat_weights.copy_(decoder.flat_weights)
+    inputs, targets = sequences(4)
+    with torch.no_grad():
+        rounded.accumulate_gradients(inputs, targets, 1.0)
+        eager = rounded.flat_gradients.clone()
+        rounded.flat_gradients.zero_()
+        torch.compile(rounded.accumulate_gradients, fullgraph=True)(inputs, targets, 1.0)
+    assert torch.cosine_similarity(eager, rounded.flat_gradients, dim=0).item() > 0.999
