@@ -27,7 +27,10 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status. A refused input is printed as one paragraph, without a traceback."""
+    """Run one command; returns the exit status.
+
+    A refused input is printed as one paragraph, without a traceback.
+    """
     parser = argparse.ArgumentParser(prog="glidepath", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -20,8 +20,9 @@ CPU = Machine(device="cpu", threads=1, micro_batch_sequences=None, compile=False
 def model_spec(**changes: Any) -> ModelSpec:
     """A decoder of a few hundred weights."""
     return ModelSpec.model_validate({
-        "n_layer": 2, "d_model": 16, "n_head": 2, "d_head": 6, "d_ff": 20, "context_length": 12, "vocab_size": 23,
-        "feed_forward": "gelu", "norm": "rmsnorm", "tied_embeddings": False, "qk_norm": False, "rope_base": 10000.0,
+        "n_layer": 2, "d_model": 16, "n_head": 2, "d_head": 6, "d_ff": 20, "context_length": 12,
+        "vocab_size": 23, "feed_forward": "gelu", "norm": "rmsnorm", "tied_embeddings": False,
+        "qk_norm": False, "rope_base": 10000.0,
         "parametrization": "sp", "base_width": 8, "init_std_embedding": 0.5, "init_std_hidden": 1.0,
         "init_std_head": 0.05, "zero_init_output_projections": False, **changes,
     })  # fmt: skip
@@ -53,11 +54,14 @@ def counting_tokens(vocab_size: int = 23, n_train: int = 1000) -> SyntheticToken
         jumps = np.where(generator.random(n) < noise, generator.integers(0, vocab_size, n), 1)
         return (np.cumsum(jumps) % vocab_size).astype(np.uint16)
 
-    return SyntheticTokens(text(n_train, 0.2), {"counting": text(121, 0.2), "other": text(61, 0.6)}, vocab_size)
+    return SyntheticTokens(
+        text(n_train, 0.2), {"counting": text(121, 0.2), "other": text(61, 0.6)}, vocab_size
+    )
 
 
 def segment_spec(start: int = 0, stop: int = 12, peak_lr: float = 0.01, **changes: Any) -> SegmentSpec:
-    """Warm-up, then constant; the batch doubles at update 6. `changes` are fields of the recording or of the model."""
+    """Warm-up, then constant; the batch doubles at update 6. `changes` are fields of the recording or of the
+    model."""
     recording: dict[str, Any] = {
         "log_every": 1, "evaluate_subset_at": (), "evaluate_full_at": (), "snapshot_at": (), "probe_at": (),
         "subset_blocks": 4,
@@ -77,7 +81,9 @@ def segment_spec(start: int = 0, stop: int = 12, peak_lr: float = 0.01, **change
     return SegmentSpec(trajectory=trajectory, start=start, recording=Recording(**recording))
 
 
-def train(spec: SegmentSpec, folder: Path, parent: Path | None = None, machine: Machine = CPU, **changes: Any) -> SegmentResult:
+def train(
+    spec: SegmentSpec, folder: Path, parent: Path | None = None, machine: Machine = CPU, **changes: Any
+) -> SegmentResult:
     """Train a segment into `folder`: state.safetensors, snapshots.safetensors, scratch/."""
     arguments: dict[str, Any] = {
         "tokens": counting_tokens(), "parent_state": parent, "state_out": folder / "state.safetensors",

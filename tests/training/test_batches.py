@@ -18,7 +18,11 @@ def test_every_epoch_shows_every_sequence_once(seed: int, n_in_epoch: int, epoch
     assert sorted(indices) == list(range(n_in_epoch))
 
 
-@given(seed=st.integers(0, 100), first=st.integers(0, 40), sizes=st.lists(st.integers(1, 20), min_size=1, max_size=6))
+@given(
+    seed=st.integers(0, 100),
+    first=st.integers(0, 40),
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=6),
+)
 def test_the_walk_does_not_depend_on_how_it_is_cut(seed: int, first: int, sizes: list[int]) -> None:
     whole = batch(TRAIN, seed, first, sum(sizes), 10)
     begins = first + np.concatenate([[0], np.cumsum(sizes)[:-1]])

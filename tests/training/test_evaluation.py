@@ -41,7 +41,7 @@ def test_more_blocks_than_one_pass_holds() -> None:
 
 def test_asking_for_too_many_blocks_is_refused() -> None:
     decoder = Decoder(model_spec())
-    with pytest.raises(ValueError, match="11 evaluation blocks of 12 tokens.*1 to 10 blocks"):
+    with pytest.raises(ValueError, match=r"11 evaluation blocks of 12 tokens.*1 to 10 blocks"):
         block_losses(decoder, counting_tokens().validation("counting"), 11)
 
 

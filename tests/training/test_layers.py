@@ -19,7 +19,11 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
 @pytest.mark.parametrize("shape", [(7, 10), (2, 3, 4, 10)])
 def test_norm_backward_is_that_of_autograd(kind: layers.NormKind, shape: tuple[int, ...]) -> None:
-    x, gain, dy = normal(*shape, seed=1).requires_grad_(), normal(10, seed=2).requires_grad_(), normal(*shape, seed=3)
+    x, gain, dy = (
+        normal(*shape, seed=1).requires_grad_(),
+        normal(10, seed=2).requires_grad_(),
+        normal(*shape, seed=3),
+    )
     y, saved = layers.norm(kind, x, gain)
     dx_expected, dgain_expected = torch.autograd.grad(y, (x, gain), dy)
     with torch.no_grad():
@@ -30,7 +34,9 @@ def test_norm_backward_is_that_of_autograd(kind: layers.NormKind, shape: tuple[i
 
 def test_norms_are_those_of_torch() -> None:
     x, gain = normal(7, 10), normal(10, seed=1)
-    torch.testing.assert_close(layers.norm("rmsnorm", x, gain)[0], F.rms_norm(x, (10,), gain, layers.NORM_EPSILON), **EXACT)
+    torch.testing.assert_close(
+        layers.norm("rmsnorm", x, gain)[0], F.rms_norm(x, (10,), gain, layers.NORM_EPSILON), **EXACT
+    )
     expected = F.layer_norm(x, (10,), gain, None, layers.NORM_EPSILON)
     torch.testing.assert_close(layers.norm("layernorm", x, gain)[0], expected, **EXACT)
 
@@ -41,7 +47,9 @@ def test_feed_forward_activation_backward_is_that_of_autograd(kind: layers.FeedF
     a = layers.feed_forward_activation(kind, h)
     da = normal(*a.shape, seed=1)
     (expected,) = torch.autograd.grad(a, h, da)
-    torch.testing.assert_close(layers.feed_forward_activation_backward(kind, da, h.detach()), expected, **EXACT)
+    torch.testing.assert_close(
+        layers.feed_forward_activation_backward(kind, da, h.detach()), expected, **EXACT
+    )
 
 
 @pytest.mark.parametrize("T", [1, 12, 64, 100, 130])  # below, at and across the query blocks
@@ -84,4 +92,6 @@ def test_rotation_inverts_and_both_ways_of_writing_it_agree() -> None:
     x = normal(2, 12, 3, 6)
     torch.testing.assert_close(layers.rotate(layers.rotate(x, table), table, inverse=True), x, **EXACT)
     for inverse in (False, True):
-        torch.testing.assert_close(layers.rotate(x, table, inverse), layers.rotate_spelled_out(x, table, inverse), **EXACT)
+        torch.testing.assert_close(
+            layers.rotate(x, table, inverse), layers.rotate_spelled_out(x, table, inverse), **EXACT
+        )

@@ -15,7 +15,10 @@ SPEC = OptimizerSpec(adam_beta1=0.9, adam_beta2=0.95, adam_eps=1e-8, grad_clip_n
 
 
 def adamw_reference(
-    p: NDArray[np.float64], gradients: NDArray[np.float64], lr: NDArray[np.float64], weight_decay: NDArray[np.float64]
+    p: NDArray[np.float64],
+    gradients: NDArray[np.float64],
+    lr: NDArray[np.float64],
+    weight_decay: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Loshchilov & Hutter 2019, Algorithm 2, with decay multiplied by the learning rate."""
     m, v = np.zeros_like(p), np.zeros_like(p)

@@ -7,8 +7,15 @@ import itertools
 import pytest
 import torch
 
+from glidepath.study.specs import OptimizerSpec
 from glidepath.training.optimizer import AdamW
-from glidepath.training.parameters import Layout, initial_values, logits_multiplier, parameter_groups, parameters
+from glidepath.training.parameters import (
+    Layout,
+    initial_values,
+    logits_multiplier,
+    parameter_groups,
+    parameters,
+)
 from tests.training.small import model_spec
 
 
@@ -29,7 +36,9 @@ def test_mup_table_at_four_times_the_base_width() -> None:
     assert (groups["head"].lr, groups["head"].weight_decay) == (0.25, 4.0)
     assert (groups["embedding"].lr, groups["embedding"].weight_decay) == (1.0, 1.0)
     assert groups["norm"].weight_decay == 0.0
-    stds = {p.name: p.init_std for p in parameters(model_spec(parametrization="mup", base_width=4, d_model=16))}
+    stds = {
+        p.name: p.init_std for p in parameters(model_spec(parametrization="mup", base_width=4, d_model=16))
+    }
     assert stds["head"] == 0.05 / 4
     assert stds["blocks.0.qkv"] == 1.0 / 4
 
@@ -69,14 +78,12 @@ def test_groups_cover_the_flat_buffer_once_and_views_do_not_overlap() -> None:
 
 
 def test_odd_heads_are_refused() -> None:
-    with pytest.raises(ValueError, match="d_head = 5.*even"):
+    with pytest.raises(ValueError, match=r"d_head = 5.*even"):
         parameters(model_spec(d_head=5))
 
 
 def test_zero_epsilon_is_refused() -> None:
-    from glidepath.study.specs import OptimizerSpec
-
     flat = torch.zeros(16)
     spec = OptimizerSpec(adam_beta1=0.9, adam_beta2=0.95, adam_eps=0.0, grad_clip_norm=None)
-    with pytest.raises(ValueError, match="adam_eps = 0"):
+    with pytest.raises(ValueError, match=r"adam_eps = 0"):
         AdamW(spec, flat, flat.clone(), [])

@@ -21,7 +21,12 @@ from glidepath.training.snapshots import Snapshots
 from glidepath.training.state import load_header, load_tensors
 from tests.training.small import CPU, assert_same_tables, counting_tokens, segment_spec, train
 
-EVERYTHING = {"evaluate_subset_at": (3, 12), "evaluate_full_at": (12,), "snapshot_at": (2, 9, 12), "probe_at": (4, 8)}
+EVERYTHING = {
+    "evaluate_subset_at": (3, 12),
+    "evaluate_full_at": (12,),
+    "snapshot_at": (2, 9, 12),
+    "probe_at": (4, 8),
+}
 
 
 def test_a_segment_records_what_it_was_asked_to(tmp_path: Path) -> None:
@@ -45,7 +50,9 @@ def test_a_segment_records_what_it_was_asked_to(tmp_path: Path) -> None:
     assert list(result.gradient_statistics["big_batch_tokens"]) == [48] * 4 + [96] * 4
     assert set(result.gradient_statistics["small_batch_tokens"]) == {12}
     # The mean of squared norms is at least the squared norm of the mean.
-    assert np.all(result.gradient_statistics["grad_sq_norm_small"] >= result.gradient_statistics["grad_sq_norm_big"])
+    assert np.all(
+        result.gradient_statistics["grad_sq_norm_small"] >= result.gradient_statistics["grad_sq_norm_big"]
+    )
     assert result.timing["tokens_per_second"] > 0.0
     activities = ("setup", "updates", "evaluation", "probes", "snapshots")
     assert result.timing["total"] == pytest.approx(sum(result.timing[activity] for activity in activities))
@@ -74,14 +81,18 @@ def test_the_same_segment_twice_is_bit_identical(tmp_path: Path) -> None:
 def test_probes_evaluations_and_snapshots_do_not_change_the_weights(tmp_path: Path) -> None:
     train(segment_spec(**EVERYTHING), tmp_path / "a")
     train(segment_spec(), tmp_path / "b")
-    assert (tmp_path / "a" / "state.safetensors").read_bytes() == (tmp_path / "b" / "state.safetensors").read_bytes()
+    assert (tmp_path / "a" / "state.safetensors").read_bytes() == (
+        tmp_path / "b" / "state.safetensors"
+    ).read_bytes()
 
 
 def test_a_chain_of_segments_is_bit_identical_to_one(tmp_path: Path) -> None:
     whole = train(segment_spec(stop=12), tmp_path / "whole")
     train(segment_spec(stop=7), tmp_path / "first")
     rest = train(segment_spec(start=7, stop=12), tmp_path / "rest", tmp_path / "first" / "state.safetensors")
-    assert (tmp_path / "whole" / "state.safetensors").read_bytes() == (tmp_path / "rest" / "state.safetensors").read_bytes()
+    assert (tmp_path / "whole" / "state.safetensors").read_bytes() == (
+        tmp_path / "rest" / "state.safetensors"
+    ).read_bytes()
     np.testing.assert_array_equal(whole.updates["train_loss"][7:], rest.updates["train_loss"])
     np.testing.assert_array_equal(whole.updates["tokens_seen"][7:], rest.updates["tokens_seen"])
 
@@ -140,12 +151,12 @@ def test_a_terminated_job_saves_first(tmp_path: Path) -> None:
 
 def test_scratch_of_another_segment_is_refused(tmp_path: Path) -> None:
     run_dying_job(tmp_path, 5, "SIGTERM", every=1e9)
-    with pytest.raises(ValueError, match="is the progress of segment .* not of .*: remove"):
+    with pytest.raises(ValueError, match=r"is the progress of segment .* not of .*: remove"):
         train(segment_spec(peak_lr=0.02), tmp_path)
 
 
 def test_scratch_in_use_is_refused(tmp_path: Path) -> None:
-    with locked(tmp_path / "scratch"), pytest.raises(RuntimeError, match="in use by another process"):
+    with locked(tmp_path / "scratch"), pytest.raises(RuntimeError, match=r"in use by another process"):
         train(segment_spec(), tmp_path)
 
 
@@ -176,8 +187,12 @@ def test_the_rule_of_divergence() -> None:
 
 def test_state_of_another_trajectory_is_refused(tmp_path: Path) -> None:
     train(segment_spec(stop=7), tmp_path / "first")
-    with pytest.raises(ValueError, match="is the state of trajectory .* after 7 updates, needed is .* after 7"):
-        train(segment_spec(start=7, peak_lr=0.02), tmp_path / "rest", tmp_path / "first" / "state.safetensors")
+    with pytest.raises(
+        ValueError, match=r"is the state of trajectory .* after 7 updates, needed is .* after 7"
+    ):
+        train(
+            segment_spec(start=7, peak_lr=0.02), tmp_path / "rest", tmp_path / "first" / "state.safetensors"
+        )
 
 
 def test_snapshots_and_state_round_trip(tmp_path: Path) -> None:
@@ -189,26 +204,28 @@ def test_snapshots_and_state_round_trip(tmp_path: Path) -> None:
     assert kept.parameters == sorted(decoder.weights)
     header = load_header(tmp_path / "state.safetensors", spec.trajectory)
     assert header.updates_done == 12
-    load_tensors(tmp_path / "state.safetensors", {f"weights/{name}": w for name, w in decoder.weights.items()})
+    load_tensors(
+        tmp_path / "state.safetensors", {f"weights/{name}": w for name, w in decoder.weights.items()}
+    )
     for name, weights in kept.weights(12).items():
         np.testing.assert_array_equal(weights, decoder.weights[name])
         assert weights.dtype == np.float32
     losses = block_losses(decoder, counting_tokens().validation("counting"))
     np.testing.assert_array_equal(losses, result.block_losses["loss"][:10])
-    with pytest.raises(KeyError, match="no snapshot after 3 updates"):
+    with pytest.raises(KeyError, match=r"no snapshot after 3 updates"):
         kept.weights(3)
 
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a parent is needed exactly if start > 0"):
+    with pytest.raises(ValueError, match=r"a parent is needed exactly if start > 0"):
         train(segment_spec(start=3), tmp_path)
     with pytest.raises(ValueError, match=r"recording.snapshot_at has 13: this segment covers 1 to 12"):
         train(segment_spec(snapshot_at=(13,)), tmp_path)
-    with pytest.raises(ValueError, match="vocab_size = 24: the tokens have vocab_size = 23"):
+    with pytest.raises(ValueError, match=r"vocab_size = 24: the tokens have vocab_size = 23"):
         train(segment_spec(vocab_size=24), tmp_path)
-    with pytest.raises(ValueError, match="subset_blocks = 11: domain 'counting' has 10 blocks"):
+    with pytest.raises(ValueError, match=r"subset_blocks = 11: domain 'counting' has 10 blocks"):
         train(segment_spec(evaluate_subset_at=(3,), subset_blocks=11), tmp_path)
-    with pytest.raises(ValueError, match="device = 'tpu'"):
+    with pytest.raises(ValueError, match=r"device = 'tpu'"):
         train(segment_spec(), tmp_path, machine=Machine("tpu", 1, None, compile=False, compile_cache=None))
     assert CPU.threads == 1
 

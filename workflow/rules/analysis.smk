@@ -50,22 +50,26 @@ rule fit:
 
 rule recommend:
     input:
-        laws=LAW_FILES,
         runs=f"{LAYOUT.results}/runs.parquet",
         block_losses=f"{LAYOUT.results}/block_losses.parquet",
-        comparisons=f"{LAYOUT.results}/comparisons.parquet",
         averages=f"{LAYOUT.results}/averages.parquet",
         noise_scale=f"{LAYOUT.results}/noise_scale.parquet",
+        # Not read: the rows that the recommendation names must be there.
+        laws=LAW_FILES,
     output:
         f"{LAYOUT.results}/recommendation.json",
     log:
         f"logs/recommend/{STUDY.study}.log",
     params:
-        laws=f"{LAYOUT.results}/laws",
+        study=STUDY.study,
         target=canonical_json(TARGET),
+        reference=STUDY.analysis.reference_schedule,
         level=STUDY.analysis.ci_level,
+        samples=STUDY.analysis.bootstrap_samples,
+        seed=STUDY.analysis.seed,
         code=code("recommend"),
     shell:
-        "{GLIDEPATH} recommend --runs {input.runs} --block-losses {input.block_losses}"
-        " --comparisons {input.comparisons} --averages {input.averages} --noise-scale {input.noise_scale}"
-        " --laws {params.laws} --target {params.target:q} --ci-level {params.level} --output {output} > {log} 2>&1"
+        "{GLIDEPATH} recommend --study-name {params.study} --runs {input.runs} --block-losses {input.block_losses}"
+        " --averages {input.averages} --noise-scale {input.noise_scale} --target {params.target:q}"
+        " --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
+        " --seed {params.seed} --output {output} > {log} 2>&1"

@@ -4,7 +4,6 @@
 rule noise_scale:
     input:
         statistics=f"{LAYOUT.results}/gradient_statistics.parquet",
-        plan=f"{LAYOUT.results}/plan.parquet",
     output:
         f"{LAYOUT.results}/noise_scale.parquet",
     log:
@@ -13,5 +12,5 @@ rule noise_scale:
         windows=STUDY.noise_scale.windows if STUDY.noise_scale else 1,
         code=code("noise_scale"),
     shell:
-        "{GLIDEPATH} noise-scale --statistics {input.statistics} --plan {input.plan} --windows {params.windows}"
+        "{GLIDEPATH} noise-scale --statistics {input.statistics} --windows {params.windows}"
         " --output {output} > {log} 2>&1"

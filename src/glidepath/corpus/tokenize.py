@@ -34,6 +34,9 @@ SHARD_BYTES = 16 * 2**20
 
 COPY_BYTES = 2**20
 
+VALIDATION_DOCUMENTS = 64
+"""Validation tokens come from at least so many documents, where there are so many."""
+
 
 @dataclass(frozen=True)
 class ValidationTokens:
@@ -62,23 +65,41 @@ def training_texts(directory: Path) -> Iterator[bytes]:
 
 
 def validation_tokens(directory: Path, encoder: Encoder, domain: int, count: int) -> ValidationTokens | int:
-    """The first `count` + 1 tokens of the held-out documents of a domain, in the order of hash.
+    """`count` + 1 tokens of the held-out documents of a domain, in the order of hash. If there are fewer, their number.
 
-    If there are fewer, their number.
+    A document gives at most 1/`VALIDATION_DOCUMENTS` of them, from its start; only where there are too few documents
+    for that, more: the tokens of one long document resemble each other, so a loss over few documents is known less
+    well than its number of tokens makes believe.
     """
+    share = max(1, count // VALIDATION_DOCUMENTS)
+    while True:
+        found = _first_tokens(directory, encoder, domain, count, share)
+        if isinstance(found, ValidationTokens) or share > count:
+            return found
+        share *= 4
+
+
+def _first_tokens(
+    directory: Path, encoder: Encoder, domain: int, count: int, share: int
+) -> ValidationTokens | int:
+    """`count` + 1 tokens, at most `share` of each document; if there are fewer, their number."""
     ids: list[NDArray[np.uint32]] = []
     ends: list[NDArray[np.int64]] = []
     tokens = text = 0
     for number, document in enumerate(_validation_texts(directory, domain), start=1):
+        left = share
         for piece_ids, piece_ends in encoder.encode_with_ends(document):
-            ids.append(piece_ids)
-            ends.append(text + piece_ends)
-            tokens += len(piece_ids)
+            ids.append(piece_ids[:left])
+            ends.append(text + piece_ends[:left])
+            tokens += len(ids[-1])
+            left -= len(ids[-1])
             if tokens > count:
                 read = np.concatenate(ends)
                 evaluated = np.concatenate(ids)[: count + 1]
                 return ValidationTokens(evaluated, number, int(read[count] - read[0]))
-        text += len(document)
+            if not left:
+                break
+        text = int(ends[-1][-1])
     return tokens
 
 

@@ -49,8 +49,8 @@ class Encoder:
                 f"corpus.tokenizer: '{path.name}' cannot be read ({error}); it must be a tokenizer.json that "
                 "the installed library `tokenizers` understands: save it again with Tokenizer.save(path)"
             ) from error
-        # Text is encoded as it stands and whole. A special token that is spelled out in a document stays text,
-        # so that only the end of a document reads as one.
+        # Text is encoded as it stands and whole. A special token spelled out in a document stays text, so
+        # that only the end of a document reads as one.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True

@@ -142,8 +142,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Model {frame['model'].iloc[0]}, snapshots of {frame['schedule'].iloc[0]}; the best of the tried "
-        "windows and EMAs at each "
-        f"point, means over replicates. {below}{omitted}",
+        f"windows and EMAs at each point, means over replicates. {below}{omitted}",
         [
             Line2D([], [], color=color, marker=marker, linestyle=line, label=label)
             for label, color, marker, line in (VARIANTS[variant] for variant in present)

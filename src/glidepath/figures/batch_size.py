@@ -71,8 +71,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         "Each batch at its own best peak learning rate of the grid (beside the point, † at the edge of its "
-        "grid); bars: standard "
-        "error over replicates (none for a single one). Equal tokens, so fewer updates at larger batches.",
+        "grid); bars: replicate noise, pooled over the study. Equal tokens, so fewer "
+        "updates at larger batches.",
         handles,
     )
     return figure

@@ -60,10 +60,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"{TITLE} ({reference})",
         f"1 - tokens that the schedule needs to reach {reference}'s loss / tokens of {reference}, both at "
-        "their best peak "
-        "learning rate, by their loss laws. Above zero is a saving. Bars or bands: "
-        f"{text.percent(style.level_of(frame))}; "
-        f"grey background: extrapolated.",
+        "their best peak learning rate, by their loss laws. Above zero is a saving. Bars or bands: "
+        f"{text.interval(style.level_of(frame))}; grey background: extrapolated.",
         [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure

@@ -39,7 +39,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
         return style.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
     figure, axes = style.panels(2, width=5.4, height=1.4 + 0.55 * len(frame), share_y=True)
-    labels = [f"{name}  ({n} cells)" for name, n in zip(frame["schedule"], frame["n_cells"], strict=True)]
+    labels = [f"{name} ({n} cells)" for name, n in zip(frame["schedule"], frame["n_cells"], strict=True)]
     hours = text.time_unit(float(frame["unshared_seconds"].max()))
     for ax, (what, unit, scale) in zip(
         axes, (("updates", "updates", 1.0), ("seconds", hours[1], hours[0])), strict=True
@@ -55,7 +55,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             )
             ax.barh([y], [row[f"own_{what}"] / scale], height=0.62, color=color)
         ax.grid(visible=False, axis="y")
-        ax.set_xlabel(f"{'training time' if what == 'seconds' else 'updates of all cells'} [{unit}]")
+        ax.set_xlabel(f"{'training time' if what == 'seconds' else 'training of all cells'} [{unit}]")
         style.count_axis(ax, "x", most=5)
     axes[0].set_yticks(range(len(frame)), labels)
     axes[0].set_ylim(len(frame) - 0.4, -0.6)
@@ -63,10 +63,9 @@ def draw(frame: pd.DataFrame) -> Figure:
     style.heading(
         figure,
         TITLE,
-        f"Full bars: every cell trained alone ({text.compact(total)} updates in all). Dark: updates that "
-        "no other cell shares "
-        f"({100 * own / total:.0f} % of them); the light rest is trained once per shared stretch, not once "
-        "per cell.",
+        f"Full bars: every cell trained alone ({text.compact(total)} updates in all). Dark: updates that no "
+        f"other cell shares ({100 * own / total:.0f} % of them); the light rest is trained once per shared "
+        "stretch, not once per cell.",
         [
             Patch(color=style.FAINT, label="needed by this cell only"),
             Patch(

@@ -72,7 +72,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                     alpha=0.15,
                     linewidth=0,
                 )
-        label = f"{name}  {text.learning_rate(rows['peak_lr'].iloc[0])}"
+        label = f"{name}\N{EN SPACE}{text.learning_rate(rows['peak_lr'].iloc[0])}"
         ends.append(
             (float(rows["tokens_seen"].iloc[-1]), float(rows["val_loss"].iloc[-1]), label, look.color)
         )
@@ -103,10 +103,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter; each schedule at "
-        "its best peak "
-        "learning rate (beside its name). Loss on the first validation blocks only: curves compare with "
-        "each other, not with "
-        f"final losses. Bands: lowest to highest of up to {int(frame['n_replicates'].max())} replicates.",
+        "its best peak learning rate (beside its name). Loss on the first validation blocks only: curves "
+        "compare with each other, not with final losses. Bands: lowest to highest of up to "
+        f"{int(frame['n_replicates'].max())} replicates.",
     )
     return figure
 

@@ -50,20 +50,18 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(model)
         ax.set_xlabel("tokens per parameter")
     axes[0].set_ylabel("validation loss [nat/token]")
-    level = text.percent(style.level_of(frame))
+    interval = text.interval(style.level_of(frame))
     law = (
-        f"Lines: law fitted to the filled points, with its {level} band; grey background: extrapolated, "
-        "with the loss that the "
-        f"law leads to."
+        f"Lines: law fitted to the filled points, with its {interval} as a band; grey background: "
+        "extrapolated, with the loss that the law leads to."
         if (frame["item"] == "law").any()
         else "No law: it needs more horizons than were trained."
     )
     style.heading(
         figure,
         TITLE,
-        "Each schedule at its best peak learning rate of the grid; bars: standard error over replicates "
-        "(none for a single "
-        f"one); hollow: hidden from the fit. {law}",
+        "Each schedule at its best peak learning rate of the grid; bars: replicate noise, pooled over the "
+        f"study; hollow: hidden from the fit. {law}",
         []
         if len(models) == 1
         else [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
@@ -130,13 +128,15 @@ def _draw_model(ax: Axes, frame: pd.DataFrame, *, names: bool) -> None:
         low = float(np.nanmin([values.min(), law["ci_low"].min() if len(law) else values.min()]))
         margin = 0.08 * (high - low) or 0.05
         ax.set_ylim(low - margin, high + margin)
+    else:
+        ax.set_yticks([])
     ends = []
     for name, kind, rank in schedules:
         rows = frame[(frame["schedule"] == name) & frame["val_loss"].notna()]
         rows = rows[rows["item"] == "law"] if (rows["item"] == "law").any() else rows
         if len(rows):
             last = rows.sort_values("tokens_per_parameter").iloc[-1]
-            label = f"{name}  {last['val_loss']:.3f}" if names else f"{last['val_loss']:.3f}"
+            label = f"{name}\N{EN SPACE}{last['val_loss']:.3f}" if names else f"{last['val_loss']:.3f}"
             color = style.schedule_look(kind, rank).color
             ends.append((float(last["tokens_per_parameter"]), float(last["val_loss"]), label, color))
     style.end_labels(ax, ends)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -53,44 +53,30 @@ def draw(frame: pd.DataFrame) -> Figure:
         return style.nothing_to_draw(
             TITLE,
             "No schedule has an optimal peak learning rate.",
-            "Each needs at least three peak learning rates at a horizon, around its best one; add values to "
-            "`peak_lrs`.",
+            "Each needs at least three peak learning rates at a horizon, around its best one; add values "
+            "to `peak_lrs`.",
         )
     models = sorted(frame["model"].unique())
-    figure, axes = style.panels(len(models), columns=3, width=4.8, height=4.4, share_y=True)
+    figure, axes = style.panels(len(models), columns=2, width=6.2, height=4.4, share_y=True)
     for ax, model in zip(axes, models, strict=True):
         _draw_model(ax, frame[frame["model"] == model])
         if len(models) > 1:
             ax.set_title(model)
         ax.set_xlabel("token horizon [tokens]")
     axes[0].set_ylabel("optimal peak learning rate")
-    handles = [
-        style.schedule_handle(f"{name}{_exponent(frame, name)}", kind, rank)
-        for name, kind, rank in style.schedules_in_order(frame)
-    ]
-    level = text.percent(style.level_of(frame))
+    handles = [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)]
+    interval = text.interval(style.level_of(frame))
     extrapolated = " Shaded: outside the horizons that were tuned." if frame["extrapolated"].any() else ""
     no_law = "" if (frame["item"] == "law").any() else " No law: it needs optima at two horizons or more."
     style.heading(
         figure,
         TITLE,
-        f"Points: optimum of the parabola at one horizon, with its {level} interval (hollow: not "
-        "converged). Lines: "
-        f"peak ∝ horizon^(-b), band {level}.{extrapolated}{no_law}",
+        f"Points: optimum of the parabola at one horizon, with its {interval} (hollow: not converged). "
+        f"Lines: peak ∝ horizon^(-b) with its {interval} as a band and the exponent b beside "
+        f"it.{extrapolated}{no_law}",
         handles,
     )
     return figure
-
-
-def _exponent(frame: pd.DataFrame, schedule: str) -> str:
-    """Exponent of the first model's law in words, with the half-width of its interval."""
-    rows = frame[(frame["schedule"] == schedule) & frame["exponent"].notna()]
-    if rows.empty:
-        return ""
-    first = rows.iloc[0]
-    if np.isfinite(first["exponent_low"]) and np.isfinite(first["exponent_high"]):
-        return f"  b = {first['exponent']:.2f} [{first['exponent_low']:.2f}, {first['exponent_high']:.2f}]"
-    return f"  b = {first['exponent']:.2f}"
 
 
 def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
@@ -132,3 +118,19 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
         if (beyond["token_horizon"] < fitted.min()).any():
             ax.axvspan(left, float(fitted.min()), color=style.BAND, alpha=0.35, linewidth=0, zorder=0)
     ax.set_xlim(left, right)
+    ends = []
+    for name, kind, rank in schedules:
+        law = frame[(frame["schedule"] == name) & frame["exponent"].notna()]
+        if len(law):
+            last = law.sort_values("token_horizon").iloc[-1]
+            color = style.schedule_look(kind, rank).color
+            ends.append((float(last["token_horizon"]), float(last["peak_lr"]), _exponent(last), color))
+    style.end_labels(ax, ends)
+
+
+def _exponent(law: pd.Series[Any]) -> str:
+    """Exponent with its interval: 0.40 [0.30, 0.50]."""
+    words = f"b = {law['exponent']:.2f}"
+    if np.isfinite(law["exponent_low"]) and np.isfinite(law["exponent_high"]):
+        words += f" [{law['exponent_low']:.2f}, {law['exponent_high']:.2f}]"
+    return words

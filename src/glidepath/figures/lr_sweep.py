@@ -88,6 +88,8 @@ def draw(frame: pd.DataFrame) -> Figure:
                 frame[(frame["schedule"] == name) & (frame["tokens_per_parameter"] == horizon)],
                 colors[horizon],
             )
+        if excess.empty:
+            ax.set_yticks([])
     for i, ax in enumerate(axes):
         if i % 3 == 0:
             ax.set_ylabel("excess loss [nat/token]")
@@ -95,9 +97,10 @@ def draw(frame: pd.DataFrame) -> Figure:
             ax.set_xlabel("peak learning rate")
             ax.xaxis.set_tick_params(labelbottom=True)
     handles = [Line2D([], [], color=colors[h], marker="o", label=f"{h:g} tokens/parameter") for h in horizons]
-    handles.append(
-        Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum")
-    )
+    if (frame["item"] == "optimum").any():
+        handles.append(
+            Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum")
+        )
     if (frame["item"] == "diverged").any():
         handles.append(
             Line2D(
@@ -109,12 +112,10 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update. Loss above the "
-        "best schedule and "
-        "learning rate of the same horizon. A dot is a cell (hollow: hidden from the fit), a curve the "
-        "parabola in the "
-        f"logarithm of the peak, a star its optimum with the {text.percent(style.level_of(frame))} "
-        "interval (hollow: "
-        f"{_doubt(frame)}). At the top edge: triangles are above the scale, crosses diverged.",
+        "best schedule and learning rate of the same horizon. A dot is a cell (hollow: hidden from the "
+        "fit), a curve the parabola in the logarithm of the peak, a star its optimum with the "
+        f"{text.interval(style.level_of(frame))} (hollow: {_doubt(frame)}). At the top edge: triangles are "
+        "above the scale, crosses diverged.",
         handles,
     )
     return figure

@@ -92,10 +92,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Model {first['model']}, {frame['tokens_per_parameter'].max():g} tokens per parameter, each "
-        "schedule's best probed cell. "
-        "tr Σ / |G|², ratio of window means; bands: 95 % by jackknife over probed updates; hollow: |G|² "
-        "within two standard "
-        f"errors of zero.{negative}",
+        "schedule's best probed cell. tr Σ / |G|², ratio of window means; bands: 95 % by jackknife over "
+        f"probed updates; hollow: |G|² within two standard errors of zero.{negative}",
         [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure

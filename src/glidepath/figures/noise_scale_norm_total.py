@@ -95,7 +95,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         )
         line = lines[lines["schedule"] == name]
         if len(line):
-            label = f"total = {line['slope'].iloc[0]:.2f} × norm,  r = {line['correlation'].iloc[0]:.2f}"
+            label = f"total = {line['slope'].iloc[0]:.2f} × norm, r = {line['correlation'].iloc[0]:.2f}"
             ax.plot(
                 line["noise_scale_norm_tokens"],
                 line["noise_scale_total_tokens"],
@@ -120,7 +120,6 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Model {windows['model'].iloc[0]}; a point is a trusted window of one cell. Slope: geometric mean "
-        "of total / norm; r: "
-        f"Pearson correlation of the logarithms; from {FEWEST_WINDOWS} windows on.",
+        f"of total / norm; r: Pearson correlation of the logarithms; from {FEWEST_WINDOWS} windows on.",
     )
     return figure

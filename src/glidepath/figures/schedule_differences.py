@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from glidepath.figures import Tables
 
 TITLE = "Paired difference to the reference schedule"
+WIDE = "\N{EM SPACE}" * 2
+"""SVG would fold ordinary spaces into one."""
 MILLI = 1000.0
 """Differences are drawn in thousandths of a nat."""
 
@@ -65,20 +67,18 @@ def draw(frame: pd.DataFrame) -> Figure:
         label.set_fontweight("bold")
     for ax in axes:
         ax.xaxis.set_major_locator(MaxNLocator(5, symmetric=False))
-    figure.supylabel(" ", fontsize=4)
     axes[len(axes) // 2].set_xlabel(
-        f"← better than {reference}      loss difference [10⁻³ nat/token]      worse →"
+        f"← better than {reference}{WIDE}loss difference [10⁻³ nat/token]{WIDE}worse →",
+        x=0.5 if len(axes) % 2 else -0.03,
     )
     first = frame.iloc[0]
     edge = " † best learning rate at the edge of its grid." if frame["edge_of_grid"].any() else ""
     style.heading(
         figure,
         f"{TITLE} ({reference})",
-        f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update; each schedule "
-        "at its own best peak "
-        f"learning rate. Bars: {text.percent(style.level_of(frame))} intervals of the paired difference "
-        "over replicates and "
-        f"validation blocks.{edge}",
+        f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update; each schedule at "
+        f"its own best peak learning rate. Bars: {text.interval(style.level_of(frame))} of the paired "
+        f"difference over replicates and validation blocks.{edge}",
         [
             Line2D([], [], color=style.INK, marker="o", linestyle="none", label="resolved"),
             Line2D(
@@ -90,7 +90,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                 linestyle="none",
                 label="not resolved",
             ),
-            Patch(color=style.BAND, label="smaller than the minimum detectable difference"),
+            Patch(color=style.BAND, label="below the detectable difference"),
         ],
     )
     return figure

@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from glidepath.science.replicates import replicate_noise
+
 GROUP = ["model", "batch_sequences", "schedule", "tokens_per_parameter"]
 
 
@@ -75,12 +77,13 @@ def main_model(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per model, batch, schedule and horizon: its lowest mean loss over replicates on the grid of
-    peak LRs.
+    """One row per model, batch, schedule and horizon: its lowest loss on the grid of peak learning rates.
 
-    A learning rate at which a replicate diverged is not a candidate. `val_loss_se` is the standard error
-    over replicates,
-    null for one. `edge_of_grid`: the best one is the lowest or highest that was tried.
+    Losses are means over replicates after what a replicate does to all cells alike is taken off (see
+    `science.replicates`), so that a learning rate with fewer replicates is neither favoured nor punished. A
+    learning rate at which a replicate diverged is not a candidate. `val_loss_se` is the pooled replicate
+    noise over the square root of the replicates, null if no cell has two. `edge_of_grid`: the best one is the
+    lowest or highest that was tried.
     """
     keys = [*GROUP, "peak_lr"]
     tried = runs[runs["status"] != "excluded"]
@@ -88,9 +91,6 @@ def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
     usable = completed(tried).merge(lost.assign(lost=True), on=keys, how="left")
     usable = usable[usable["lost"].isna()]
     points = usable.groupby(keys, as_index=False).agg(
-        mean=("val_loss", "mean"),
-        std=("val_loss", "std"),
-        n_replicates=("val_loss", "size"),
         holdout=("holdout", "all"),
         schedule_kind=("schedule_kind", "first"),
         batch_tokens=("batch_tokens", "first"),
@@ -98,14 +98,33 @@ def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
         n_params_counted=("n_params_counted", "first"),
         train_flops_exact=("train_flops_exact", "first"),
     )
-    best = (
-        points.sort_values([*GROUP, "mean", "peak_lr"], kind="stable").groupby(GROUP, as_index=False).first()
-    )
+    points = points.merge(replicate_means(usable, keys), on=keys)
+    best = points.sort_values([*GROUP, "val_loss", "peak_lr"], kind="stable")
+    best = best.groupby(GROUP, as_index=False).head(1).reset_index(drop=True)
     ends = tried.groupby(GROUP, as_index=False)["peak_lr"].agg(lowest="min", highest="max")
     best = best.merge(ends, on=GROUP, how="left")
     best["edge_of_grid"] = (best["peak_lr"] == best["lowest"]) | (best["peak_lr"] == best["highest"])
-    best["val_loss_se"] = best["std"] / np.sqrt(best["n_replicates"])
-    return best.rename(columns={"mean": "val_loss"}).drop(columns=["std", "lowest", "highest"])
+    return best.drop(columns=["lowest", "highest"])
+
+
+def replicate_means(completed_runs: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """val_loss, val_loss_se and n_replicates of each point; replicate noise is pooled within a model."""
+    nothing = completed_runs.iloc[:0][keys].assign(val_loss=0.0, val_loss_se=0.0, n_replicates=0)
+    parts = []
+    for _, rows in completed_runs.groupby("model"):
+        table = rows.pivot_table(index=keys, columns="replicate", values="val_loss")
+        points = table.index.to_frame(index=False)
+        positions = points.groupby([key for key in keys if key != "schedule"]).ngroup()
+        noise = replicate_noise(table.to_numpy(float), np.asarray(positions, dtype=np.int64))
+        parts.append(
+            points.assign(
+                val_loss=noise.means,
+                # What a replicate does to all cells alike is left out: it cancels between points.
+                val_loss_se=np.hypot(noise.own_sd, noise.position_sd) / np.sqrt(noise.counts),
+                n_replicates=noise.counts,
+            )
+        )
+    return pd.concat(parts) if parts else nothing
 
 
 def common_horizon(runs: pd.DataFrame) -> float | None:

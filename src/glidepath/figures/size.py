@@ -93,8 +93,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         "Best schedule, batch and peak learning rate at each horizon; numbers are tokens per parameter; "
-        "bars: standard error over "
-        f"replicates (none for a single one).{one}",
+        f"bars: replicate noise, pooled over the study.{one}",
         handles,
     )
     return figure

@@ -248,6 +248,9 @@ def log_ticks(
     for value in present[1:]:
         if math.log10(value / kept[-1]) >= gap * 0.999:
             kept.append(value)
+    if len(present) == 1:
+        # One value alone gives matplotlib no scale to choose.
+        (ax.set_xlim if which == "x" else ax.set_ylim)(present[0] / 1.6, present[0] * 1.6)
     axis.set_major_locator(FixedLocator(kept))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))

@@ -41,6 +41,6 @@ def learning_rate(value: float) -> str:
     return f"{mantissa}e{exponent}"
 
 
-def percent(level: float) -> str:
-    """A level as words: 90 %."""
-    return f"{100 * level:.0f} %" if math.isfinite(level) else "an unstated level"
+def interval(level: float) -> str:
+    """What a bar or a band is: 90 % interval."""
+    return f"{100 * level:.0f}\N{NO-BREAK SPACE}% interval" if math.isfinite(level) else "interval"

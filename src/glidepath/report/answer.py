@@ -137,8 +137,7 @@ def score_sentence(scores: pd.DataFrame, what: str, unit: str) -> str:
     error = float(row["mean_absolute_error"])
     text = (
         f"Out of sample: hiding the {str(row['holdout']).replace('_', ' ')} ({int(row['n_hidden'])} hidden), "
-        f"the law missed {what} "
-        f"by {error:.2g}{unit} on average"
+        f"the law missed {what} by {error:.2g}{unit} on average"
     )
     baseline = float(row["baseline_mean_absolute_error"])
     if np.isfinite(baseline):
@@ -148,4 +147,4 @@ def score_sentence(scores: pd.DataFrame, what: str, unit: str) -> str:
 
 def level_words(level: float) -> str:
     """A level as in "90 % interval"."""
-    return f"{100 * level:.0f} % interval" if np.isfinite(level) else "interval"
+    return f"{100 * level:.0f}\N{NO-BREAK SPACE}% interval" if np.isfinite(level) else "interval"

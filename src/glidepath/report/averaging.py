@@ -9,7 +9,7 @@ import pandas as pd
 
 from glidepath.figures.text import learning_rate
 from glidepath.report.answer import Answer, Evidence, Rows, Sure, Tables, Target, beyond, rows, where
-from glidepath.report.numbers import difference, percent_of
+from glidepath.report.numbers import difference, estimate, percent_of
 
 QUESTION = "Does averaging checkpoints replace a decay, and what is my stable-phase checkpoint worth?"
 TWO_SIDED_95 = 1.96
@@ -79,8 +79,8 @@ def answer(tables: Tables, target: Target) -> Answer:
     ]
     caveats = [
         *beyond(longest, target),
-        "The best of the tried averages was chosen on the blocks it is scored on; with so few settings this "
-        "flatters it little.",
+        "The best of the tried averages was chosen on the blocks it is scored on; with so few settings "
+        "this flatters it little.",
     ]
     if not np.isfinite(best["gap"]):
         headline = (
@@ -98,14 +98,14 @@ def answer(tables: Tables, target: Target) -> Answer:
     evidence.append(
         Evidence(
             "Against the best real cooldown of the same trunk at equal tokens: "
-            f"{difference(best['gap'], best['gap_se'])} nat/token "
-            f"({int(best['n'])} trunk{'s' if best['n'] != 1 else ''}).",
+            f"{difference(best['gap'], best['gap_se'])} nat/token ({int(best['n'])} "
+            f"trunk{'s' if best['n'] != 1 else ''}).",
             (_rows(cells, best),),
         )
     )
     half = TWO_SIDED_95 * float(best["gap_se"])
     gap = float(best["gap"])
-    to_cooldown = f"{difference(gap, best['gap_se'])} nat/token"
+    to_cooldown = f"{estimate(abs(gap), best['gap_se'])} nat/token"
     closed = percent_of(best["closed"], 0.1).lstrip("+")
     share = f"It closes {closed} of the gap from the raw weights to the cooldown."
     sure: Sure
@@ -118,6 +118,8 @@ def answer(tables: Tables, target: Target) -> Answer:
     else:
         headline = f"Not resolved: the best average differs from a real decay by {to_cooldown}. {share}"
         sure, why = "not resolved", "The 95 % interval of the gap includes zero."
+    if sure == "resolved" and beyond(longest, target):
+        sure, why = "extrapolated", f"Resolved at {longest:g}, not measured at the target's horizon. {why}"
     return Answer(
         4,
         QUESTION,

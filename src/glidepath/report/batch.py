@@ -22,7 +22,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         return Answer(
             3,
             QUESTION,
-            f"Not measured: every cell has the same batch and no gradient was probed. The target keeps "
+            "Not measured: every cell has the same batch and no gradient was probed. The target keeps "
             f"{compact(target.batch_tokens)} tokens per update.",
             "not measured",
             "Add values to `batch_sequences`, or a `noise_scale` section, to the study.",
@@ -40,8 +40,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         why.append("Not resolved by losses: no second batch was trained at the same horizon.")
     caveats = (
         "The noise scale is a guide, not the critical batch: it ignores curvature and Adam's "
-        "preconditioning, so factors of two "
-        "are the best to be hoped for.",
+        "preconditioning, so factors of two are the best to be hoped for.",
     )
     return Answer(3, QUESTION, " ".join(sentences), sure, " ".join(why), evidence, caveats if scale else ())
 
@@ -62,9 +61,8 @@ def _trained(runs: pd.DataFrame, target: Target) -> tuple[tuple[str, Sure, str] 
     resolved = np.isfinite(error) and gap > 2 * error
     sentence = (
         f"Of the batches trained at {first['tokens_per_parameter']:g} tokens per parameter, "
-        f"{compact(first['batch_tokens'])} tokens "
-        f"per update has the lowest loss; {compact(second['batch_tokens'])} is {difference(gap, error)} "
-        "nat/token behind."
+        f"{compact(first['batch_tokens'])} tokens per update has the lowest loss; "
+        f"{compact(second['batch_tokens'])} is {difference(gap, error)} nat/token behind."
     )
     because = (
         "The gap exceeds twice the standard error over replicates."
@@ -74,8 +72,7 @@ def _trained(runs: pd.DataFrame, target: Target) -> tuple[tuple[str, Sure, str] 
     evidence = tuple(
         Evidence(
             f"{compact(row['batch_tokens'])} tokens per update: "
-            f"{estimate(row['val_loss'], row['val_loss_se'])} nat/token at its "
-            f"best peak learning rate.",
+            f"{estimate(row['val_loss'], row['val_loss_se'])} nat/token at its best peak learning rate.",
             (
                 rows(
                     "runs",
@@ -112,8 +109,8 @@ class _Noise:
         }[place]
         self.sentence = (
             "The noise scale at the end is "
-            f"{estimate(last['noise_scale_tokens'], last['noise_scale_tokens_se'])} tokens, "
-            f"{place} the target's batch of {compact(batch)}: {advice}."
+            f"{estimate(last['noise_scale_tokens'], last['noise_scale_tokens_se'])} tokens, {place} the "
+            f"target's batch of {compact(batch)}: {advice}."
         )
         direction = f"changes by a factor {growth:.1f} from the first to the last trusted window"
         self.sentence += (

@@ -66,8 +66,7 @@ def answer(tables: Tables, target: Target) -> Answer:
     evidence = [
         Evidence(
             f"{target.schedule} at {target.tokens_per_parameter:g} tokens per parameter: {interval(*found)} "
-            "nat/token "
-            f"({level_words(level)}).",
+            f"nat/token ({level_words(level)}).",
             (rows(f"{LOSS_HORIZON}/predictions", **same, quantity="val_loss"),),
         )
     ]
@@ -85,8 +84,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         evidence.append(Evidence(score, (rows(f"{LOSS_HORIZON}/scores", **same),)))
     headline = (
         f"{interval(*found)} nat/token ({level_words(level)}) for {target.schedule} at "
-        f"{target.tokens_per_parameter:g} tokens per "
-        f"parameter."
+        f"{target.tokens_per_parameter:g} tokens per parameter."
     )
     caveats = (
         *stand_in(group, target),

@@ -29,15 +29,13 @@ METHODS = (
     Method(
         "Paired difference",
         "mean over replicates of loss(schedule) − loss(reference), same initialisation and data order; "
-        "minimum detectable "
-        "difference = (t₀.₉₇₅ + t₀.₈₀) · SE",
+        "minimum detectable difference = (t₀.₉₇₅ + t₀.₈₀) · SE",
         "Standard paired comparison; errors over replicates, pooled, and over validation blocks.",
     ),
     Method(
         "Optimal peak learning rate",
         "L = a·x² + b·x + c with x = ln peak; optimum exp(−b / 2a); intervals by bootstrap; refused unless "
-        "a > 0 and the optimum "
-        "lies inside the grid",
+        "a > 0 and the optimum lies inside the grid",
         "Bjorck et al., Scaling Optimal LR Across Token Horizons, ICLR 2025 (arXiv 2409.19913)",
     ),
     Method(
@@ -59,22 +57,20 @@ METHODS = (
     Method(
         "Gradient noise scale",
         "tr Σ / |G|², |G|² = (B·|g_B|² − b·|g_b|²)/(B − b), tr Σ = (|g_b|² − |g_B|²)/(1/b − 1/B), b one "
-        "sequence; ratio of window "
-        "means, jackknife errors",
+        "sequence; ratio of window means, jackknife errors",
         "McCandlish et al. 2018 (arXiv 1812.06162); per-example norms: Gray et al., NeurIPS 2024 (arXiv "
         "2411.00999)",
     ),
     Method(
         "Checkpoint averaging",
         "uniform mean of the last snapshots, or exponential weights, of a constant-rate run, evaluated on "
-        "the same blocks as the raw "
-        "weights and a real cooldown of the same trunk",
+        "the same blocks as the raw weights and a real cooldown of the same trunk",
         "Sanyal et al. 2023 (arXiv 2306.03241); Hägele et al., NeurIPS 2024 (arXiv 2405.18392)",
     ),
     Method(
         "Training FLOPs",
-        "3 × forward, two per multiply-add: hidden matrices, head, and attention over unmasked pairs; 6·N·D "
-        "is a second column",
+        "3 × forward, two per multiply-add: hidden matrices, head, and attention over unmasked pairs; "
+        "6·N·D is a second column",
         "Kaplan et al. 2020 (arXiv 2001.08361) for 6·N·D",
     ),
 )

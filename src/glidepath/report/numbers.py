@@ -65,4 +65,4 @@ def rate_interval(value: float, low: float, high: float) -> str:
 def percent_of(value: float, uncertainty: float = math.nan) -> str:
     """A fraction in percent: −0.35 %."""
     decimals = min(decimals_of(100 * uncertainty), 2) if math.isfinite(uncertainty) else 2
-    return f"{signed(100 * value, decimals)} %"
+    return f"{signed(100 * value, decimals)}\N{NO-BREAK SPACE}%"

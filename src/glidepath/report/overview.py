@@ -92,8 +92,8 @@ def facts(runs: pd.DataFrame, planned: Plan) -> tuple[Fact, ...]:
 def _model(row: pd.Series[Any]) -> str:
     return (
         f"{row['model']} ({row['n_layer']} layers × {row['d_model']}, "
-        f"{compact(float(row['n_params_counted']))} parameters "
-        f"counted, {compact(float(row['n_params_total']))} in all, context {row['context_length']}, "
+        f"{compact(float(row['n_params_counted']))} parameters counted, "
+        f"{compact(float(row['n_params_total']))} in all, context {row['context_length']}, "
         f"{row['parametrization']})"
     )
 
@@ -131,8 +131,7 @@ def _cost(runs: pd.DataFrame, planned: Plan) -> tuple[Fact, ...]:
         Fact(
             "Trained",
             f"{compact(tokens)} tokens, {scientific(flops)} FLOP (every matrix product), about "
-            f"{seconds / scale:.3g} {unit} of "
-            f"training in {len(planned.segments)} jobs",
+            f"{seconds / scale:.3g} {unit} of training in {len(planned.segments)} jobs",
         ),
         Fact(
             "Saved by sharing",

@@ -68,7 +68,8 @@ def render(page: Page, svg_by_figure: Mapping[str, bytes]) -> str:
         "css": Markup(css),
         "card": page.card,
         "sections": [
-            _Section(answer, SHORT_NAMES[answer.number], _figures(answer.number, svg_by_figure)) for answer in page.answers
+            _Section(answer, SHORT_NAMES[answer.number], _figures(answer.number, svg_by_figure))
+            for answer in page.answers
         ],
         "study_figures": _figures(0, svg_by_figure),
         "facts": page.facts,

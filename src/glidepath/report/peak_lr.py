@@ -164,10 +164,9 @@ def _exponent(tables: Tables, group: tuple[str, int], target: Target) -> Iterato
     for _, row in where(tables[f"{LR_HORIZON}/parameters"], **conditions).iterrows():
         yield Evidence(
             "The optimal peak falls as horizon^(−b) with b = "
-            f"{interval(row['value'], row['ci_low'], row['ci_high'])}: "
-            f"a factor {2 ** -row['value']:.2f} per doubling. Bjorck et al. found b = 0.32 from 760M "
-            "parameters on and 0.65 to "
-            f"0.70 below 125M.",
+            f"{interval(row['value'], row['ci_low'], row['ci_high'])}: a factor {2 ** -row['value']:.2f} "
+            "per doubling. Bjorck et al. found b = 0.32 from 760M parameters on and 0.65 to 0.70 below "
+            "125M.",
             (rows(f"{LR_HORIZON}/parameters", **conditions),),
         )
 

@@ -66,7 +66,10 @@ def answer(tables: Tables, target: Target) -> Answer:
         ),
     )
     if sure == "resolved" and beyond(longest, target):
-        how_sure += " It is not measured at the target's horizon."
+        sure, how_sure = (
+            "extrapolated",
+            f"Resolved at {longest:g}, not measured at the target's horizon. {how_sure}",
+        )
     return Answer(1, QUESTION, f"{headline} {zero}".strip(), sure, how_sure, tuple(evidence), caveats)
 
 
@@ -80,7 +83,7 @@ def _headline(here: pd.DataFrame, longest: float, target: Target) -> tuple[str, 
         best = better.iloc[0]
         ahead = difference(best["difference"], best["standard_error"])
         relative = percent_of(best["difference_relative"])
-        text = f"{best['schedule']}: {ahead} nat/token against {reference} {at} ({relative})."
+        text = f"{best['schedule']} is best {at}: {ahead} nat/token ({relative}) against {reference}."
         return text, "resolved", _lead(here, str(best["schedule"]))
     if len(open_ones):
         names = ", ".join(open_ones["schedule"])
@@ -116,8 +119,7 @@ def _lead(here: pd.DataFrame, best: str) -> str:
     resolved = abs(gap) > 2 * error
     return (
         f"{text} Its lead over {second['schedule']}, {difference(gap, error)} nat/token (error from above), "
-        "is "
-        f"{'resolved' if resolved else 'not resolved'}."
+        f"is {'resolved' if resolved else 'not resolved'}."
     )
 
 
@@ -127,9 +129,8 @@ def _differences(here: pd.DataFrame, longest: float) -> Iterator[Evidence]:
         limit = f", detectable from {detectable:.2g}" if np.isfinite(detectable) else ""
         yield Evidence(
             f"{row['schedule']} − {row['reference_schedule']}: "
-            f"{difference(row['difference'], row['standard_error'])} nat/token, "
-            f"{row['verdict']} ({int(row['n_replicates'])} paired "
-            f"replicate{'s' if row['n_replicates'] != 1 else ''}{limit}).",
+            f"{difference(row['difference'], row['standard_error'])} nat/token, {row['verdict']} "
+            f"({int(row['n_replicates'])} paired replicate{'s' if row['n_replicates'] != 1 else ''}{limit}).",
             (_rows(row, longest),),
         )
 
@@ -212,7 +213,7 @@ def _zero_sentence(pairs: list[ZeroPair], longest: float) -> str:
     if not pairs:
         return "Decay to zero: not measured, no two schedules differ in their final learning rate only."
     parts = [
-        f"{pair.zero} against {pair.floor} {difference(pair.difference, pair.standard_error)} "
+        f"{pair.zero} − {pair.floor} = {difference(pair.difference, pair.standard_error)} nat/token "
         f"({pair.verdict})"
         for pair in pairs
     ]
@@ -222,15 +223,14 @@ def _zero_sentence(pairs: list[ZeroPair], longest: float) -> str:
         frozenset({"worse"}): "Decaying to zero costs",
         frozenset({"not resolved"}): "Whether decaying to zero is worth it is not resolved",
     }.get(frozenset(verdicts), "Decaying to zero depends on the shape")
-    return f"{worth} at {longest:g}: {'; '.join(parts)} nat/token."
+    return f"{worth} at {longest:g}: {'; '.join(parts)}."
 
 
 def _pair_sentence(pair: ZeroPair) -> tuple[str, tuple[Rows, ...]]:
     return (
         f"Decay to zero instead of to {pair.final_lr_fraction:g} of the peak ({pair.zero} − {pair.floor}) "
-        f"at {pair.horizon:g} "
-        f"tokens per parameter: {difference(pair.difference, pair.standard_error)} nat/token, "
-        f"{pair.verdict}.",
+        f"at {pair.horizon:g} tokens per parameter: {difference(pair.difference, pair.standard_error)} "
+        f"nat/token, {pair.verdict}.",
         pair.rows,
     )
 
@@ -247,8 +247,7 @@ def _savings(tables: Tables, group: tuple[str, int], longest: float, target: Tar
         spread = f" [{percent_of(row['ci_low'], 0.1)}, {percent_of(row['ci_high'], 0.1)}]" if known else ""
         yield Evidence(
             f"By the loss laws, reaching the loss of {target.reference_schedule} at {nearest:.3g} tokens "
-            "per parameter, "
-            f"{row['schedule']} saves {percent_of(row['value'], 0.1)}{spread} of the tokens.",
+            f"per parameter, {row['schedule']} saves {percent_of(row['value'], 0.1)}{spread} of the tokens.",
             (
                 rows(
                     "laws/loss_horizon/predictions",

@@ -1,13 +1,15 @@
 """Schedules as functions of the update index, composed by `join`.
 
-Convention, the one place where it is written. Updates are numbered s = 0 … T-1. A warm-up over W updates has the
-multiplier (s+1)/W, so it reaches 1 at its last update; a decay over D updates that starts at update s0 has progress
-u = (s - s0)/D, so its first update still runs at the peak and no update is spent at learning rate 0: a linear decay to
-zero ends at 1/D. Seven public codebases turn the same words into six different arrays; laws that integrate the learning
-rate must therefore read the array that was applied, never retype a formula.
+Convention, the one place where it is written. Updates are numbered s = 0 … T-1. A warm-up over W updates has
+the multiplier (s+1)/W, so it reaches 1 at its last update; a decay over D updates that starts at update s0
+has progress u = (s - s0)/D, so its first update still runs at the peak and no update is spent at learning
+rate 0: a linear decay to zero ends at 1/D. Seven public codebases turn the same words into six different
+arrays; laws that integrate the learning rate must therefore read the array that was applied, never retype a
+formula.
 
-A path is a list of pieces. A piece knows its own full length and which part of it is used, so a prefix of a path is
-again a path, and two paths that agree up to an update have equal pieces up to it.
+A path is a list of pieces. A piece knows its own full length and which part of it is used, so a prefix of a
+path is again a path. Updates at a constant value are always written as constants, neighbours of equal value
+as one, so that paths that agree up to an update have equal pieces up to it.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ class Piece:
 
     def __post_init__(self) -> None:
         if not 0 <= self.begin < self.end <= self.length:
-            raise ValueError(f"piece uses updates {self.begin}…{self.end} of {self.length}: need 0 ≤ begin < end ≤ length")
+            raise ValueError(
+                f"piece uses updates {self.begin}…{self.end} of {self.length}: need 0 ≤ begin < end ≤ length"
+            )
 
     def values(self) -> Floats:
         """The values of the used updates, shape [end - begin]."""
@@ -58,6 +62,7 @@ class Piece:
         if self.shape == "constant":
             return np.full(j.shape, self.start_value)
         if self.shape == "warmup":
+            # The quotient first: it is exactly 1 at the last update.
             return self.end_value * ((j + 1.0) / self.length)
         g = DECAY_SHAPES[self.shape](j / self.length)
         return self.end_value + (self.start_value - self.end_value) * g
@@ -71,18 +76,21 @@ Path = tuple[Piece, ...]
 
 def constant(value: float, length: int) -> Path:
     """`length` updates at `value`."""
-    return (Piece("constant", float(value), float(value), length, 0, length),) if length > 0 else ()
+    return (Piece("constant", float(value), float(value), length, 0, length),) if length else ()
 
 
 def warmup(peak: float, length: int) -> Path:
     """Linear rise over `length` updates: peak·(s+1)/length, so the last of them runs at the peak."""
-    return (Piece("warmup", 0.0, float(peak), length, 0, length),) if length > 0 else ()
+    if length < 2:
+        return constant(peak, length)
+    return (Piece("warmup", 0.0, float(peak), length, 0, length),)
 
 
 def decay(shape: Shape, peak: float, final: float, length: int) -> Path:
-    """Descent from `peak` at its first update towards `final`, which would be reached at the update after its last.
+    """Descent from `peak` at its first update towards `final`, which the update after its last would reach.
 
-    The first update is written as a constant: it is one, and so a trunk and the decay that leaves it share it.
+    The first update is written as a constant: it is one, and so a trunk and the decay that leaves it share
+    it.
     """
     if length < 2 or final == peak:
         return constant(peak, length)
@@ -90,7 +98,7 @@ def decay(shape: Shape, peak: float, final: float, length: int) -> Path:
 
 
 def join(*paths: Sequence[Piece]) -> Path:
-    """One path after another; neighbouring constants of equal value become one, so that equal arrays have equal pieces."""
+    """One path after another; neighbouring constants of equal value become one."""
     joined: list[Piece] = []
     for piece in (piece for path in paths for piece in path):
         last = joined[-1] if joined else None
@@ -102,22 +110,20 @@ def join(*paths: Sequence[Piece]) -> Path:
 
 
 def clip(path: Path, stop: int) -> Path:
-    """The first `stop` updates of a path. A clipped constant is a constant of that length."""
+    """The first `stop` updates of a path. A clipped constant is a constant of that length.
+
+    Raises ValueError if the path has fewer.
+    """
+    if not 0 <= stop <= length(path):
+        raise ValueError(f"a path of {length(path)} updates has no prefix of {stop}")
     clipped: list[Piece] = []
-    done = 0
     for piece in path:
-        if done >= stop:
-            break
-        used = min(len(piece), stop - done)
-        clipped.extend(
-            constant(piece.start_value, used)
-            if piece.shape == "constant"
-            else (replace(piece, end=piece.begin + used),)
-        )
-        done += used
-    if done < stop:
-        raise ValueError(f"a path of {done} updates has no prefix of {stop}")
-    return join(clipped)
+        used = min(len(piece), stop - length(clipped))
+        if used and piece.shape == "constant":
+            clipped.extend(constant(piece.start_value, used))
+        elif used:
+            clipped.append(replace(piece, end=piece.begin + used))
+    return tuple(clipped)
 
 
 def values(path: Path) -> Floats:
@@ -125,13 +131,6 @@ def values(path: Path) -> Floats:
     return np.concatenate([piece.values() for piece in path]) if path else np.empty(0)
 
 
-def length(path: Path) -> int:
+def length(path: Sequence[Piece]) -> int:
     """Number of updates of a path."""
     return sum(len(piece) for piece in path)
-
-
-def common_prefix(a: Floats, b: Floats) -> int:
-    """Number of leading updates on which two arrays agree bit for bit."""
-    n = min(len(a), len(b))
-    differs = np.flatnonzero(a[:n] != b[:n])
-    return int(differs[0]) if len(differs) else n

@@ -1,9 +1,11 @@
 """Run a glidepath command in the warm server, or directly when there is none.
 
-Called as `python -S -E client.py COMMAND …`, with nothing but the standard library's light modules. The server forks a
-child that takes over this process' standard streams, directory and environment; this process waits for its exit status.
-When this process is killed, the connection closes and the child ends too.
+Called as `python -S -E client.py COMMAND …`, with nothing but the standard library's light modules. The
+server forks a child that takes over this process' standard streams, directory and environment; this process
+waits for its exit status. When this process is killed, the connection closes and the child ends too.
 """
+
+# ruff: noqa: PTH100, PTH109, PTH120  (pathlib would take longer to import than all the rest)
 
 import array
 import json
@@ -15,7 +17,7 @@ SOCKET_VARIABLE = "GLIDEPATH_SERVER"
 CONNECT_SECONDS = 60.0
 
 
-def run_in_server(path, argv):
+def run_in_server(path: str, argv: list[str]) -> int | None:
     """Exit status of the command in the server, or None when there is no server to talk to."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(CONNECT_SECONDS)
@@ -27,14 +29,17 @@ def run_in_server(path, argv):
     request = json.dumps({"argv": argv, "cwd": os.getcwd(), "environ": dict(os.environ)}).encode()
     streams = array.array("i", [0, 1, 2])
     header = len(request).to_bytes(8, "big")
-    connection.sendmsg([header], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-    connection.sendall(request)
-    answer = connection.recv(8)
+    try:
+        connection.sendmsg([header], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+        connection.sendall(request)
+        answer = connection.recv(8)
+    except ConnectionError:
+        answer = b""
     # No answer: the child was killed before it could report, as by the kernel for want of memory.
     return int(answer) if answer else 137
 
 
-def main():
+def main() -> None:
     argv = sys.argv[1:]
     path = os.environ.get(SOCKET_VARIABLE)
     status = run_in_server(path, argv) if path else None

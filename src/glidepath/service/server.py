@@ -1,7 +1,8 @@
 """The warm server: listen on a UNIX socket, fork a child per command (see the package's docstring).
 
-Everything heavy is imported before the first fork and nothing is computed, so that the children start without threads
-of their parent's: thread counts are theirs to set, and results equal those of the plain command bit for bit.
+Everything heavy is imported before the first fork and nothing is computed, so that the children start without
+threads of their parent's: thread counts are theirs to set, and results equal those of the plain command bit
+for bit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 WARM_IMPORTS = (
@@ -35,7 +37,7 @@ WARM_IMPORTS = (
 PR_SET_PDEATHSIG = 1
 
 
-def serve(socket_path: Path) -> None:
+def serve(socket_path: Path, warm_imports: Sequence[str] = WARM_IMPORTS) -> None:
     """Serve until the process that started this one ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -44,7 +46,7 @@ def serve(socket_path: Path) -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(socket_path))
     listener.listen(128)
-    for name in WARM_IMPORTS:
+    for name in warm_imports:
         # A module that cannot be imported is the business of the job that needs it, whose log then says so.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -57,14 +59,15 @@ def serve(socket_path: Path) -> None:
 
 
 def _serve_one(connection: socket.socket) -> int:
-    """In the child: become the client's process as far as streams, directory and environment go, run, report."""
+    """In the child: become the client as far as streams, directory and environment go, run, report."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)
     header, streams, _, _ = socket.recv_fds(connection, 8, 3)
     request = b""
-    while len(request) < int.from_bytes(header, "big"):
-        request += connection.recv(1 << 20)
+    while len(request) < int.from_bytes(header, "big") and (more := connection.recv(1 << 20)):
+        request += more
+    if not request.endswith(b"}"):
+        return 1  # The client was killed while it asked.
     asked = json.loads(request)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -9,6 +9,7 @@ from glidepath.study.budget import summary
 from glidepath.study.config import read_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.segments import plan
+from glidepath.study.target import target_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,4 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     study = read_study(args.study)
     base = Path.cwd()
-    print(summary(study, plan(study, corpus_id(study.corpus, base), vocab_size_of(study.corpus, base))))
+    vocab_size = vocab_size_of(study.corpus, base)
+    planned = plan(study, corpus_id(study.corpus, base), vocab_size)
+    target_of(study, vocab_size)
+    print(summary(study, planned))

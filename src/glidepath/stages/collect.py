@@ -1,4 +1,7 @@
-"""Gather the records of all segments into the tables of the study, a row per cell wherever cells share a segment."""
+"""Gather the records of all segments into the tables of the study.
+
+Cells that share a segment each get its rows.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,9 @@ def main(args: argparse.Namespace) -> None:
             frame = frame.assign(cell_id=cell["cell_id"])
             gathered[table.name].append(frame)
         own = {segment for segment in chain if shared[segment] == 1}
-        runs.append(_run(cell, [_record(segment) for segment in chain], own, {n: f[-1] for n, f in gathered.items()}))
+        runs.append(
+            _run(cell, [_record(segment) for segment in chain], own, {n: f[-1] for n, f in gathered.items()})
+        )
     for table in GATHERED:
         tables.write(table, pd.concat(gathered[table.name]), args.output / f"{table.name}.parquet")
     tables.write(tables.RUNS, pd.DataFrame(runs), args.output / "runs.parquet")
@@ -74,7 +79,7 @@ def _run(
     last = records[-1]
     flops_per_second = cell["train_flops_exact"] / seconds if seconds else None
     return {
-        **cell.to_dict(),
+        **{str(name): value for name, value in cell.items()},
         "status": "diverged" if diverged else "completed",
         "reason": f"diverged at update {diverged['diverged_step']}" if diverged else "",
         "diverged_step": diverged["diverged_step"] if diverged else None,
@@ -85,7 +90,9 @@ def _run(
         "bits_per_byte": _only(end["bits_per_byte"]),
         "n_eval_tokens": _only(end["n_eval_tokens"]),
         "train_seconds": seconds,
-        "own_train_seconds": sum(record["timing"]["updates"] for record in records if record["segment"] in own),
+        "own_train_seconds": sum(
+            record["timing"]["updates"] for record in records if record["segment"] in own
+        ),
         "tokens_per_second": None if diverged or not seconds else cell["token_horizon"] / seconds,
         "matmul_peak_fraction": None
         if diverged or flops_per_second is None

@@ -18,7 +18,9 @@ SCHEME = ["averaging_scheme", "window_fraction", "ema_timescale_fraction"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--block-losses", type=Path, required=True)
-    parser.add_argument("--store", type=Path, default=Path("store/averages"), help="where the cells' averages are")
+    parser.add_argument(
+        "--store", type=Path, default=Path("store/averages"), help="where the cells' averages are"
+    )
     parser.add_argument("--output", type=Path, required=True, help="averages.parquet")
 
 
@@ -39,11 +41,12 @@ def main(args: argparse.Namespace) -> None:
 
 
 def best_cooldown(cell: pd.Series[Any], runs: pd.DataFrame) -> pd.Series[Any] | None:
-    """The completed cell of lowest loss that branched off this cell's trunk and ends at the same number of updates."""
+    """The completed wsd cell of lowest loss on this cell's trunk that ends at the same update; not itself."""
     same = runs[
         (runs["trunk_id"] == cell["trunk_id"])
         & (runs["total_steps"] == cell["total_steps"])
         & (runs["schedule_kind"] == "wsd")
+        & (runs["cell_id"] != cell["cell_id"])
         & (runs["status"] == "completed")
     ]
     return None if same.empty else same.loc[same["val_loss"].idxmin()]
@@ -62,7 +65,7 @@ def _rows(
         averaged = blocks[(blocks[SCHEME] == average[SCHEME]).all(axis=1)]["loss"].to_numpy(np.float64)
         raw = per_cell[cell["cell_id"]]
         row = {
-            **average.to_dict(),
+            **{str(name): value for name, value in average.items()},
             "cell_id": cell["cell_id"],
             "val_loss_raw": raw.mean(),
             "val_loss_averaged": averaged.mean(),

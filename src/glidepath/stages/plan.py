@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", required=True, help="the validated study as JSON")
-    parser.add_argument("--base", type=Path, required=True, help="directory that the study's file paths are relative to")
+    parser.add_argument(
+        "--base", type=Path, required=True, help="directory that the study's file paths are relative to"
+    )
     parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the tokenised corpus")
     parser.add_argument("--output", type=Path, required=True, help="plan.parquet")
 
@@ -69,8 +71,11 @@ def _row(planned: Plan, cell: Cell, average: AverageSpec | None, n_unique_tokens
         "n_params_counted": cell.n_params_counted,
         "schedule": cell.schedule_name,
         "schedule_kind": cell.schedule.kind,
-        "final_lr_fraction": 1.0 if cell.schedule.final_lr_fraction is None else cell.schedule.final_lr_fraction,
-        "decay_shape": cell.schedule.decay_shape or ("none" if cell.schedule.kind == "constant" else cell.schedule.kind),
+        "final_lr_fraction": 1.0
+        if cell.schedule.final_lr_fraction is None
+        else cell.schedule.final_lr_fraction,
+        "decay_shape": cell.schedule.decay_shape
+        or ("none" if cell.schedule.kind == "constant" else cell.schedule.kind),
         "peak_lr": cell.peak_lr,
         "warmup_steps": cell.warmup_steps,
         "decay_steps": cell.decay_steps,
@@ -99,8 +104,9 @@ def epoch_warnings(frame: pd.DataFrame) -> list[str]:
     repeated = frame[frame["epochs"] > 1]
     if repeated.empty:
         return []
-    longest = repeated.loc[repeated["epochs"].idxmax()]
+    longest = repeated.sort_values("epochs").iloc[-1]
     return [
-        f"{len(repeated)} of {len(frame)} cells see the training tokens more than once, at most {longest['epochs']:.1f} epochs "
-        f"({longest['cell_id']}): their losses mix schedule and repetition. Add text or shorten tokens_per_parameter."
+        f"{len(repeated)} of {len(frame)} cells see the training tokens more than once, at most "
+        f"{longest['epochs']:.1f} epochs ({longest['cell_id']}): their losses mix schedule and repetition. "
+        "Add text or shorten tokens_per_parameter."
     ]

@@ -1,7 +1,7 @@
 """Show how far a running study is: what is done, what runs, and how long is left.
 
-It only looks at files, so it works the same whoever runs the jobs. Training is measured in FLOPs; the rate is what this
-run has achieved so far.
+It only looks at files, so it works the same whoever runs the jobs. Training is measured in FLOPs; the rate is
+what this run has achieved so far.
 """
 
 from __future__ import annotations
@@ -17,33 +17,39 @@ from typing import Any
 
 from glidepath.study.layout import segment_directory
 
-TERMINAL_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 LOG_SECONDS = 30.0
+"""Distance of the lines when they go to a file; a terminal's line is rewritten at every look."""
 OTHER_JOB_SECONDS = 1.5
-"""First guess for a job that is not training; replaced by what this run shows."""
+"""Guess for a job that is not training [CPU s]."""
 SHOWN_RUNNING = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--watch", type=Path, required=True, help="list of jobs and files, written by the workflow")
+    parser.add_argument(
+        "--watch", type=Path, required=True, help="list of jobs and files, written by the workflow"
+    )
     parser.add_argument("--parent", type=int, default=None, help="stop when this process has ended")
 
 
 def main(args: argparse.Namespace) -> None:
     watched = json.loads(args.watch.read_text(encoding="utf-8"))
     terminal = sys.stderr.isatty()
-    began = time.monotonic()
+    began = training_began = time.monotonic()
+    printed = began
     first = look(watched)
-    shown = ""
     while args.parent is None or os.getppid() == args.parent:
-        time.sleep(TERMINAL_SECONDS if terminal else min(LOG_SECONDS, 1.0))
-        now = look(watched)
-        elapsed = time.monotonic() - began
+        time.sleep(LOOK_SECONDS)
+        now, clock = look(watched), time.monotonic()
+        if now.flops_done == first.flops_done:
+            training_began = clock
+        text = line(watched, first, now, clock - began, clock - training_began)
         if terminal:
-            print(f"\r\x1b[2K{line(watched, first, now, elapsed)[: os.get_terminal_size(2).columns - 1]}", end="", file=sys.stderr, flush=True)
-        elif elapsed // LOG_SECONDS != (elapsed - 1.0) // LOG_SECONDS or (now.finished and not shown):
-            shown = "final" if now.finished else ""
-            print(line(watched, first, now, elapsed), file=sys.stderr, flush=True)
+            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+            print(f"\r\x1b[2K{text[:width]}", end="", file=sys.stderr, flush=True)
+        elif now.finished or clock - printed >= LOG_SECONDS:
+            printed = clock
+            print(text, file=sys.stderr, flush=True)
         if now.finished:
             break
     if terminal:
@@ -70,11 +76,12 @@ class Look:
 
 def look(watched: dict[str, Any], root: Path = Path()) -> Look:
     """What is done and what runs, from the files under `root`."""
-    done = flops = 0.0
+    segments_done = 0
+    flops = 0.0
     running = []
     for name, segment in watched["segments"].items():
         if (root / segment_directory(name) / "segment.json").is_file():
-            done += 1
+            segments_done += 1
             flops += segment["flops"]
             continue
         try:
@@ -88,7 +95,7 @@ def look(watched: dict[str, Any], root: Path = Path()) -> Look:
     return Look(
         flops_done=flops,
         flops_total=sum(segment["flops"] for segment in watched["segments"].values()),
-        segments_done=int(done),
+        segments_done=segments_done,
         segments_total=len(watched["segments"]),
         running=tuple(running),
         others_done=sum((root / other).is_file() for other in others),
@@ -96,26 +103,34 @@ def look(watched: dict[str, Any], root: Path = Path()) -> Look:
     )
 
 
-def line(watched: dict[str, Any], first: Look, now: Look, elapsed_seconds: float) -> str:
+def line(
+    watched: dict[str, Any], first: Look, now: Look, elapsed_seconds: float, training_seconds: float
+) -> str:
     """One line for a person."""
     parts = [
         f"{watched['study']}: training {100 * now.flops_done / max(now.flops_total, 1.0):.0f} %, "
         f"{now.segments_done}/{now.segments_total} jobs; other files {now.others_done}/{now.others_total}"
     ]
     if now.running:
-        names = ", ".join(f"{name.rsplit('-', 1)[0]} {100 * share:.0f} %" for name, share in now.running[:SHOWN_RUNNING])
+        names = ", ".join(
+            f"{name.rsplit('-', 1)[0]} {100 * share:.0f} %" for name, share in now.running[:SHOWN_RUNNING]
+        )
         more = len(now.running) - SHOWN_RUNNING
         parts.append(f"running {names}" + (f" and {more} more" if more > 0 else ""))
     parts.append(f"{duration(elapsed_seconds)} gone")
-    left = seconds_left(watched["cores"], first, now, elapsed_seconds)
-    parts.append("done" if now.finished else "time left not known yet" if left is None else f"about {duration(left)} left")
+    if now.finished:
+        parts.append("done")
+    else:
+        left = seconds_left(watched["cores"], first, now, training_seconds)
+        parts.append("time left not known yet" if left is None else f"about {duration(left)} left")
     return "; ".join(parts)
 
 
-def seconds_left(cores: int, first: Look, now: Look, elapsed_seconds: float) -> float | None:
-    """Remaining training at the rate of this run, and a guess for the other jobs; None before anything was trained.
+def seconds_left(cores: int, first: Look, now: Look, training_seconds: float) -> float | None:
+    """Remaining training at the rate so far, and a guess for other jobs; None before anything was trained.
 
-    `first` is the look at the start of the run: what an earlier run did says nothing about this one's rate.
+    `first` is the look at the start of the run, since what an earlier run did says nothing about this one's
+    rate; `training_seconds` is the time since this one began to train.
     """
     others = (now.others_total - now.others_done) * OTHER_JOB_SECONDS / cores
     remaining = now.flops_total - now.flops_done
@@ -124,7 +139,7 @@ def seconds_left(cores: int, first: Look, now: Look, elapsed_seconds: float) -> 
     trained = now.flops_done - first.flops_done
     if trained <= 0:
         return None
-    return remaining * elapsed_seconds / trained + others
+    return remaining * training_seconds / trained + others
 
 
 def duration(seconds: float) -> str:

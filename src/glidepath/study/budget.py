@@ -17,7 +17,8 @@ def summary(study: StudyConfig, planned: Plan) -> str:
     shared = sum(segment.train_flops_exact for segment in segments)
     unshared = sum(cell.train_flops_per_token * cell.token_horizon for cell in planned.cells)
     disk = sum(
-        BYTES_PER_PARAMETER * param_counts(segment.spec.trajectory.model).n_params_total
+        BYTES_PER_PARAMETER
+        * param_counts(segment.spec.trajectory.model).n_params_total
         * (STATE_COPIES + len(segment.spec.recording.snapshot_at))
         for segment in segments
     )
@@ -27,4 +28,3 @@ def summary(study: StudyConfig, planned: Plan) -> str:
         f"without shared prefixes {unshared:.4g} FLOP, {unshared / shared:.2f} times as much; "
         f"{disk / 1e9:.2g} GB of states and snapshots"
     )
-

@@ -1,4 +1,7 @@
-"""Cells: the points of the study grid, every number resolved. A forgotten knob is an error here, not a default below."""
+"""Cells: the points of the study grid, every number resolved.
+
+A forgotten knob is an error here, not a default below.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,16 @@ from glidepath.study.identity import digest
 from glidepath.study.specs import ModelSpec, OptimizerSpec, PathSpec, Trajectory
 
 ENGINE_VERSION = 1
-"""Version of the numerics of training. Raise it when a change moves any trained number: it is part of every identity,
-so all cells are trained anew. A golden test fails when numbers move without it."""
+"""Version of the numerics of training. Raise it when a change moves any trained number: it is part of every
+identity, so all cells are trained anew. A golden test fails when numbers move without it."""
+
+MAX_UPDATES = 10_000_000
+"""The planner holds three numbers per update of a cell in memory."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the grid. `trajectory` holds what decides the weights; the rest describes it for tables and people."""
+    """One point of the grid. `trajectory` decides the weights; the rest describes it, for tables."""
 
     model_name: str
     schedule_name: str
@@ -127,16 +133,19 @@ def model_spec(config: ModelConfig, vocab_size: int) -> ModelSpec:
 def cells(study: StudyConfig, corpus_id: str, vocab_size: int) -> tuple[Cell, ...]:
     """All cells of a study, without repetitions, in the order of its grid.
 
-    Raises StudyError for a schedule that does not fit its horizon and for a point that two blocks give differently.
+    Raises StudyError for a schedule that does not fit its horizon and for a point that two blocks give
+    differently.
     """
     found: dict[str, Cell] = {}
     for i, block in enumerate(study.grid):
-        for cell in _block_cells(study, block, f"grid.{i}", corpus_id, vocab_size):
+        key = f"grid.{i}"
+        for cell in _block_cells(study, block, key, corpus_id, vocab_size):
             known = found.setdefault(cell.cell_id, cell)
             if known.holdout != cell.holdout:
                 raise StudyError(
-                    f"grid.{i}.holdout {cell.holdout}: the cell {cell.cell_id} is also in an earlier block with holdout "
-                    f"{known.holdout}. A cell is either hidden from the fits or not: remove it from one block."
+                    f"{key}.holdout {cell.holdout}: the cell {cell.cell_id} is also in an earlier block with "
+                    f"holdout {known.holdout}. A cell is either hidden from the fits or not: remove it from "
+                    "one block."
                 )
     return tuple(found.values())
 
@@ -158,13 +167,11 @@ def _block_cells(
         counts = param_counts(model)
         n_params: int = getattr(counts, f"n_params_{study.tokens_per_parameter_uses}")
         batch_tokens = batch_sequences * model.context_length
-        where = f"{key}: model {model_name}, schedule {schedule_name}, tokens_per_parameter {tokens_per_parameter:g}"
-        total_steps = round(tokens_per_parameter * n_params / batch_tokens)
-        if total_steps < 1:
-            raise StudyError(
-                f"{where}: {tokens_per_parameter * n_params:.0f} tokens are less than half an update of {batch_tokens} tokens. "
-                f"Raise tokens_per_parameter or lower batch_sequences."
-            )
+        where = (
+            f"{key}: model {model_name}, schedule {schedule_name}, "
+            f"tokens_per_parameter {tokens_per_parameter:g}, batch_sequences {batch_sequences}"
+        )
+        total_steps = steps_in(tokens_per_parameter * n_params, batch_tokens, where)
         warmup_steps = _warmup_steps(study.warmup, total_steps, batch_tokens)
         path_lr, decay_steps = lr_path(schedule, peak_lr, warmup_steps, total_steps, where)
         weight_decay = study.optimizer.weight_decay
@@ -205,12 +212,32 @@ def _block_cells(
         )
 
 
+def steps_in(tokens: float, batch_tokens: int, where: str) -> int:
+    """Updates of a horizon [tokens], to the nearest.
+
+    Raises StudyError when that is none, or more than can be planned; `where` names the cell in the message.
+    """
+    total_steps = round(tokens / batch_tokens)
+    if total_steps < 1:
+        raise StudyError(
+            f"{where}: the horizon of {tokens:.0f} tokens is less than half an update of {batch_tokens} "
+            "tokens. Raise tokens_per_parameter or lower batch_sequences."
+        )
+    if total_steps > MAX_UPDATES:
+        raise StudyError(
+            f"{where}: the horizon of {tokens:.3g} tokens is {total_steps} updates, more than the "
+            f"{MAX_UPDATES} that a plan can hold. Lower tokens_per_parameter or raise batch_sequences."
+        )
+    return total_steps
+
+
 def lr_path(
     schedule: ScheduleConfig, peak_lr: float, warmup_steps: int, total_steps: int, where: str
 ) -> tuple[schedules.Path, int]:
     """The learning-rate path of a cell and the length of its final descent [updates].
 
-    Raises StudyError when warm-up and decay do not fit into the horizon; `where` names the cell in the message.
+    Raises StudyError when warm-up and decay do not fit into the horizon; `where` names the cell in the
+    message.
     """
     if schedule.kind == "constant":
         decay_steps = 0
@@ -218,22 +245,18 @@ def lr_path(
         decay_steps = schedule.decay_steps or round((schedule.decay_fraction or 0.0) * total_steps)
         if decay_steps < 1:
             raise StudyError(
-                f"{where}: decay_fraction {schedule.decay_fraction} of {total_steps} updates is less than one update. "
-                f"Raise decay_fraction or the horizon."
+                f"{where}: decay_fraction {schedule.decay_fraction} of {total_steps} updates is less than "
+                "half an update. Raise decay_fraction or tokens_per_parameter."
             )
     else:
         decay_steps = total_steps - warmup_steps
     if warmup_steps + max(decay_steps, 1) > total_steps:
         raise StudyError(
-            f"{where}: the schedule is longer than its horizon: {warmup_steps} updates of warmup and {max(decay_steps, 1)} "
-            f"after it, but the horizon has {total_steps}. Shorten warmup or decay, or raise tokens_per_parameter."
+            f"{where}: the schedule is longer than its horizon: {warmup_steps} updates of warmup and at "
+            f"least {max(decay_steps, 1)} after it, but the horizon has {total_steps}. Shorten warmup or "
+            "decay, or raise tokens_per_parameter."
         )
-    shape: schedules.Shape = {
-        "constant": "constant",
-        "wsd": schedule.decay_shape or "linear",
-        "cosine": "cosine",
-        "linear": "linear",
-    }[schedule.kind]  # type: ignore[assignment]
+    shape: schedules.Shape = (schedule.decay_shape or "linear") if schedule.kind == "wsd" else schedule.kind
     final_lr = peak_lr * (schedule.final_lr_fraction or 0.0)
     path = schedules.join(
         schedules.warmup(peak_lr, warmup_steps),
@@ -251,17 +274,21 @@ def _warmup_steps(warmup: WarmupConfig, total_steps: int, batch_tokens: int) -> 
     return round((warmup.fraction or 0.0) * total_steps)
 
 
-def _snapshots(averaging: AveragingConfig | None, schedule_name: str, total_steps: int, where: str) -> tuple[int, ...]:
-    """Updates after which weights are kept: equally spaced over the last part of the horizon, its end included."""
+def _snapshots(
+    averaging: AveragingConfig | None, schedule_name: str, total_steps: int, where: str
+) -> tuple[int, ...]:
+    """Updates after which weights are kept: equally spaced over the last part of the horizon, with ends."""
     if averaging is None or schedule_name not in averaging.schedules:
         return ()
     interval = averaging.span_fraction * total_steps / (averaging.snapshots - 1)
-    if interval < 1:
+    updates = tuple(round(total_steps - interval * i) for i in reversed(range(averaging.snapshots)))
+    if interval < 1 or updates[0] < 1:
         raise StudyError(
-            f"{where}: averaging.snapshots {averaging.snapshots} do not fit into {averaging.span_fraction:g} of {total_steps} "
-            f"updates. Lower averaging.snapshots, widen averaging.span_fraction or raise the horizon."
+            f"{where}: averaging.snapshots {averaging.snapshots} do not fit into averaging.span_fraction "
+            f"{averaging.span_fraction:g} of {total_steps} updates, each after an update of its own. Lower "
+            f"averaging.snapshots, change averaging.span_fraction or raise tokens_per_parameter."
         )
-    return tuple(round(total_steps - interval * i) for i in reversed(range(averaging.snapshots)))
+    return updates
 
 
 def trunk_key(cell: Cell) -> str:

@@ -1,4 +1,7 @@
-"""The YAML of a study, validated. Refuses, never repairs: each error names the key, the value, the rule and the remedy."""
+"""The YAML of a study, validated.
+
+Refuses, never repairs: each error names the key, the value, the rule and the remedy.
+"""
 
 from __future__ import annotations
 
@@ -7,55 +10,64 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from glidepath.study.corpus import CorpusConfig
+from glidepath.study.section import (
+    Count,
+    Flag,
+    Fraction,
+    Name,
+    NonNegative,
+    Number,
+    Positive,
+    Section,
+    shortened,
+)
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", max_length=40)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-NonNegative = Annotated[int, Field(ge=0, strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
 Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon"]
+SOME = Field(min_length=1)
 
 
 class StudyError(ValueError):
     """A study that cannot be run as it is written; the message names key, value, rule and remedy."""
 
 
-class Section(BaseModel):
-    """Closed and frozen: an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class ModelConfig(Section):
     """One model size. `depth` and `width` are the dial; the rest follows unless it is given."""
 
-    depth: Count = Field(description="decoder layers")
-    width: Count = Field(description="d_model [features]")
-    head_width: Count = Field(16, description="d_head [features]; width must be a multiple of it")
-    feed_forward: Literal["swiglu", "gelu"] = Field("swiglu", description="feed-forward block")
-    feed_forward_width: Count | None = Field(
-        None, description="d_ff [features]; null: 4 × width for gelu, 8/3 × width rounded up to a multiple of 16 for swiglu"
-    )
-    context_length: Count = Field(128, description="tokens per sequence")
-    norm: Literal["rmsnorm", "layernorm"] = Field("rmsnorm", description="layernorm has no bias")
-    tied_embeddings: Flag = Field(False, description="the head uses the embedding matrix")
-    qk_norm: Flag = Field(False, description="normalise queries and keys per head")
-    rope_base: Positive = Field(10_000.0, description="base of the rotary frequencies")
-    parametrization: Literal["sp", "mup"] = Field(
-        "mup", description="standard, or muP: learning rate and initialisation scale with width / base_width"
-    )
-    base_width: Count = Field(64, description="width at which mup equals sp [features]")
-    init_std_embedding: Positive = Field(0.5, description="standard deviation of the embedding at initialisation")
-    init_std_hidden: Positive = Field(1.0, description="standard deviation of hidden matrices × sqrt(fan_in)")
-    init_std_head: Positive = Field(0.05, description="standard deviation of an untied head at base_width")
-    zero_init_output_projections: Flag = Field(
-        True, description="attention and feed-forward output projections start at zero"
-    )
+    depth: Count
+    """Decoder layers."""
+    width: Count
+    """d_model [features]; a multiple of head_width."""
+    head_width: Count = 16
+    """d_head [features]; even, since rotary positions turn pairs of features."""
+    feed_forward: Literal["swiglu", "gelu"] = "swiglu"
+    """Feed-forward block."""
+    feed_forward_width: Count | None = None
+    """d_ff [features]; null: 4 × width for gelu, 8/3 × width rounded up to a multiple of 16 for swiglu."""
+    context_length: Count = 128
+    """Tokens per sequence."""
+    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    """Neither has a bias."""
+    tied_embeddings: Flag = False
+    """The head uses the embedding matrix."""
+    qk_norm: Flag = False
+    """Normalise queries and keys per head."""
+    rope_base: Positive = 10_000.0
+    """Base of the rotary frequencies."""
+    parametrization: Literal["sp", "mup"] = "mup"
+    """Standard, or muP: learning rate and initialisation scale with width / base_width."""
+    base_width: Count = 64
+    """Width at which mup equals sp [features]."""
+    init_std_embedding: Positive = 0.5
+    """Standard deviation of the embedding at initialisation."""
+    init_std_hidden: Positive = 1.0
+    """Standard deviation of hidden matrices × sqrt(fan_in)."""
+    init_std_head: Positive = 0.05
+    """Standard deviation of an untied head at base_width."""
+    zero_init_output_projections: Flag = True
+    """Attention and feed-forward output projections start at zero."""
 
     @property
     def d_ff(self) -> int:
@@ -67,12 +79,13 @@ class ModelConfig(Section):
     def _heads(self) -> ModelConfig:
         if self.width % self.head_width:
             raise ValueError(
-                f"width {self.width} is not a multiple of head_width {self.head_width}: every head has the same width. "
-                f"Choose a width that is a multiple of {self.head_width}, or another head_width"
+                f"width {self.width} is not a multiple of head_width {self.head_width}: every head has the "
+                f"same width. Choose a width that is a multiple of {self.head_width}, or another head_width"
             )
         if self.head_width % 2:
             raise ValueError(
-                f"head_width {self.head_width} is odd: rotary positions turn pairs of features. Choose an even head_width"
+                f"head_width {self.head_width} is odd: rotary positions turn pairs of features. Choose an "
+                "even head_width"
             )
         return self
 
@@ -80,36 +93,42 @@ class ModelConfig(Section):
 class ScheduleConfig(Section):
     """A learning-rate schedule, without its peak and its horizon, which are axes of the grid."""
 
-    kind: Literal["constant", "cosine", "linear", "wsd"] = Field(
-        description="constant; cosine or linear: decay from the end of the warm-up; wsd: constant, then a decay"
-    )
-    final_lr_fraction: Fraction | None = Field(
-        None, description="what the decay aims at, over the peak: 0 is decay to zero; required unless constant"
-    )
-    decay_fraction: Annotated[Number, Field(gt=0, le=1)] | None = Field(
-        None, description="wsd only: length of the decay over the horizon (or give decay_steps)"
-    )
-    decay_steps: Count | None = Field(None, description="wsd only: length of the decay [updates] (or give decay_fraction)")
-    decay_shape: Literal["linear", "cosine", "one_minus_sqrt"] | None = Field(None, description="wsd only: shape of the decay")
+    kind: Literal["constant", "cosine", "linear", "wsd"]
+    """constant; cosine or linear: decay from the end of the warm-up; wsd: constant, then a decay."""
+    final_lr_fraction: Fraction | None = None
+    """What the decay aims at, over the peak: 0 is decay to zero. Required unless constant."""
+    decay_fraction: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """wsd only: length of the decay over the horizon (or give decay_steps)."""
+    decay_steps: Count | None = None
+    """wsd only: length of the decay [updates] (or give decay_fraction)."""
+    decay_shape: Literal["linear", "cosine", "one_minus_sqrt"] | None = None
+    """wsd only, and required there: shape of the decay."""
 
     @model_validator(mode="after")
     def _fields_of_kind(self) -> ScheduleConfig:
-        wsd_only = {"decay_fraction": self.decay_fraction, "decay_steps": self.decay_steps, "decay_shape": self.decay_shape}
-        if self.kind != "wsd":
-            for key, value in wsd_only.items():
-                if value is not None:
-                    raise ValueError(f"{key} {value} is given for kind {self.kind}: only wsd has it. Remove it, or use kind: wsd")
-        else:
+        if self.kind == "wsd":
             if (self.decay_fraction is None) == (self.decay_steps is None):
                 raise ValueError(
-                    f"decay_fraction {self.decay_fraction} and decay_steps {self.decay_steps}: a wsd schedule needs exactly "
-                    f"one of them. Give one"
+                    f"decay_fraction {self.decay_fraction} and decay_steps {self.decay_steps}: a wsd "
+                    "schedule needs exactly one of them, the other null. Give one"
                 )
             if self.decay_shape is None:
-                raise ValueError("decay_shape is missing: a wsd schedule needs one of linear, cosine, one_minus_sqrt. Add it")
+                raise ValueError(
+                    "decay_shape is missing: a wsd schedule needs one of linear, cosine, one_minus_sqrt. "
+                    "Add it"
+                )
+        else:
+            for key in ("decay_fraction", "decay_steps", "decay_shape"):
+                value = getattr(self, key)
+                if value is not None:
+                    raise ValueError(
+                        f"{key} {value} is given for kind {self.kind}: only wsd has it. Remove it, or use "
+                        "kind: wsd"
+                    )
         if self.kind == "constant" and self.final_lr_fraction is not None:
             raise ValueError(
-                f"final_lr_fraction {self.final_lr_fraction} is given for a constant schedule, which has no decay. Remove it"
+                f"final_lr_fraction {self.final_lr_fraction} is given for a constant schedule, which has no "
+                f"decay. Remove it"
             )
         if self.kind != "constant" and self.final_lr_fraction is None:
             raise ValueError(
@@ -122,19 +141,21 @@ class ScheduleConfig(Section):
 class WarmupConfig(Section):
     """Linear rise to the peak: exactly one of three keys, which are three units."""
 
-    steps: NonNegative | None = Field(None, description="[updates]")
-    tokens: NonNegative | None = Field(None, description="[tokens]")
-    fraction: Annotated[Number, Field(ge=0, lt=1)] | None = Field(
-        None, description="of each cell's own horizon; trunks of different horizons then share nothing"
-    )
+    steps: NonNegative | None = None
+    """[updates]"""
+    tokens: NonNegative | None = None
+    """[tokens], rounded up to whole updates."""
+    fraction: Annotated[Number, Field(ge=0, lt=1)] | None = None
+    """Of each cell's own horizon; trunks of different horizons then share nothing."""
 
     @model_validator(mode="after")
     def _one(self) -> WarmupConfig:
-        given = {k: v for k, v in (("steps", self.steps), ("tokens", self.tokens), ("fraction", self.fraction)) if v is not None}
+        given = {key: value for key, value in self if value is not None}
         if len(given) != 1:
+            listed = " and ".join(f"{key}: {value}" for key, value in given.items()) or "nothing"
             raise ValueError(
-                f"warmup gives {given or 'nothing'}: exactly one of steps, tokens, fraction is needed, "
-                f"because they are different units. Keep one"
+                f"warmup gives {listed}: exactly one of steps, tokens, fraction is needed, because they are "
+                f"different units. {'Keep one' if given else 'Add one'}"
             )
         return self
 
@@ -142,68 +163,88 @@ class WarmupConfig(Section):
 class OptimizerConfig(Section):
     """AdamW with decoupled weight decay."""
 
-    adam_beta1: Annotated[Number, Field(ge=0, lt=1)] = Field(0.9, description="decay of the first moment per update")
-    adam_beta2: Annotated[Number, Field(ge=0, lt=1)] = Field(0.95, description="decay of the second moment per update")
-    adam_eps: Positive = Field(1.0e-8, description="added to the root of the second moment")
-    weight_decay: Annotated[Number, Field(ge=0)] = Field(
-        0.1, description="decoupled: an update shrinks matrices by lr × weight_decay"
-    )
-    grad_clip_norm: Positive | None = Field(1.0, description="threshold of the global gradient norm; null is off")
+    adam_beta1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    """Decay of the first moment per update."""
+    adam_beta2: Annotated[Number, Field(ge=0, lt=1)] = 0.95
+    """Decay of the second moment per update."""
+    adam_eps: Positive = 1.0e-8
+    """Added to the root of the second moment."""
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.1
+    """Decoupled: an update shrinks matrices by lr × weight_decay."""
+    grad_clip_norm: Positive | None = 1.0
+    """Threshold of the global gradient norm; null is off."""
 
 
 class GridConfig(Section):
     """One block of cells: the product of its axes. A study is the union of its blocks."""
 
-    models: tuple[Name, ...] = Field(min_length=1, description="names from `models`")
-    schedules: tuple[Name, ...] = Field(min_length=1, description="names from `schedules`")
-    peak_lrs: tuple[Positive, ...] = Field(min_length=1, description="peak learning rates at base_width")
-    tokens_per_parameter: tuple[Positive, ...] = Field(min_length=1, description="horizons [tokens/parameter]")
-    batch_sequences: tuple[Count, ...] = Field((8,), min_length=1, description="[sequences/update]")
-    replicates: tuple[NonNegative, ...] = Field(
-        (0,), min_length=1, description="each is another initialisation and data order, the same for all schedules"
-    )
-    holdout: Flag = Field(False, description="hide these cells from all fits until the fits are scored")
-
-    @field_validator("*")
-    @classmethod
-    def _no_repeats(cls, value: Any) -> Any:
-        if isinstance(value, tuple) and len(set(value)) != len(value):
-            raise ValueError(f"{list(value)} repeats a value: an axis is a set. Remove the repetition")
-        return value
+    models: Annotated[tuple[Name, ...], SOME]
+    """Names from `models`."""
+    schedules: Annotated[tuple[Name, ...], SOME]
+    """Names from `schedules`."""
+    peak_lrs: Annotated[tuple[Positive, ...], SOME]
+    """Peak learning rates, at base_width if the model is mup."""
+    tokens_per_parameter: Annotated[tuple[Positive, ...], SOME]
+    """Horizons [tokens/parameter]."""
+    batch_sequences: Annotated[tuple[Count, ...], SOME] = (8,)
+    """[sequences/update]"""
+    replicates: Annotated[tuple[NonNegative, ...], SOME] = (0,)
+    """Each is another initialisation and data order, the same for all schedules."""
+    holdout: Flag = False
+    """Hide these cells from all fits until the fits are scored."""
 
 
 class EvaluationConfig(Section):
     """What is evaluated along training; all validation tokens are evaluated at the end of every cell."""
 
-    points_per_octave: Count = Field(3, description="evaluations per doubling of the updates, on a grid common to all cells")
-    first_update: Count = Field(32, description="first point of that grid [updates]")
-    subset_tokens: Count = Field(8192, description="validation tokens used along training")
+    points_per_octave: Count = 3
+    """Evaluations per doubling of the updates, on a grid common to all cells."""
+    first_update: Count = 32
+    """First point of that grid [updates]."""
+    subset_tokens: Count = 8192
+    """Validation tokens used along training: whole blocks of the first domain."""
 
 
 class AveragingConfig(Section):
     """Snapshots near the end of a horizon, and what is averaged over them, offline."""
 
-    schedules: tuple[Name, ...] = Field(description="schedules whose snapshots are averaged")
-    span_fraction: Annotated[Number, Field(gt=0, lt=1)] = Field(0.2, description="snapshots lie in this last part of the horizon")
-    snapshots: Annotated[int, Field(ge=2, strict=True)] = Field(11, description="snapshots in that part, its end included")
-    window_fractions: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(
-        (0.1, 0.2), description="lengths of the uniform windows over the horizon; at most span_fraction"
-    )
-    ema_timescale_fractions: tuple[Positive, ...] = Field((0.05,), description="memories of the EMAs over the horizon")
+    schedules: Annotated[tuple[Name, ...], SOME]
+    """Schedules whose snapshots are averaged."""
+    span_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.2
+    """Snapshots lie in this last part of the horizon."""
+    snapshots: Annotated[int, Field(ge=2, strict=True)] = 11
+    """Snapshots in that part, equally spaced, both its ends included."""
+    window_fractions: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (0.1, 0.2)
+    """Lengths of the uniform windows over the horizon; at most span_fraction."""
+    ema_timescale_fractions: tuple[Positive, ...] = (0.05,)
+    """Memories of the EMAs over the horizon; at most half of span_fraction."""
 
     @model_validator(mode="after")
     def _inside(self) -> AveragingConfig:
+        interval = self.span_fraction / (self.snapshots - 1)
+        if not self.window_fractions and not self.ema_timescale_fractions:
+            raise ValueError(
+                "window_fractions and ema_timescale_fractions are both empty: there is nothing to average. "
+                "Give one of them, or set averaging: null"
+            )
         for window in self.window_fractions:
             if window > self.span_fraction:
                 raise ValueError(
-                    f"window_fractions has {window}, longer than span_fraction {self.span_fraction}: there are no snapshots "
-                    f"there. Shorten the window or widen span_fraction"
+                    f"window_fractions has {window}, longer than span_fraction {self.span_fraction}: there "
+                    "are no snapshots there. Shorten the window or widen span_fraction"
+                )
+            if window < interval * (1.0 - 1e-9):
+                raise ValueError(
+                    f"window_fractions has {window}, shorter than the distance of snapshots {interval:g} "
+                    "(span_fraction / (snapshots - 1)): it would hold one snapshot. Widen the window or "
+                    "raise snapshots"
                 )
         for timescale in self.ema_timescale_fractions:
             if 2 * timescale > self.span_fraction:
                 raise ValueError(
-                    f"ema_timescale_fractions has {timescale}: the snapshots span {self.span_fraction}, less than two "
-                    f"time-scales, so the EMA would be cut off. Use at most {self.span_fraction / 2:g} or widen span_fraction"
+                    f"ema_timescale_fractions has {timescale}: the snapshots span {self.span_fraction}, less "
+                    "than two time-scales, so the EMA would be cut off. Use at most "
+                    f"{self.span_fraction / 2:g} or widen span_fraction"
                 )
         return self
 
@@ -211,55 +252,80 @@ class AveragingConfig(Section):
 class NoiseScaleConfig(Section):
     """Per-example gradient norms at some updates of some cells."""
 
-    schedules: tuple[Name, ...] = Field(description="schedules whose updates are probed")
-    every_updates: Count = Field(16, description="distance of probed updates")
-    windows: Count = Field(8, description="windows of the noise-scale curve along training")
+    schedules: Annotated[tuple[Name, ...], SOME]
+    """Schedules whose updates are probed."""
+    every_updates: Count = 16
+    """Distance of probed updates."""
+    windows: Count = 8
+    """Windows of the noise-scale curve along training."""
 
 
 class LoggingConfig(Section):
-    every_updates: Count = Field(8, description="distance of logged updates")
+    """What is written down along training."""
+
+    every_updates: Count = 8
+    """Distance of logged updates; a segment's last update always is logged."""
 
 
 class AnalysisConfig(Section):
     """How conclusions are drawn."""
 
-    reference_schedule: Name = Field(description="schedule that the others are compared with")
-    ci_level: Annotated[Number, Field(gt=0.5, lt=1)] = Field(0.9, description="level of all intervals")
-    bootstrap_samples: Annotated[int, Field(ge=100, strict=True)] = Field(1000, description="bootstrap resamples per law")
-    seed: NonNegative = Field(0, description="seed of the resampling")
-    laws: tuple[Law, ...] = Field(
-        ("lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon"), min_length=1, description="laws to fit"
-    )
+    reference_schedule: Name
+    """Schedule that the others are compared with."""
+    ci_level: Annotated[Number, Field(gt=0.5, lt=1)] = 0.9
+    """Level of all intervals."""
+    bootstrap_samples: Annotated[int, Field(ge=100, strict=True)] = 1000
+    """Bootstrap resamples per law."""
+    seed: NonNegative = 0
+    """Seed of the resampling."""
+    laws: Annotated[tuple[Law, ...], SOME] = ("lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon")
+    """Laws to fit."""
 
 
 class TargetConfig(Section):
     """The real run that the recommendation is for."""
 
-    model: Name = Field(description="name from `models`")
-    tokens_per_parameter: Positive = Field(description="its horizon [tokens/parameter]")
-    batch_sequences: Count = Field(8, description="its batch [sequences/update]; must be one that the grid trains")
+    model: Name
+    """Name from `models`."""
+    tokens_per_parameter: Positive
+    """Its horizon [tokens/parameter]."""
+    batch_sequences: Count = 8
+    """Its batch [sequences/update]; must be one that the grid trains."""
 
 
 class StudyConfig(Section):
     """A study: one YAML file."""
 
-    study: Name = Field(description="name; results go to results/<study>")
-    description: str = Field("", description="one paragraph that opens the report")
+    study: Name
+    """Name; results go to results/<study>."""
+    description: str = ""
+    """One paragraph that opens the report."""
     corpus: CorpusConfig
-    models: dict[Name, ModelConfig] = Field(min_length=1)
-    schedules: dict[Name, ScheduleConfig] = Field(min_length=1)
+    """The text, and how it is cut into tokens."""
+    models: Annotated[dict[Name, ModelConfig], SOME]
+    """Model sizes, by name."""
+    schedules: Annotated[dict[Name, ScheduleConfig], SOME]
+    """Learning-rate schedules, by name."""
     warmup: WarmupConfig
+    """Warm-up of all cells."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    tokens_per_parameter_uses: Literal["non_embedding", "total", "matrices_and_head"] = Field(
-        "non_embedding", description="the parameter count behind tokens_per_parameter"
-    )
-    grid: tuple[GridConfig, ...] = Field(min_length=1)
+    """Optimizer of all cells."""
+    tokens_per_parameter_uses: Literal["non_embedding", "total", "matrices_and_head"] = "non_embedding"
+    """The parameter count behind tokens_per_parameter."""
+    grid: Annotated[tuple[GridConfig, ...], SOME]
+    """Blocks of cells."""
     evaluation: EvaluationConfig = EvaluationConfig()
+    """Evaluations along training."""
     logging: LoggingConfig = LoggingConfig()
-    averaging: AveragingConfig | None = Field(None, description="null: no snapshots are kept")
-    noise_scale: NoiseScaleConfig | None = Field(None, description="null: no gradient is probed")
+    """Log along training."""
+    averaging: AveragingConfig | None = None
+    """Averages of snapshots; null: no snapshots are kept."""
+    noise_scale: NoiseScaleConfig | None = None
+    """Gradient noise scale; null: no gradient is probed."""
     analysis: AnalysisConfig
+    """How conclusions are drawn."""
     target: TargetConfig
+    """What they are drawn for."""
 
     @model_validator(mode="after")
     def _names(self) -> StudyConfig:
@@ -274,20 +340,61 @@ class StudyConfig(Section):
         for i, block in enumerate(self.grid):
             known(f"grid.{i}.models", block.models, self.models)
             known(f"grid.{i}.schedules", block.schedules, self.schedules)
-        used = tuple(sorted({name for block in self.grid for name in block.schedules}))
-        in_grid = {name: self.schedules[name] for name in used}
+        in_grid = {name: self.schedules[name] for block in self.grid for name in block.schedules}
         if self.averaging:
             known("averaging.schedules", self.averaging.schedules, in_grid)
         if self.noise_scale:
             known("noise_scale.schedules", self.noise_scale.schedules, in_grid)
         known("analysis.reference_schedule", (self.analysis.reference_schedule,), in_grid)
         known("target.model", (self.target.model,), self.models)
+        return self
+
+    @model_validator(mode="after")
+    def _grid(self) -> StudyConfig:
         batches = sorted({batch for block in self.grid for batch in block.batch_sequences})
         if self.target.batch_sequences not in batches:
             raise ValueError(
-                f"target.batch_sequences {self.target.batch_sequences} is not trained by the grid, which has {batches}: a "
-                f"recommendation must rest on that batch. Add it to the grid or change the target"
+                f"target.batch_sequences {self.target.batch_sequences} is not trained by the grid, which has "
+                f"{batches}: a recommendation must rest on that batch. Add it to the grid or change the "
+                "target"
             )
+        if all(block.holdout for block in self.grid):
+            raise ValueError(
+                "grid has holdout: true in every block: nothing is left to fit. Set it to false in one of "
+                "them"
+            )
+        probed = self.noise_scale.schedules if self.noise_scale else ()
+        for i, block in enumerate(self.grid):
+            if 1 in block.batch_sequences and set(probed) & set(block.schedules):
+                raise ValueError(
+                    f"grid.{i}.batch_sequences has 1, but noise_scale probes its schedules: the noise scale "
+                    f"compares one sequence with a batch of several. Remove 1, or noise_scale"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _validation_blocks(self) -> StudyConfig:
+        subset, first = self.evaluation.subset_tokens, self.corpus.domains[0]
+        if subset > first.validation_tokens:
+            raise ValueError(
+                f"evaluation.subset_tokens {subset} is more than the validation_tokens "
+                f"{first.validation_tokens} of the first domain, {first.name}. Lower the one or raise the "
+                "other"
+            )
+        for name in sorted({name for block in self.grid for name in block.models}):
+            context_length = self.models[name].context_length
+            if subset < context_length:
+                raise ValueError(
+                    f"evaluation.subset_tokens {subset} is less than models.{name}.context_length "
+                    f"{context_length}: whole sequences are evaluated. Raise it"
+                )
+            for i, domain in enumerate(self.corpus.domains):
+                if domain.validation_tokens < 2 * context_length:
+                    raise ValueError(
+                        f"corpus.domains.{i}.validation_tokens {domain.validation_tokens} is less than two "
+                        f"sequences of models.{name}.context_length {context_length}: a standard error needs "
+                        f"two. Raise it"
+                    )
         return self
 
 
@@ -297,52 +404,96 @@ def read_study(path: Path) -> StudyConfig:
     Raises StudyError for a missing file, for YAML that does not parse and for every rule of the schema.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except OSError as error:
-        raise StudyError(f"The study {path} cannot be read: {error.strerror}. Give an existing file: --configfile PATH.") from error
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"The study {path} is not YAML: {' '.join(str(error).split())}. Correct that line.") from error
+        raise StudyError(
+            f"The study {path} cannot be read: {error.strerror}. Give an existing file: --configfile PATH."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(
+            f"The study {path} is not YAML: {' '.join(str(error).split())}. Correct that line."
+        ) from error
     return parse_study(data, str(path))
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that is given twice is an error, where PyYAML would silently take the second."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[Any] = []
+        for key_node, _ in node.value:
+            # A merge (<<) may bring keys that are given again: that is what it is for.
+            key = None if key_node.tag.endswith(":merge") else self.construct_object(key_node, deep=True)
+            if key is not None and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.append(key)
+        return super().construct_mapping(node, deep)
 
 
 def parse_study(data: Any, origin: str) -> StudyConfig:
     """Validate plain data as a study; `origin` is what the error calls it. Raises StudyError."""
     if not isinstance(data, dict):
-        raise StudyError(f"The study {origin} is {type(data).__name__}, not a mapping of keys. See config/README.md.")
+        raise StudyError(
+            f"The study {origin} is {type(data).__name__}, not a mapping of keys. Write `key: value` lines; "
+            f"config/README.md describes the keys."
+        )
     try:
         return StudyConfig.model_validate(data)
     except ValidationError as error:
-        raise StudyError(_explain(error, origin)) from error
+        raise StudyError(_explain(error, data, origin)) from error
 
 
-REMEDIES = {
-    "extra_forbidden": "there is no such key. Correct its spelling or remove it; config/README.md lists the keys",
+LIST = "a list is needed. Write it as [a, b]"
+MAPPING = "a mapping is needed. Write its keys below it, indented; config/README.md lists them"
+WHOLE_NUMBER = "a whole number is needed. Write its digits only, without quotes, point or exponent"
+RULES_AND_REMEDIES = {
+    "extra_forbidden": "there is no such key. Correct it or remove it; config/README.md lists the keys",
     "missing": "the key is required. Add it; config/README.md describes it",
-    "float_type": "a number is needed. YAML reads 1e-3 as text: write 1.0e-3",
-    "bool_type": "true or false is needed",
-    "int_type": "a whole number is needed",
-    "int_from_float": "a whole number is needed",
-    "string_type": "text is needed; put it in quotes if it looks like a number",
+    "union_tag_not_found": "its key kind is required. Add it; config/README.md describes it",
+    "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 as text, write 1.0e-3",
+    "finite_number": "a finite number is needed. Change the value",
+    "bool_type": "true or false is needed. Write one of them, without quotes",
+    "int_type": WHOLE_NUMBER,
+    "int_from_float": WHOLE_NUMBER,
+    "string_type": "text is needed. Put it in quotes if it looks like a number or a date",
+    "string_pattern_mismatch": "a name has lower-case letters, digits and underscores only. Change it",
+    "string_too_long": "a name has at most 40 characters. Shorten it",
+    "too_short": "at least one entry is needed. Add one",
+    "tuple_type": LIST,
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
+    "dict_type": MAPPING,
 }
 
 
-def _explain(error: ValidationError, origin: str) -> str:
+def _explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
     """One paragraph: every fault with key, value, rule and remedy."""
     faults = []
     for fault in error.errors(include_url=False):
-        key = ".".join(str(part) for part in fault["loc"]) or "the study"
+        key = _key(fault["loc"], data)
         if fault["type"] == "value_error":
-            faults.append(f"{key}: {str(fault['ctx']['error']).rstrip('.')}.")
+            message = str(fault["ctx"]["error"]).rstrip(".")
+            faults.append(f"{key}: {message}." if key else f"{message}.")
             continue
-        value = "" if fault["type"] == "missing" else f" = {_shorten(fault['input'])}"
-        remedy = REMEDIES.get(fault["type"])
-        rule = remedy or f"{fault['msg'][0].lower()}{fault['msg'][1:]}. Change the value; config/README.md describes the key"
+        value = "" if fault["type"] == "missing" else f" = {shortened(fault['input'])}"
+        rule = RULES_AND_REMEDIES.get(
+            fault["type"],
+            f"{fault['msg'][0].lower()}{fault['msg'][1:]}. Change the value; config/README.md describes the "
+            "key",
+        )
         faults.append(f"{key}{value}: {rule}.")
     return f"The study {origin} cannot be run. {' '.join(faults)}"
 
 
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _key(location: tuple[int | str, ...], data: Any) -> str:
+    """Path of a key as the YAML has it, without pydantic's marks for a union's member and a mapping's key."""
+    path = []
+    for i, part in enumerate(location):
+        there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if there:
+            data = data[part]
+        if there or (i == len(location) - 1 and part != "[key]"):
+            path.append(str(part))
+    return ".".join(path)

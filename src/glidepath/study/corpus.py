@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from glidepath.study.identity import digest
+from glidepath.study.section import Count, Number, Section
 
 CORPUS_VERSION = 1
 """Raised by hand when the same configuration and the same text would give other tokens."""
@@ -44,14 +45,11 @@ FILE_ENDINGS = (".txt", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 BYTE_VOCABULARY = 257
 """The 256 bytes and the end-of-document token: the smallest byte-level BPE."""
 
+VocabSize = Annotated[Count, Field(le=2**32)]
+"""Tokens are stored in at most 32 bits."""
+
 FINGERPRINT_BLOCKS = 8
 FINGERPRINT_BLOCK_BYTES = 65_536
-
-
-class Section(BaseModel):
-    """Frozen and closed: an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class PythonEnvironment(Section):
@@ -130,13 +128,13 @@ class Domain(Section):
     use: Literal["training", "validation"] = "training"
     """training: documents are trained on and some are held out; validation: all documents are held out."""
     source: Source
-    max_bytes: int | None = Field(default=None, gt=0)
+    max_bytes: Count | None = None
     """Bound on the text that is used [bytes]: documents in the order of their hash (of the stream, for
     huggingface).
     """
-    validation_fraction: float | None = None
+    validation_fraction: Number | None = None
     """Share of the documents held out, chosen by the hash of their content."""
-    validation_tokens: int = Field(default=131_072, gt=0)
+    validation_tokens: Count = 131_072
     """Exactly so many tokens are evaluated."""
 
     @property
@@ -181,9 +179,9 @@ class TrainBPE(Section):
     """A byte-level BPE, trained on training documents."""
 
     kind: Literal["train_bpe"]
-    vocab_size: int
+    vocab_size: VocabSize
     """Tokens, the 256 bytes and the end-of-document token included."""
-    train_bytes: int = Field(default=10_000_000, gt=0)
+    train_bytes: Count = 10_000_000
     """Text it is trained on [bytes], a fair sample of the training documents."""
 
     @field_validator("vocab_size")
@@ -212,7 +210,7 @@ class TokenizerHub(Section):
 
     kind: Literal["hub"]
     id: str
-    vocab_size: int = Field(gt=0)
+    vocab_size: VocabSize
     """Largest token id plus one; declared, since the model's shape is needed before anything is downloaded.
     """
     revision: str | None = None

@@ -83,7 +83,10 @@ REPLICATE = Column("replicate", "int64", "-", "replicate")
 N_REPLICATES = Column("n_replicates", "int64", "-", "replicates averaged")
 VAL_LOSS = Column("val_loss", "float64", "nat/token", "validation loss")
 VAL_LOSS_SE = Column(
-    "val_loss_se", "float64", "nat/token", "standard error over replicates; null for one replicate"
+    "val_loss_se",
+    "float64",
+    "nat/token",
+    "replicate noise pooled over the model's cells, over the root of the replicates; null if unknown",
 )
 CI_LOW = Column("ci_low", "float64", "as value", "lower end of the interval; null if none")
 CI_HIGH = Column("ci_high", "float64", "as value", "upper end of the interval; null if none")
@@ -308,8 +311,8 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", "noise_scale"),
         Table(
             "batch_size",
-            "Final loss at the best peak learning rate of each batch size, with the noise scale of the last "
-            "window.",
+            "Final loss at the best peak learning rate of each batch size, with the noise scale of the "
+            "last window.",
             (
                 Column("item", "string", "-", "loss or noise_scale"),
                 MODEL,

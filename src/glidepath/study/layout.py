@@ -42,4 +42,3 @@ class Layout:
 def segment_directory(segment_id: str) -> str:
     """Directory of a segment's records."""
     return f"store/segments/{segment_id}"
-

@@ -1,9 +1,12 @@
-"""The planner: cells to a forest of segments that share every prefix on which their per-update arrays agree bit for bit."""
+"""The planner: cells to a forest of segments.
+
+Cells share every prefix on which the arrays of their updates agree bit for bit.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,8 +19,8 @@ from glidepath.study.config import EvaluationConfig, StudyConfig
 from glidepath.study.specs import Recording, SegmentSpec
 
 MIN_SHARED_UPDATES = 32
-"""A shared prefix shorter than this is trained by each cell anew: a job costs more than these updates. It keeps a
-schedule that decays from the end of the warm-up in one piece."""
+"""A shared prefix shorter than this is trained by each cell anew: a job costs more than these updates. It
+keeps a schedule that decays from the end of the warm-up in one piece."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells, the segments that train them, and each cell's chain of segments from initialisation to its end."""
+    """Cells, the segments that train them, and each cell's chain of segments from update 0 to its end."""
 
     cells: tuple[Cell, ...]
     segments: dict[str, Segment]
@@ -58,7 +61,11 @@ class Plan:
 
     def own_steps(self, cell: Cell) -> int:
         """Updates of the cell that no other cell shares."""
-        own = [self.segments[name] for name in self.chains[cell.cell_id] if len(self.segments[name].cell_ids) == 1]
+        own = [
+            self.segments[name]
+            for name in self.chains[cell.cell_id]
+            if len(self.segments[name].cell_ids) == 1
+        ]
         return sum(segment.spec.stop - segment.spec.start for segment in own)
 
 
@@ -86,7 +93,7 @@ def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
 
 @dataclass
 class _Walk:
-    """A cell on its way through the forest: the arrays of its updates and the last segment it has gone through."""
+    """A cell on its way through the forest: the arrays of its updates and the last segment on its way."""
 
     cell: Cell
     updates: NDArray[np.float64]
@@ -99,23 +106,25 @@ def _updates(cell: Cell) -> NDArray[np.float64]:
     return np.stack([schedules.values(p) for p in (path.lr, path.weight_decay, path.batch_sequences)], axis=1)
 
 
-def _branches(
-    walks: Sequence[_Walk], start: int = 0, origin: int = 0
-) -> Iterator[tuple[Sequence[_Walk], int, int, str | None]]:
-    """Segments of walks that agree up to update `start`, parents first; `origin` is where the open segment began."""
-    first, *others = walks
-    stop = min([len(first.updates), *(_agreement(first.updates, other.updates, start) for other in others)])
-    ends = [walk for walk in walks if len(walk.updates) == stop]
-    if ends or len(walks) == 1 or stop - origin >= MIN_SHARED_UPDATES:
-        if stop > origin:
-            yield walks, origin, stop, first.parent
-        origin = stop
-    onwards: dict[bytes, list[_Walk]] = defaultdict(list)
-    for walk in walks:
-        if len(walk.updates) > stop:
-            onwards[walk.updates[stop].tobytes()].append(walk)
-    for branch in onwards.values():
-        yield from _branches(branch, stop, origin)
+def _branches(walks: list[_Walk]) -> Iterator[tuple[list[_Walk], int, int, str | None]]:
+    """Segments of walks through one forest, parents first: who walks them, start, stop and parent."""
+    waiting = [(walks, 0, 0)]
+    while waiting:
+        # These walks agree up to update `known`; their open segment began at `start`.
+        walks, known, start = waiting.pop()
+        first, *others = walks
+        stop = min(
+            [len(first.updates), *(_agreement(first.updates, other.updates, known) for other in others)]
+        )
+        ends = any(len(walk.updates) == stop for walk in walks)
+        if ends or len(walks) == 1 or stop - start >= MIN_SHARED_UPDATES:
+            yield walks, start, stop, first.parent
+            start = stop
+        onwards: dict[bytes, list[_Walk]] = defaultdict(list)
+        for walk in walks:
+            if len(walk.updates) > stop:
+                onwards[walk.updates[stop].tobytes()].append(walk)
+        waiting.extend((branch, stop, start) for branch in reversed(onwards.values()))
 
 
 def _agreement(a: NDArray[np.float64], b: NDArray[np.float64], start: int) -> int:
@@ -125,21 +134,32 @@ def _agreement(a: NDArray[np.float64], b: NDArray[np.float64], start: int) -> in
     return start + int(differs[0]) if len(differs) else n
 
 
-def _segment(study: StudyConfig, through: Sequence[Cell], start: int, stop: int, parent: str | None) -> Segment:
-    cell = through[0]
+def _segment(
+    study: StudyConfig, through: Sequence[Cell], start: int, stop: int, parent: str | None
+) -> Segment:
+    # Any of the cells would do. In the rare case that two spell equal updates differently, as a linear and a
+    # cosine decay of two updates do, the choice must not depend on the order of the grid.
+    cell = min(through, key=lambda c: c.cell_id)
     ends_here = any(c.total_steps == stop for c in through)
     curve = _evaluation_grid(study.evaluation, stop)
-    probe_every = study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else None
+    probe_every = (
+        study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else 0
+    )
     recording = Recording(
         log_every=study.logging.every_updates,
-        evaluate_subset_at=tuple(sorted({u for u in curve if start < u <= stop} | ({stop} if ends_here else set()))),
+        evaluate_subset_at=_within({*curve, *([stop] if ends_here else ())}, start, stop),
         evaluate_full_at=(stop,) if ends_here else (),
-        snapshot_at=tuple(sorted({u for c in through for u in c.snapshot_at if start < u <= stop})),
-        probe_at=tuple(range(start + probe_every - start % probe_every, stop + 1, probe_every)) if probe_every else (),
-        subset_blocks=max(1, study.evaluation.subset_tokens // cell.trajectory.model.context_length),
+        snapshot_at=_within({update for c in through for update in c.snapshot_at}, start, stop),
+        probe_at=_within(range(0, stop + 1, probe_every), start, stop) if probe_every else (),
+        subset_blocks=study.evaluation.subset_tokens // cell.trajectory.model.context_length,
     )
     spec = SegmentSpec(trajectory=cell.trajectory.clip(stop), start=start, recording=recording)
     return Segment(spec, parent, tuple(c.cell_id for c in through), cell.counts.n_params_non_embedding)
+
+
+def _within(updates: Iterable[int], start: int, stop: int) -> tuple[int, ...]:
+    """Those after which a segment can record something, ascending."""
+    return tuple(sorted(update for update in updates if start < update <= stop))
 
 
 def _evaluation_grid(evaluation: EvaluationConfig, stop: int) -> list[int]:

@@ -1,4 +1,7 @@
-"""What one training job is asked to do, with every number explicit. Nothing below this line has a scientific default."""
+"""What one training job is asked to do, with every number explicit.
+
+Nothing below this line has a scientific default.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The tables a user may rely on, and the one writer of Parquet.
 
-Each table has a schema: column, type, unit, meaning, and whether it belongs to the key. `docs/tables.md` is generated
-from here. Parquet field metadata carries unit and meaning; pandas drops it, therefore everything is written by `write`.
+Each table has a schema: column, type, unit, meaning, and whether it belongs to the key. `docs/tables.md` is
+generated from here. Parquet field metadata carries unit and meaning; pandas drops it, therefore everything is
+written by `write`.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ CELL_COLUMNS = (
     Column("n_params_total", "int64", "parameters", "all parameters, a tied head counted once"),
     Column("n_params_non_embedding", "int64", "parameters", "without the embedding and an untied head"),
     Column("n_params_matrices_and_head", "int64", "parameters", "hidden matrices and the head, tied or not"),
-    Column("n_params_counted", "int64", "parameters", "the count that this study's tokens_per_parameter uses"),
+    Column(
+        "n_params_counted", "int64", "parameters", "the count that this study's tokens_per_parameter uses"
+    ),
     Column("schedule", "string", "-", "name of the schedule in the configuration"),
     Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd"),
     Column("final_lr_fraction", "float64", "-", "learning rate that the decay aims at, over the peak"),
@@ -71,7 +74,12 @@ CELL_COLUMNS = (
     Column("peak_lr", "float64", "-", "highest learning rate of the schedule"),
     Column("warmup_steps", "int64", "updates", "linear rise to the peak"),
     Column("decay_steps", "int64", "updates", "length of the final descent, without the warm-up"),
-    Column("weight_decay", "float64", "-", "decoupled AdamW coefficient: an update shrinks weights by lr·weight_decay"),
+    Column(
+        "weight_decay",
+        "float64",
+        "-",
+        "decoupled AdamW coefficient: an update shrinks weights by lr·weight_decay",
+    ),
     Column("batch_sequences", "int64", "sequences", "sequences per update"),
     Column("batch_tokens", "int64", "tokens", "tokens per update"),
     Column("total_steps", "int64", "updates", "length of the schedule"),
@@ -82,11 +90,23 @@ CELL_COLUMNS = (
     Column("data_seed", "int64", "-", "seed of the data order"),
     Column("holdout", "bool", "-", "hidden from fits until they are scored"),
     Column("trunk_id", "string", "-", "first segment of the chain: cells with one trunk are correlated"),
-    Column("segments", "string", "-", "the chain: names of its segments in store/segments, in order, separated by spaces"),
-    Column("average", "string", "-", "name of its averages in store/averages; empty if no snapshots are kept"),
+    Column(
+        "segments",
+        "string",
+        "-",
+        "the chain: names of its segments in store/segments, in order, separated by spaces",
+    ),
+    Column(
+        "average", "string", "-", "name of its averages in store/averages; empty if no snapshots are kept"
+    ),
     Column("own_steps", "int64", "updates", "updates that no other cell shares"),
     Column("train_flops_6nd", "float64", "FLOP", "6 × n_params_non_embedding × token_horizon"),
-    Column("train_flops_exact", "float64", "FLOP", "every matrix product forward and backward, attention and head included"),
+    Column(
+        "train_flops_exact",
+        "float64",
+        "FLOP",
+        "every matrix product forward and backward, attention and head included",
+    ),
     Column("epochs", "float64", "-", "token_horizon over the unique training tokens"),
 )
 
@@ -100,16 +120,32 @@ RUNS = Table(
         Column("status", "string", "-", "completed, diverged or excluded"),
         Column("reason", "string", "-", "why a cell is not completed; empty otherwise"),
         Column("diverged_step", "int64", "updates", "update at which training diverged; null otherwise"),
-        Column("last_finite_loss", "float64", "nat/token", "last finite training loss of a diverged cell; null otherwise"),
-        Column("train_loss", "float64", "nat/token", "mean training loss over the last 5 % of the logged updates"),
-        Column("val_loss", "float64", "nat/token", "loss on all validation tokens of the first domain after the last update"),
+        Column(
+            "last_finite_loss",
+            "float64",
+            "nat/token",
+            "last finite training loss of a diverged cell; null otherwise",
+        ),
+        Column(
+            "train_loss", "float64", "nat/token", "mean training loss over the last 5 % of the logged updates"
+        ),
+        Column(
+            "val_loss",
+            "float64",
+            "nat/token",
+            "loss on all validation tokens of the first domain after the last update",
+        ),
         Column("val_loss_sem", "float64", "nat/token", "standard error of val_loss over validation blocks"),
         Column("bits_per_byte", "float64", "bit/byte", "val_loss / ln 2 / bytes per token"),
         Column("n_eval_tokens", "int64", "tokens", "validation tokens behind val_loss"),
-        Column("train_seconds", "float64", "s", "time of the chain's updates, shared segments counted in full"),
+        Column(
+            "train_seconds", "float64", "s", "time of the chain's updates, shared segments counted in full"
+        ),
         Column("own_train_seconds", "float64", "s", "time of the updates that no other cell shares"),
         Column("tokens_per_second", "float64", "tokens/s", "token_horizon / train_seconds"),
-        Column("matmul_peak_fraction", "float64", "-", "exact FLOP/s over the machine's measured matmul peak"),
+        Column(
+            "matmul_peak_fraction", "float64", "-", "exact FLOP/s over the machine's measured matmul peak"
+        ),
         Column("engine_version", "int64", "-", "version of the numerics"),
         Column("corpus_id", "string", "-", "content address of the tokens"),
         Column("device", "string", "-", "device the last segment ran on"),
@@ -136,20 +172,25 @@ UPDATES = Table(
         Column("batch_tokens", "int64", "tokens", "tokens of this update"),
         Column("train_loss", "float64", "nat/token", "loss of this update's batch before the update"),
         Column("grad_norm", "float64", "-", "global gradient norm before clipping"),
-        Column("update_norm", "float64", "-", "global norm of the change that the update made to the weights"),
+        Column(
+            "update_norm", "float64", "-", "global norm of the change that the update made to the weights"
+        ),
         Column("param_norm", "float64", "-", "global norm of the weights after the update"),
     ),
 )
 
 EVALUATIONS = Table(
     "evaluations",
-    "One row per cell, evaluated update, domain and evaluation set. Subset and full losses must never be mixed.",
+    "One row per cell, evaluated update, domain and evaluation set. Subset and full losses must never be "
+    "mixed.",
     (
         CELL,
         UPDATES_DONE,
         TOKENS_SEEN,
         DOMAIN,
-        Column("eval_set", "string", "-", "subset: first blocks only, along training; full: all blocks", key=True),
+        Column(
+            "eval_set", "string", "-", "subset: first blocks only, along training; full: all blocks", key=True
+        ),
         Column("val_loss", "float64", "nat/token", "mean cross-entropy"),
         Column("val_loss_sem", "float64", "nat/token", "standard error over blocks"),
         Column("bits_per_byte", "float64", "bit/byte", "val_loss / ln 2 / bytes per token"),
@@ -163,19 +204,40 @@ BLOCK_LOSSES = Table(
     (
         CELL,
         DOMAIN,
-        Column("block", "int64", "-", "index of the validation block; the same text for every cell", key=True),
+        Column(
+            "block", "int64", "-", "index of the validation block; the same text for every cell", key=True
+        ),
         Column("loss", "float32", "nat/token", "mean cross-entropy of the block"),
     ),
 )
 
 AVERAGES = Table(
     "averages",
-    "One row per cell and average of its snapshots, next to the raw weights and the real cooldowns of the same trunk.",
+    "One row per cell and average of its snapshots, next to the raw weights and the real cooldowns of the "
+    "same trunk.",
     (
         CELL,
-        Column("averaging_scheme", "string", "-", "window: uniform over the latest snapshots; ema: exponential", key=True),
-        Column("window_fraction", "float64", "-", "window length over the horizon (window), snapshots' span (ema)", key=True),
-        Column("ema_timescale_fraction", "float64", "-", "memory of the EMA over the horizon; 0 for a window", key=True),
+        Column(
+            "averaging_scheme",
+            "string",
+            "-",
+            "window: uniform over the latest snapshots; ema: exponential",
+            key=True,
+        ),
+        Column(
+            "window_fraction",
+            "float64",
+            "-",
+            "window length over the horizon (window), snapshots' span (ema)",
+            key=True,
+        ),
+        Column(
+            "ema_timescale_fraction",
+            "float64",
+            "-",
+            "memory of the EMA over the horizon; 0 for a window",
+            key=True,
+        ),
         Column("window_checkpoints", "int64", "snapshots", "snapshots averaged"),
         Column("checkpoint_interval_steps", "int64", "updates", "distance between snapshots"),
         UPDATES_DONE,
@@ -184,10 +246,22 @@ AVERAGES = Table(
         Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights"),
         Column("gain", "float64", "nat/token", "val_loss_raw - val_loss_averaged"),
         Column("gain_sem", "float64", "nat/token", "standard error of gain, paired over blocks"),
-        Column("cooldown_cell_id", "string", "-", "best real cooldown of the same trunk at equal tokens; null if none"),
+        Column(
+            "cooldown_cell_id",
+            "string",
+            "-",
+            "best real cooldown of the same trunk at equal tokens; null if none",
+        ),
         Column("val_loss_cooldown", "float64", "nat/token", "its loss; null if none"),
-        Column("gap_to_cooldown", "float64", "nat/token", "val_loss_averaged - val_loss_cooldown; null if none"),
-        Column("gap_to_cooldown_sem", "float64", "nat/token", "its standard error, paired over blocks; null if none"),
+        Column(
+            "gap_to_cooldown", "float64", "nat/token", "val_loss_averaged - val_loss_cooldown; null if none"
+        ),
+        Column(
+            "gap_to_cooldown_sem",
+            "float64",
+            "nat/token",
+            "its standard error, paired over blocks; null if none",
+        ),
         Column("closed_fraction", "float64", "-", "gain / (val_loss_raw - val_loss_cooldown); null if none"),
     ),
 )
@@ -216,23 +290,36 @@ AVERAGE_BLOCK_LOSSES = Table(
     "block_losses",
     "Loss of every validation block of the first domain under every average of one cell.",
     (
-        *(c for c in AVERAGES.columns if c.name in ("averaging_scheme", "window_fraction", "ema_timescale_fraction")),
+        *(
+            c
+            for c in AVERAGES.columns
+            if c.name in ("averaging_scheme", "window_fraction", "ema_timescale_fraction")
+        ),
         *(c for c in BLOCK_LOSSES.columns if c.name in ("block", "loss")),
     ),
 )
 
-GROUP = Column("group", "string", "-", "parameter group: norm, matrix, embedding, head, body (norm + matrix), total", key=True)
+GROUP = Column(
+    "group",
+    "string",
+    "-",
+    "parameter group: norm, matrix, embedding, head, body (norm + matrix), total",
+    key=True,
+)
 
 GRADIENT_STATISTICS = Table(
     "gradient_statistics",
-    "Raw squared gradient norms at two batch sizes, at every probed update; norms add over groups, noise scales do not.",
+    "Raw squared gradient norms at two batch sizes, at every probed update; norms add over groups, noise "
+    "scales do not.",
     (
         CELL,
         STEP,
         TOKENS_SEEN,
         GROUP,
         Column("grad_sq_norm_small", "float64", "-", "mean squared norm of one sequence's gradient"),
-        Column("grad_sq_norm_big", "float64", "-", "squared norm of the batch's mean gradient, before clipping"),
+        Column(
+            "grad_sq_norm_big", "float64", "-", "squared norm of the batch's mean gradient, before clipping"
+        ),
         Column("small_batch_tokens", "int64", "tokens", "tokens of one sequence"),
         Column("big_batch_tokens", "int64", "tokens", "tokens of the batch"),
     ),
@@ -240,7 +327,8 @@ GRADIENT_STATISTICS = Table(
 
 NOISE_SCALE = Table(
     "noise_scale",
-    "Gradient noise scale in windows of probed updates: ratio of means, with jackknife errors. Negative values are kept.",
+    "Gradient noise scale in windows of probed updates: ratio of means, with jackknife errors. Negative "
+    "values are kept.",
     (
         CELL,
         GROUP,
@@ -276,9 +364,16 @@ COMPARISONS = Table(
         Column("edge_of_grid", "bool", "-", "one of the two best LRs is at the edge of its grid"),
         Column("val_loss", "float64", "nat/token", "mean over replicates"),
         Column("reference_val_loss", "float64", "nat/token", "mean over replicates"),
-        Column("difference", "float64", "nat/token", "val_loss - reference_val_loss, mean of paired differences"),
+        Column(
+            "difference", "float64", "nat/token", "val_loss - reference_val_loss, mean of paired differences"
+        ),
         Column("difference_relative", "float64", "-", "difference / reference_val_loss"),
-        Column("standard_error", "float64", "nat/token", "of difference: replicates (pooled) and validation blocks"),
+        Column(
+            "standard_error",
+            "float64",
+            "nat/token",
+            "of difference: replicates (pooled) and validation blocks",
+        ),
         Column("degrees_of_freedom", "int64", "-", "behind the replicate part of the error"),
         Column("n_replicates", "int64", "-", "replicates both schedules have"),
         Column("minimum_detectable_difference", "float64", "nat/token", "two-sided 5 %, power 80 %"),
@@ -294,7 +389,11 @@ GROUP_COLUMNS = (
 )
 
 HORIZON_OF_GROUP = Column(
-    "tokens_per_parameter", "float64", "tokens/parameter", "horizon of the group; 0 when the law spans horizons", key=True
+    "tokens_per_parameter",
+    "float64",
+    "tokens/parameter",
+    "horizon of the group; 0 when the law spans horizons",
+    key=True,
 )
 
 LAW_PARAMETERS = Table(
@@ -310,7 +409,9 @@ LAW_PARAMETERS = Table(
         Column("n_points", "int64", "-", "points fitted"),
         Column("n_bootstrap", "int64", "-", "bootstrap fits that succeeded"),
         Column("resampling_unit", "string", "-", "what the bootstrap resamples"),
-        Column("status", "string", "-", "converged, max_iter, bound_hit, edge_of_grid, not_identified or failed"),
+        Column(
+            "status", "string", "-", "converged, max_iter, bound_hit, edge_of_grid, not_identified or failed"
+        ),
     ),
 )
 
@@ -319,7 +420,9 @@ LAW_PREDICTIONS = Table(
     "A law evaluated on a grid, with its band.",
     (
         *GROUP_COLUMNS,
-        Column("x_name", "string", "-", "what x is: peak_lr, token_horizon or tokens_per_parameter", key=True),
+        Column(
+            "x_name", "string", "-", "what x is: peak_lr, token_horizon or tokens_per_parameter", key=True
+        ),
         Column("x", "float64", "see x_name", "abscissa", key=True),
         Column("quantity", "string", "-", "what is predicted: val_loss, peak_lr, compute_saving", key=True),
         HORIZON_OF_GROUP,
@@ -334,12 +437,19 @@ LAW_SCORES = Table(
     "Out-of-sample error of a law: cells hidden from the fit, predicted and compared.",
     (
         *GROUP_COLUMNS,
-        Column("holdout", "string", "-", "what was hidden: longest_horizon or one cell after another", key=True),
+        Column(
+            "holdout", "string", "-", "what was hidden: longest_horizon or one cell after another", key=True
+        ),
         Column("quantity", "string", "-", "what is predicted", key=True),
         Column("n_hidden", "int64", "-", "hidden points"),
         Column("mean_absolute_error", "float64", "as quantity", "mean of |prediction - observation|"),
         Column("mean_relative_error", "float64", "-", "mean of |prediction - observation| / observation"),
-        Column("baseline_mean_absolute_error", "float64", "as quantity", "error of carrying the nearest observation over"),
+        Column(
+            "baseline_mean_absolute_error",
+            "float64",
+            "as quantity",
+            "error of carrying the nearest observation over",
+        ),
         Column("status", "string", "-", "scored, or why not"),
     ),
 )
@@ -377,8 +487,8 @@ def arrow_schema(table: Table) -> pa.Schema:
 def write(table: Table, frame: pd.DataFrame | dict[str, Any], path: Path) -> None:
     """Write a table by temporary file and rename, rows in the order given.
 
-    Raises ValueError when columns are missing or unknown, when a key is null or not unique, or when a value does not
-    have the column's type.
+    Raises ValueError when columns are missing or unknown, when a key is null or not unique, or when a value
+    does not have the column's type.
     """
     import pandas as pd
     import pyarrow as pa
@@ -388,15 +498,21 @@ def write(table: Table, frame: pd.DataFrame | dict[str, Any], path: Path) -> Non
     missing = [name for name in table.names if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in table.names]
     if missing or unknown:
-        raise ValueError(f"table {table.name}: missing columns {missing}, unknown columns {unknown}; see docs/tables.md")
+        raise ValueError(
+            f"table {table.name}: missing columns {missing}, unknown columns {unknown}; see docs/tables.md"
+        )
     keys = frame[table.key]
     if keys.isna().any(axis=None):
         raise ValueError(f"table {table.name}: the key {table.key} has a null")
     if keys.duplicated().any():
-        raise ValueError(f"table {table.name}: the key {table.key} repeats: {keys[keys.duplicated()].iloc[0].to_dict()}")
+        raise ValueError(
+            f"table {table.name}: the key {table.key} repeats: {keys[keys.duplicated()].iloc[0].to_dict()}"
+        )
     try:
-        arrow = pa.Table.from_pandas(frame[table.names], schema=arrow_schema(table), preserve_index=False, safe=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        arrow = pa.Table.from_pandas(
+            frame[table.names], schema=arrow_schema(table), preserve_index=False, safe=True
+        )
+    except (pa.ArrowException, OverflowError) as error:
         raise ValueError(f"table {table.name}: {error}") from error
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
@@ -415,18 +531,20 @@ def read(table: Table, path: Path) -> pd.DataFrame:
     arrow = pq.read_table(path)
     if arrow.column_names != table.names:
         raise ValueError(
-            f"{path} has columns {arrow.column_names}, the table {table.name} has {table.names}: it was written by "
-            f"another version of Glidepath. Remove it and run the study again; training is not repeated."
+            f"{path} has columns {arrow.column_names}, the table {table.name} has {table.names}: it was "
+            "written by another version of Glidepath. Remove it and run the study again; training is not "
+            "repeated."
         )
-    frame: pd.DataFrame = arrow.to_pandas(integer_object_nulls=False, strings_to_categorical=False)
+    frame: pd.DataFrame = arrow.to_pandas()
     for column in table.columns:
-        if column.type == "int64" and arrow.column(column.name).null_count:
-            frame[column.name] = arrow.column(column.name).to_pandas(types_mapper={arrow.schema.field(column.name).type: pd.Int64Dtype()}.get)
+        values = arrow.column(column.name)
+        if column.type == "int64" and values.null_count:
+            frame[column.name] = values.to_pandas(types_mapper=lambda _: pd.Int64Dtype())
     return frame
 
 
 def of_segment(table: Table) -> Table:
-    """A table as one segment writes it: without the cells that run through the segment, which come when it is collected.
+    """A table as one segment writes it: without its cells, which come when it is collected.
 
     Block losses also carry the update, since a shared segment may evaluate the ends of several cells.
     """

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from glidepath.study.cells import model_spec, param_counts
-from glidepath.study.config import StudyConfig, StudyError
+from glidepath.study.cells import model_spec, param_counts, steps_in
+from glidepath.study.config import StudyConfig
 
 
 def target_of(study: StudyConfig, vocab_size: int) -> dict[str, Any]:
     """The target as plain data: names and sizes, horizon in tokens and updates.
 
-    Raises StudyError when the horizon is less than one update.
+    Raises StudyError when the horizon is not even one update.
     """
     target = study.target
     model = model_spec(study.models[target.model], vocab_size)
     counts = param_counts(model)
     n_params: int = getattr(counts, f"n_params_{study.tokens_per_parameter_uses}")
     batch_tokens = target.batch_sequences * model.context_length
-    total_steps = round(target.tokens_per_parameter * n_params / batch_tokens)
-    if total_steps < 1:
-        raise StudyError(
-            f"target.tokens_per_parameter {target.tokens_per_parameter:g} is less than one update of {batch_tokens} tokens. "
-            f"Raise it."
-        )
+    where = f"target: model {target.model}, tokens_per_parameter {target.tokens_per_parameter:g}"
+    total_steps = steps_in(target.tokens_per_parameter * n_params, batch_tokens, where)
     return {
         "model": target.model,
         "n_params_counted": n_params,

@@ -1,1 +1,2 @@
-"""Training: the only code that knows torch. Everything it is asked to do is a `SegmentSpec`, all it answers are arrays."""
+"""Training: the only code that knows torch. Everything it is asked to do is a `SegmentSpec`, all it answers
+are arrays."""

@@ -1,8 +1,9 @@
 """Data order as a pure function of the seed and the index of a sequence.
 
-The training tokens are cut into non-overlapping sequences of `context_length` tokens, each with the token that follows
-as its last target. Every epoch walks through all of them in an order of its own. Batches are consecutive stretches of
-this endless walk, so the order depends neither on batch sizes nor on micro-batches nor on where a segment begins.
+The training tokens are cut into non-overlapping sequences of `context_length` tokens, each with the token
+that follows as its last target. Every epoch walks through all of them in an order of its own. Batches are
+consecutive stretches of this endless walk, so the order depends neither on batch sizes nor on micro-batches
+nor on where a segment begins.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class TokenStore(Protocol):
         """Number of token ids."""
 
     def validation(self, domain: str) -> Tokens:
-        """Validation tokens of a domain: every block shares its last target with the next one's first input."""
+        """Validation tokens of a domain: every block shares its last target with the next one's first
+        input."""
 
     def bytes_per_token(self, domain: str) -> float:
         """Mean UTF-8 bytes per validation token."""
@@ -59,7 +61,9 @@ def sequence_indices(data_seed: int, first_sequence: int, n: int, n_in_epoch: in
     return indices
 
 
-def batch(train: Tokens, data_seed: int, first_sequence: int, n: int, context_length: int) -> NDArray[np.int64]:
+def batch(
+    train: Tokens, data_seed: int, first_sequence: int, n: int, context_length: int
+) -> NDArray[np.int64]:
     """n sequences of the walk with their targets, int64 [n, context_length + 1].
 
     Raises ValueError if the training tokens do not hold one sequence.
@@ -67,9 +71,11 @@ def batch(train: Tokens, data_seed: int, first_sequence: int, n: int, context_le
     n_in_epoch = n_sequences(len(train), context_length)
     if n_in_epoch == 0:
         raise ValueError(
-            f"{len(train)} training tokens hold no sequence of context_length = {context_length} and its target: "
-            "use more text or a shorter context_length"
+            f"{len(train)} training tokens hold no sequence of context_length = {context_length} and its "
+            "target: use more text or a shorter context_length"
         )
     starts = sequence_indices(data_seed, first_sequence, n, n_in_epoch) * context_length
-    rows: NDArray[np.int64] = np.asarray(train)[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
+    rows: NDArray[np.int64] = np.asarray(train)[starts[:, None] + np.arange(context_length + 1)].astype(
+        np.int64
+    )
     return rows

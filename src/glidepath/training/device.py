@@ -1,4 +1,5 @@
-"""What a machine contributes: device, threads, precision, memory behaviour, and how fast its matrix products are."""
+"""What a machine contributes: device, threads, precision, memory behaviour, and how fast its matrix products
+are."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import torch
 
 @dataclass(frozen=True)
 class Machine:
-    """Choices that may change speed but not results (on a CPU: not one bit, threads and micro-batch held fixed)."""
+    """Choices that may change speed but not results (on a CPU: not one bit, threads and micro-batch held
+    fixed)."""
 
     device: str
     """"cpu" or "cuda"."""
@@ -28,17 +30,10 @@ class Machine:
 
 
 def chosen_device(name: str) -> str:
-    """"cpu" or "cuda" as asked for; "auto" is cuda where this torch sees a GPU."""
+    """The device asked for; "auto" is cuda where this torch sees a GPU, else cpu."""
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def chosen_device(device: str) -> str:
-    """ "cuda" for "auto" where torch sees a GPU, else "cpu"; any other choice stays as it is."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
 
 
 def configure(machine: Machine) -> torch.device:
@@ -49,7 +44,10 @@ def configure(machine: Machine) -> torch.device:
     if machine.device not in ("cpu", "cuda"):
         raise ValueError(f"device = {machine.device!r}: must be 'cpu' or 'cuda'")
     if machine.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device = 'cuda': this torch sees no GPU; install a CUDA build of torch or use a profile with device 'cpu'")
+        raise ValueError(
+            "device = 'cuda': this torch sees no GPU; install a CUDA build of torch or use a profile with "
+            "device 'cpu'"
+        )
     if machine.threads < 1:
         raise ValueError(f"threads = {machine.threads}: must be at least 1")
     torch.set_num_threads(machine.threads)
@@ -68,7 +66,8 @@ def matmul_dtype(device: torch.device) -> torch.dtype:
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc to keep freed buffers instead of returning them, which would cost page faults in every update."""
+    """Ask glibc to keep freed buffers instead of returning them, which would cost page faults in every
+    update."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
@@ -84,7 +83,8 @@ def synchronise(device: torch.device) -> None:
 
 
 def matmul_peak_flops_per_second(device: str, threads: int) -> float:
-    """The best rate of a few square matrix products in the precision of training [FLOP/s], about a second's work.
+    """The best rate of a few square matrix products in the precision of training [FLOP/s], about a second's
+    work.
 
     Sets the number of threads of this process.
     """

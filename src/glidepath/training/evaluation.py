@@ -12,11 +12,13 @@ from glidepath.training.batches import Tokens, n_sequences
 from glidepath.training.model import Decoder
 
 EVALUATION_TOKENS = 2048
-"""Tokens per evaluation pass: part of the engine and not of the machine, so that the numbers do not depend on either."""
+"""Tokens per evaluation pass: part of the engine and not of the machine, so that the numbers do not depend on
+either."""
 
 
 def block_losses(decoder: Decoder, tokens: Tokens, n_blocks: int | None = None) -> NDArray[np.float32]:
-    """Mean loss of each of the first `n_blocks` blocks (default: all) [nats/token], summed in float64, shape [n_blocks].
+    """Mean loss of each of the first `n_blocks` blocks (default: all) [nats/token], summed in float64, shape
+    [n_blocks].
 
     Raises ValueError if the tokens hold fewer blocks than asked for, or none.
     """
@@ -25,8 +27,8 @@ def block_losses(decoder: Decoder, tokens: Tokens, n_blocks: int | None = None) 
     n_blocks = available if n_blocks is None else n_blocks
     if not 1 <= n_blocks <= available:
         raise ValueError(
-            f"{n_blocks} evaluation blocks of {T} tokens asked for, the validation text of {len(tokens)} tokens holds "
-            f"{available}: ask for 1 to {available} blocks, or give it more text"
+            f"{n_blocks} evaluation blocks of {T} tokens asked for, the validation text of {len(tokens)} "
+            f"tokens holds {available}: ask for 1 to {available} blocks, or give it more text"
         )
     rows_per_pass = max(1, EVALUATION_TOKENS // T)
     starts = np.arange(n_blocks) * T

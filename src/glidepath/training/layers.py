@@ -1,14 +1,15 @@
 """The layers of the decoder, each as a pair of functions: forward, and backward written out.
 
-The backward pass is written by hand for three reasons. At 10⁴–10⁶ parameters on a CPU the bookkeeping of autograd costs
-as much as a third of the step (benchmarks/training.py). Per-example gradient norms need the input and the output gradient
-of every layer, which are simply at hand here. And `torch.compile` sees one plain function. The forward passes are
-ordinary differentiable torch, so the tests let autograd differentiate them and compare, in float64.
+The backward pass is written by hand for three reasons. At 10⁴–10⁶ parameters on a CPU autograd and its many
+small kernels cost a fifth to a quarter of the step (benchmarks/training.py). Per-example gradient norms need
+the input and the output gradient of every layer, which are simply at hand here. And `torch.compile` sees one
+plain function. The forward passes are ordinary differentiable torch, so the tests let autograd differentiate
+them and compare, in float64.
 
 Matrices may be held in a lower precision than the residual stream: `linear` casts to the dtype of its weight.
 
-Shape legend: N = B·T tokens, B sequences, T tokens per sequence, D d_model (or any last dimension), H heads, K d_head,
-F d_ff, O outputs, V vocabulary.
+Shape legend: N = B·T tokens, B sequences, T tokens per sequence, D d_model (or any last dimension), H heads,
+K d_head, F d_ff, O outputs, V vocabulary.
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ def linear_backward(dy_NO: Tensor, weight_OD: Tensor) -> Tensor:
 
 
 def accumulate_linear_gradient(gradient_OD: Tensor, dy_NO: Tensor, x_ND: Tensor) -> None:
-    """gradient += dyᵀ·x. Computed as its transpose, which MKL does up to a third faster when O is much larger than D."""
+    """gradient += dyᵀ·x. Computed as its transpose, which MKL does up to a third faster when O is much larger
+    than D."""
     gradient_OD.t().add_(x_ND.to(dy_NO.dtype).t() @ dy_NO)
 
 
 def norm(kind: NormKind, x_D: Tensor, gain_D: Tensor) -> tuple[Tensor, SavedNorm]:
-    """y = x̂·gain with x̂ = x/√(mean x² + ε) over the last dimension; `layernorm` first subtracts the mean of x.
+    """y = x̂·gain with x̂ = x/√(mean x² + ε) over the last dimension; `layernorm` first subtracts the mean of
+    x.
 
     Returns y and what the backward pass needs.
     """
@@ -74,7 +77,8 @@ def norm_backward(kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm
 
 
 def rotary_table(context_length: int, d_head: int, base: float, device: torch.device) -> Tensor:
-    """Angles t·base^(-2k/d_head) of rotary embedding (Su et al. 2021, eq. 15) as (cos, sin), float64 [T, 1, d_head/2, 2]."""
+    """Angles t·base^(-2k/d_head) of rotary embedding (Su et al. 2021, eq. 15) as (cos, sin), float64 [T, 1,
+    d_head/2, 2]."""
     frequencies = base ** (-torch.arange(0, d_head, 2, dtype=torch.float64) / d_head)
     angles = torch.arange(context_length, dtype=torch.float64)[:, None] * frequencies
     return torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None].contiguous().to(device)
@@ -83,8 +87,8 @@ def rotary_table(context_length: int, d_head: int, base: float, device: torch.de
 def rotate(x_BTHK: Tensor, table: Tensor, inverse: bool = False) -> Tensor:
     """Turn the neighbouring pairs (2k, 2k+1) of every head by the angle of their position, or back.
 
-    As a complex product, one pass over memory, where torch has one (CPU, float32 and float64); else spelled out, which
-    a compiler fuses.
+    As a complex product, one pass over memory, where torch has one (CPU, float32 and float64); else spelled
+    out, which a compiler fuses.
     """
     if x_BTHK.device.type == "cpu" and x_BTHK.dtype != torch.bfloat16:
         turn = torch.view_as_complex(table)
@@ -106,7 +110,8 @@ def _pairs(x_BTHK: Tensor) -> Tensor:
 
 
 def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
-    """softmax(q·kᵀ/√K, causal)·v. Returns o_BTHK and the function that takes do to (dq, dk, dv), all of that shape.
+    """softmax(q·kᵀ/√K, causal)·v. Returns o_BTHK and the function that takes do to (dq, dk, dv), all of that
+    shape.
 
     On a CPU batched products beat the fused kernel of torch at the context lengths of small studies
     (benchmarks/training.py); elsewhere torch chooses its kernel (flash for bf16 on a GPU).
@@ -119,7 +124,8 @@ def causal_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Te
 def explicit_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
     """`causal_attention` as batched matrix products, keeping the attention weights.
 
-    Queries go in blocks of 64, each against the keys up to its own end: what causality hides beyond is not computed.
+    Queries go in blocks of 64, each against the keys up to its own end: what causality hides beyond is not
+    computed.
     """
     B, T, H, K = q_BTHK.shape
     q, k, v = (x.transpose(1, 2).reshape(B * H, T, K) for x in (q_BTHK, k_BTHK, v_BTHK))
@@ -152,8 +158,8 @@ def explicit_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[
 
 
 def fused_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
-    """`causal_attention` by the kernel that torch chooses; its backward comes from autograd, through `torch.func.vjp`,
-    which a compiler can follow."""
+    """`causal_attention` by the kernel that torch chooses; its backward comes from autograd, through
+    `torch.func.vjp`, which a compiler can follow."""
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
@@ -165,7 +171,8 @@ def fused_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Ten
 
 
 def feed_forward_activation(kind: FeedForwardKind, h_NF: Tensor) -> Tensor:
-    """gelu: x·Φ(x), the exact form (on a CPU three times as fast as the tanh form). swiglu: silu(gate)·up of (gate, up)."""
+    """gelu: x·Φ(x), the exact form (on a CPU three times as fast as the tanh form). swiglu: silu(gate)·up of
+    (gate, up)."""
     if kind == "gelu":
         return F.gelu(h_NF)
     gate_NF, up_NF = h_NF.chunk(2, dim=-1)
@@ -192,10 +199,11 @@ def cross_entropy(logits_NV: Tensor, targets_N: Tensor) -> Tensor:
 
 
 def cross_entropy_with_gradient(logits_NV: Tensor, targets_N: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """Loss of every token, and d(scale·Σ loss)/dlogits = scale·(softmax(z) - onehot(target)); overwrites the logits.
+    """Loss of every token, and d(scale·Σ loss)/dlogits = scale·(softmax(z) - onehot(target)); overwrites the
+    logits.
 
-    logΣexp(z) is read off the largest logit and its probability, log p_max = z_max - logΣexp(z): p_max ≥ 1/V, so that
-    nothing underflows however small the probability of the target is.
+    logΣexp(z) is read off the largest logit and its probability, log p_max = z_max - logΣexp(z): p_max ≥ 1/V,
+    so that nothing underflows however small the probability of the target is.
     """
     logits_NV = logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
     targets_N1 = targets_N[:, None]

@@ -1,6 +1,7 @@
 """The training loop: one segment of a trajectory, from its parent's state to its own.
 
-All per-update quantities are arrays computed before the first update; the loop only reads them at the update index.
+All per-update quantities are arrays computed before the first update; the loop only reads them at the update
+index.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ DIVERGENCE_FACTOR = 2.0
 
 
 def has_diverged(train_loss: float, grad_norm: float, vocab_size: int) -> bool:
-    """The one rule: loss or gradient norm is not finite, or the loss exceeds twice ln V, that of a uniform guess."""
+    """The one rule: loss or gradient norm is not finite, or the loss exceeds twice ln V, that of a uniform
+    guess."""
     return not (math.isfinite(grad_norm) and train_loss <= DIVERGENCE_FACTOR * math.log(vocab_size))
 
 
@@ -51,8 +53,8 @@ class SegmentResult:
     block_losses: Columns
     gradient_statistics: Columns
     timing: dict[str, float]
-    """Seconds: setup, updates, evaluation, probes, snapshots, total (of all attempts, if resumed), and tokens_per_second
-    over the time of updates without a probe."""
+    """Seconds: setup, updates, evaluation, probes, snapshots, total (of all attempts, if resumed), and
+    tokens_per_second over the time of updates without a probe."""
 
 
 class Stopwatch:
@@ -90,12 +92,13 @@ def train_segment(
 ) -> SegmentResult:
     """Train updates `start … stop-1` of a trajectory and write its state and snapshots.
 
-    `progress` is called with the number of updates done whenever a row is logged. Progress is saved in `scratch` every
-    so many seconds and on SIGTERM, which ends the process with status 143; the next call continues from there, on a CPU
-    bit for bit. The caller removes `scratch` once it has stored the result.
+    `progress` is called with the number of updates done whenever a row is logged. Progress is saved in
+    `scratch` every so many seconds and on SIGTERM, which ends the process with status 143; the next call
+    continues from there, on a CPU bit for bit. The caller removes `scratch` once it has stored the result.
 
-    A segment whose parent diverged does no update and diverged at the same step. Raises ValueError for a spec that
-    cannot be honoured and for a parent state or a scratch folder of something else, RuntimeError if scratch is in use.
+    A segment whose parent diverged does no update and diverged at the same step. Raises ValueError for a spec
+    that cannot be honoured and for a parent state or a scratch folder of something else, RuntimeError if
+    scratch is in use.
     """
     watch = Stopwatch()
     trajectory, recording, model = spec.trajectory, spec.recording, spec.trajectory.model
@@ -111,12 +114,16 @@ def train_segment(
             parent = load_header(parent_state, trajectory.clip(spec.start))
             last_loss = parent.last_finite_loss
             if parent.status == "diverged":
-                header = StateHeader(trajectory.digest, spec.stop, "diverged", parent.diverged_step, last_loss)
+                header = StateHeader(
+                    trajectory.digest, spec.stop, "diverged", parent.diverged_step, last_loss
+                )
                 return _finish(spec, header, {}, recorder, watch, scratch, state_out, snapshots_out)
 
         # -- the state at `start`, or where a killed job left off
         decoder = Decoder(model, device=device, matmul_dtype=matmul_dtype(device))
-        optimizer = AdamW(trajectory.optimizer, decoder.flat_weights, decoder.flat_gradients, decoder.layout.groups)
+        optimizer = AdamW(
+            trajectory.optimizer, decoder.flat_weights, decoder.flat_gradients, decoder.layout.groups
+        )
         tensors = state_tensors(decoder, optimizer)
         begin = spec.start
         if saved := load_progress(scratch, spec.digest, tensors):
@@ -147,7 +154,8 @@ def train_segment(
             if probe:
                 watch.lap("updates", device)
 
-            # One update. Micro-losses are scaled by the whole batch, so that their gradients add up to that of the mean.
+            # One update. Micro-losses are scaled by the whole batch, so that their gradients add up to that
+            # of the mean.
             ids = batch(tokens.train, trajectory.data_seed, int(first_sequence[s]), n, model.context_length)
             ids_BT = torch.from_numpy(ids).to(device)
             decoder.flat_gradients.zero_()
@@ -158,8 +166,7 @@ def train_segment(
                     loss += decoder.accumulate_gradients(inputs_BT, targets_BT, 1.0 / batch_tokens, probe)
                 else:
                     loss += accumulate_gradients(inputs_BT, targets_BT, 1.0 / batch_tokens)
-            if probe:
-                _record_probe(recorder, probe, decoder, n, s, int(tokens_seen[updates_done]))
+            probe_rows = _probe_rows(probe, decoder, n, s, int(tokens_seen[updates_done])) if probe else []
             grad_norm = clip_gradients(decoder.flat_gradients, trajectory.optimizer.grad_clip_norm)
             before = decoder.flat_weights.clone() if logged else None
             optimizer.update(s, float(lr[s]), float(weight_decay[s]))
@@ -170,7 +177,8 @@ def train_segment(
                 watch.timed_tokens += batch_tokens
 
             # Reading a number waits for the device: on a GPU only when something is to be written down.
-            due = logged or updates_done in subset_at or updates_done in full_at or updates_done in snapshot_at
+            evaluated = updates_done in subset_at or updates_done in full_at
+            due = logged or evaluated or updates_done in snapshot_at or updates_done in probe_at
             save = asked_to_end.is_set() or time.monotonic() - last_saved >= resume_every_seconds
             if not (due or save or device.type == "cpu"):
                 continue
@@ -186,12 +194,15 @@ def train_segment(
             if before is not None:
                 recorder.add("updates", {
                     "step": s, "tokens_seen": int(tokens_seen[updates_done]), "lr": float(lr[s]),
-                    "weight_decay": float(weight_decay[s]), "batch_tokens": batch_tokens, "train_loss": last_loss,
-                    "grad_norm": last_norm, "update_norm": _norm(decoder.flat_weights - before),
+                    "weight_decay": float(weight_decay[s]), "batch_tokens": batch_tokens,
+                    "train_loss": last_loss, "grad_norm": last_norm,
+                    "update_norm": _norm(decoder.flat_weights - before),
                     "param_norm": _norm(decoder.flat_weights),
                 })  # fmt: skip
                 progress(updates_done)
-            if updates_done in subset_at or updates_done in full_at:
+            for row in probe_rows:
+                recorder.add("gradient_statistics", row)
+            if evaluated:
                 watch.lap("updates", device)
                 seen = int(tokens_seen[updates_done])
                 _evaluate(recorder, decoder, tokens, spec, updates_done, seen, updates_done in full_at)
@@ -227,37 +238,48 @@ def resolved_path(spec: SegmentSpec) -> tuple[NDArray[np.float64], NDArray[np.fl
     )
     if not len(lr) == len(weight_decay) == len(batch_sequences):
         raise ValueError(
-            f"path: lr has {len(lr)} updates, weight_decay {len(weight_decay)}, batch_sequences {len(batch_sequences)}: "
-            "all three must have the same"
+            f"path: lr has {len(lr)} updates, weight_decay {len(weight_decay)}, batch_sequences "
+            f"{len(batch_sequences)}: all three must have the same"
         )
     whole = batch_sequences.astype(np.int64)
     if np.any(whole != batch_sequences) or np.any(whole < 1):
-        raise ValueError("path.batch_sequences: every batch must be a positive whole number of sequences; round the ramp")
+        raise ValueError(
+            "path.batch_sequences: every batch must be a positive whole number of sequences; round the ramp"
+        )
     return lr, weight_decay, whole
 
 
 def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | None) -> None:
-    """Refuse, before any work, what cannot be honoured. Raises ValueError with the key, the value and the rule."""
+    """Refuse, before any work, what cannot be honoured. Raises ValueError with the key, the value and the
+    rule."""
     recording, model = spec.recording, spec.trajectory.model
     if not 0 <= spec.start < spec.stop:
-        raise ValueError(f"start = {spec.start}: must be at least 0 and less than the {spec.stop} updates of the path")
+        raise ValueError(
+            f"start = {spec.start}: must be at least 0 and less than the {spec.stop} updates of the path"
+        )
     if (parent_state is None) != (spec.start == 0):
-        raise ValueError(f"start = {spec.start} with parent state {parent_state}: a parent is needed exactly if start > 0")
+        raise ValueError(
+            f"start = {spec.start} with parent state {parent_state}: a parent is needed exactly if start > 0"
+        )
     if recording.log_every < 1:
         raise ValueError(f"recording.log_every = {recording.log_every}: must be at least 1")
     for key in ("evaluate_subset_at", "evaluate_full_at", "snapshot_at", "probe_at"):
         for updates_done in getattr(recording, key):
             if not spec.start < updates_done <= spec.stop:
                 raise ValueError(
-                    f"recording.{key} has {updates_done}: this segment covers {spec.start + 1} to {spec.stop} updates done"
+                    f"recording.{key} has {updates_done}: this segment covers {spec.start + 1} to "
+                    f"{spec.stop} updates done"
                 )
     if tokens.vocab_size != model.vocab_size:
-        raise ValueError(f"model.vocab_size = {model.vocab_size}: the tokens have vocab_size = {tokens.vocab_size}; make them equal")
+        raise ValueError(
+            f"model.vocab_size = {model.vocab_size}: the tokens have vocab_size = {tokens.vocab_size}; "
+            "make them equal"
+        )
     available = n_sequences(len(tokens.validation(tokens.domains[0])), model.context_length)
     if recording.evaluate_subset_at and not 1 <= recording.subset_blocks <= available:
         raise ValueError(
-            f"recording.subset_blocks = {recording.subset_blocks}: domain {tokens.domains[0]!r} has {available} blocks of "
-            f"{model.context_length} tokens; ask for 1 to {available}"
+            f"recording.subset_blocks = {recording.subset_blocks}: domain {tokens.domains[0]!r} has "
+            f"{available} blocks of {model.context_length} tokens; ask for 1 to {available}"
         )
 
 
@@ -271,21 +293,23 @@ def _norm(flat: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(flat))
 
 
-def _record_probe(
-    recorder: Recorder, probe: PerExampleNorms, decoder: Decoder, n: int, step: int, tokens_seen: int
-) -> None:
+def _probe_rows(
+    probe: PerExampleNorms, decoder: Decoder, n: int, step: int, tokens_seen: int
+) -> list[dict[str, float | int | str]]:
     """Squared norms of single sequences and of the whole batch, by kind of parameter, before clipping."""
+    rows: list[dict[str, float | int | str]] = []
     for kind, small in probe.mean_squared_norms(n).items():
         big = sum(
             float(decoder.gradients[p.name].square().sum(dtype=torch.float64))
             for p in decoder.layout.parameters
             if p.kind == kind
         )
-        recorder.add("gradient_statistics", {
+        rows.append({
             "step": step, "tokens_seen": tokens_seen, "group": kind, "grad_sq_norm_small": small,
             "grad_sq_norm_big": big, "small_batch_tokens": decoder.spec.context_length,
             "big_batch_tokens": n * decoder.spec.context_length,
         })  # fmt: skip
+    return rows
 
 
 def _evaluate(
@@ -297,13 +321,15 @@ def _evaluate(
     tokens_seen: int,
     full: bool,
 ) -> None:
-    """Evaluate all blocks of all domains (`full`), or the first blocks of the first domain, and record both as asked."""
+    """Evaluate all blocks of all domains (`full`), or the first blocks of the first domain, and record both
+    as asked."""
 
     def record(domain: str, eval_set: str, losses: NDArray[np.float32]) -> None:
         mean, sem = mean_and_sem(losses)
         recorder.add("evaluations", {
             "updates_done": updates_done, "tokens_seen": tokens_seen, "domain": domain, "eval_set": eval_set,
-            "val_loss": mean, "val_loss_sem": sem, "bits_per_byte": bits_per_byte(mean, tokens.bytes_per_token(domain)),
+            "val_loss": mean, "val_loss_sem": sem,
+            "bits_per_byte": bits_per_byte(mean, tokens.bytes_per_token(domain)),
             "n_eval_tokens": len(losses) * decoder.spec.context_length,
         })  # fmt: skip
 

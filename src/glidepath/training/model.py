@@ -35,8 +35,8 @@ class SavedBlock(NamedTuple):
 class Decoder:
     """Weights and gradients in two flat buffers, with the forward and the backward pass.
 
-    The buffers are float32 (or `dtype`); with `matmul_dtype` bfloat16 the matrices are rounded once per pass, products
-    run in bfloat16, the residual stream, norms, loss and gradients stay float32.
+    The buffers are float32 (or `dtype`); with `matmul_dtype` bfloat16 the matrices are rounded once per pass,
+    products run in bfloat16, the residual stream, norms, loss and gradients stay float32.
     """
 
     def __init__(
@@ -79,9 +79,9 @@ class Decoder:
     ) -> Tensor:
         """Add d(scale·Σ token losses)/dweights to the gradients; returns Σ token losses.
 
-        With scale = 1/(tokens of the whole batch) the micro-batches of one update add up to the gradient of the mean
-        loss. A probe is shown the same input and output gradients that the weight gradients are made of, and changes
-        nothing.
+        With scale = 1/(tokens of the whole batch) the micro-batches of one update add up to the gradient of
+        the mean loss. A probe is shown the same input and output gradients that the weight gradients are made
+        of, and changes nothing.
         """
         weights, gradients = self._rounded_weights(), self.gradients
         saved: list[SavedBlock] = []
@@ -95,7 +95,9 @@ class Decoder:
         layers.accumulate_linear_gradient(gradients[self.head_name], dlogits_NV, normed_ND)
         if probe:
             probe.linear(self.head_kind, normed_ND, dlogits_NV)
-        dx_ND = self._norm_backward("final_norm", layers.linear_backward(dlogits_NV, head_VD), final_norm, probe)
+        dx_ND = self._norm_backward(
+            "final_norm", layers.linear_backward(dlogits_NV, head_VD), final_norm, probe
+        )
 
         for i in reversed(range(self.spec.n_layer)):
             dx_ND = self._block_backward(i, dx_ND, saved.pop(), weights, inputs_BT.shape[1], probe)
@@ -116,7 +118,8 @@ class Decoder:
     def _forward(
         self, inputs_BT: Tensor, weights: dict[str, Tensor], saved: list[SavedBlock] | None
     ) -> tuple[Tensor, layers.SavedNorm, Tensor]:
-        """Logits [N, V], with what the backward pass of norm and head needs; blocks append theirs to `saved`."""
+        """Logits [N, V], with what the backward pass of norm and head needs; blocks append theirs to
+        `saved`."""
         T = inputs_BT.shape[1]
         x_ND = F.embedding(inputs_BT.flatten(), self.weights["embedding"])
         for i in range(self.spec.n_layer):
@@ -168,11 +171,17 @@ class Decoder:
         table = self.rotary[:T]
         expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
         dactivated_NF = self._linear_backward(f"{block}.down", dx_ND, saved.activated_NF, weights, probe)
-        dhidden_NF = layers.feed_forward_activation_backward(spec.feed_forward, dactivated_NF, saved.hidden_NF)
+        dhidden_NF = layers.feed_forward_activation_backward(
+            spec.feed_forward, dactivated_NF, saved.hidden_NF
+        )
         dnormed_ND = self._linear_backward(expand, dhidden_NF, saved.feed_forward_normed_ND, weights, probe)
-        dx_ND = dx_ND + self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe)
+        dx_ND = dx_ND + self._norm_backward(
+            f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe
+        )
 
-        dattended_ND = self._linear_backward(f"{block}.attention_out", dx_ND, saved.attended_ND, weights, probe)
+        dattended_ND = self._linear_backward(
+            f"{block}.attention_out", dx_ND, saved.attended_ND, weights, probe
+        )
         do_BTHK = dattended_ND.view(-1, T, spec.n_head, spec.d_head)
         dq_BTHK, dk_BTHK, dv_BTHK = saved.attention_backward(do_BTHK)
         dq_BTHK = layers.rotate(dq_BTHK, table, inverse=True)
@@ -182,11 +191,18 @@ class Decoder:
             dk_BTHK = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
         dqkv = dv_BTHK.new_empty(do_BTHK.shape[0], T, 3, spec.n_head, spec.d_head)
         dqkv[:, :, 0], dqkv[:, :, 1], dqkv[:, :, 2] = dq_BTHK, dk_BTHK, dv_BTHK
-        dnormed_ND = self._linear_backward(f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe)
+        dnormed_ND = self._linear_backward(
+            f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe
+        )
         return dx_ND + self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, probe)
 
     def _linear_backward(
-        self, name: str, dy_NO: Tensor, x_ND: Tensor, weights: dict[str, Tensor], probe: PerExampleNorms | None
+        self,
+        name: str,
+        dy_NO: Tensor,
+        x_ND: Tensor,
+        weights: dict[str, Tensor],
+        probe: PerExampleNorms | None,
     ) -> Tensor:
         dy_NO = dy_NO.to(self.matmul_dtype)
         layers.accumulate_linear_gradient(self.gradients[name], dy_NO, x_ND)

@@ -1,8 +1,8 @@
 """AdamW with decoupled weight decay, on flat buffers.
 
-Not `torch.optim`: its first step imports `torch._dynamo`, a second of every process, and it keeps a count of its own. Here
-an update is a function of the update index. `torch._fused_adamw_`, the kernel under `torch.optim.AdamW(fused=True)`, does
-a whole group in one call on CPU and GPU alike.
+Not `torch.optim`: its first step imports `torch._dynamo`, a second of every process, and it keeps a count of
+its own. Here an update is a function of the update index. `torch._fused_adamw_`, the kernel under
+`torch.optim.AdamW(fused=True)`, does a whole group in one call on CPU and GPU alike.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ class AdamW:
         p ← p·(1 - ηλ) - η·(m/(1-β₁ᵗ)) / (√(v/(1-β₂ᵗ)) + ε)
 
     Loshchilov & Hutter 2019 (arXiv 1711.05101), in the form of PyTorch, where decay is multiplied by η.
-    Raises ValueError if ε is not positive: a weight whose gradient was never anything but zero would become 0/0.
+    Raises ValueError if ε is not positive: a weight whose gradient was never anything but zero would become
+    0/0.
     """
 
-    def __init__(self, spec: OptimizerSpec, weights: Tensor, gradients: Tensor, groups: list[FlatGroup]) -> None:
+    def __init__(
+        self, spec: OptimizerSpec, weights: Tensor, gradients: Tensor, groups: list[FlatGroup]
+    ) -> None:
         if spec.adam_eps <= 0.0:
-            raise ValueError(f"adam_eps = {spec.adam_eps}: must be positive, unused vocabulary has zero gradients; use 1e-8")
+            raise ValueError(
+                f"adam_eps = {spec.adam_eps}: must be positive, unused vocabulary has zero gradients; "
+                "use 1e-8"
+            )
         self.spec = spec
         self.weights, self.gradients = weights, gradients
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(weights), torch.zeros_like(weights)
@@ -47,7 +53,8 @@ class AdamW:
 
 
 def clip_gradients(gradients: Tensor, grad_clip_norm: float | None) -> Tensor:
-    """Scale the gradients so that their norm is at most `grad_clip_norm`; returns the norm before, without waiting for it."""
+    """Scale the gradients so that their norm is at most `grad_clip_norm`; returns the norm before, without
+    waiting for it."""
     norm: Tensor = torch.linalg.vector_norm(gradients)
     if grad_clip_norm is not None:
         gradients.mul_((grad_clip_norm / norm).clamp_(max=1.0))

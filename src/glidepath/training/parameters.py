@@ -1,20 +1,21 @@
-"""The parameters of the decoder: canonical names, kinds, shapes, initial values, and what a width does to their LR.
+"""The parameters of the decoder: canonical names, kinds, shapes, initial values, and what a width does to
+their LR.
 
 Parametrisations. With m = d_model / base_width, η and λ the applied learning rate and decoupled weight decay:
 
-| kind                   | initial std              | LR (sp) | LR (mup) | weight decay (sp) | weight decay (mup) |
-|------------------------|--------------------------|---------|----------|-------------------|--------------------|
-| embedding              | init_std_embedding       | η       | η        | λ                 | λ                  |
-| matrix                 | init_std_hidden/√fan_in  | η       | η/m      | λ                 | λ·m                |
-| head                   | init_std_head (mup: /m)  | η       | η/m      | λ                 | λ·m                |
-| embedding_head (tied)  | init_std_embedding       | η       | η        | λ                 | λ                  |
-| norm                   | gain 1                   | η       | η        | 0                 | 0                  |
+| kind                  | initial std              | LR sp | LR mup | decay sp | decay mup |
+|-----------------------|--------------------------|-------|--------|----------|-----------|
+| embedding             | init_std_embedding       | η     | η      | λ        | λ         |
+| matrix                | init_std_hidden/√fan_in  | η     | η/m    | λ        | λ·m       |
+| head                  | init_std_head (mup: /m)  | η     | η/m    | λ        | λ·m       |
+| embedding_head (tied) | init_std_embedding       | η     | η      | λ        | λ         |
+| norm                  | gain 1                   | η     | η      | 0        | 0         |
 
-`mup` is Table 3 of Yang et al. 2022 (Tensor Programs V, arXiv 2203.03466) for Adam, in which the head needs no output
-multiplier; a tied head cannot have its own LR, so there the logits are multiplied by 1/m instead (their Table 8, equal
-to Table 3 up to Adam's epsilon). η·λ is the same for every kind and width. At m = 1 the two columns are equal.
-Two things muP leaves to the user: d_head should stay fixed as the width grows (more heads, not longer ones), since
-attention is scaled by 1/√d_head in both; and depth is not rescaled.
+`mup` is Table 3 of Yang et al. 2022 (Tensor Programs V, arXiv 2203.03466) for Adam, in which the head needs
+no output multiplier; a tied head cannot have its own LR, so there the logits are multiplied by 1/m instead
+(their Table 8, equal to Table 3 up to Adam's epsilon). η·λ is the same for every kind and width. At m = 1 the
+two columns are equal. Two things muP leaves to the user: d_head should stay fixed as the width grows (more
+heads, not longer ones), since attention is scaled by 1/√d_head in both; and depth is not rescaled.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ Kind = Literal["embedding", "embedding_head", "matrix", "head", "norm"]
 KINDS: tuple[Kind, ...] = ("embedding", "embedding_head", "matrix", "head", "norm")
 
 ALIGNMENT = 16
-"""Parameters start at multiples of so many numbers: 64 bytes in float32, so that vectorised kernels, and with them the
-order of their sums, do not depend on what stands before."""
+"""Parameters start at multiples of so many numbers: 64 bytes in float32, so that vectorised kernels, and with
+them the order of their sums, do not depend on what stands before."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One tensor: matrices are [out, in] as in torch, the embedding and the head are [vocab_size, d_model]."""
+    """One tensor: matrices are [out, in] as in torch, the embedding and the head are [vocab_size,
+    d_model]."""
 
     name: str
     kind: Kind
@@ -63,11 +65,13 @@ class Multipliers:
 def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
     """All parameters in network order, which is also the order in which initial values are drawn.
 
-    Query, key and value are one matrix of rows (q heads, k heads, v heads); gate and up are one matrix of rows (gate,
-    up). No layer has a bias. Raises ValueError for a shape that rotary embedding cannot serve.
+    Query, key and value are one matrix of rows (q heads, k heads, v heads); gate and up are one matrix of
+    rows (gate, up). No layer has a bias. Raises ValueError for a shape that rotary embedding cannot serve.
     """
     if spec.d_head % 2:
-        raise ValueError(f"d_head = {spec.d_head}: rotary embedding turns pairs of numbers, choose an even d_head")
+        raise ValueError(
+            f"d_head = {spec.d_head}: rotary embedding turns pairs of numbers, choose an even d_head"
+        )
     width = spec.n_head * spec.d_head
     m = width_ratio(spec)
 
@@ -76,7 +80,9 @@ def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
 
     def matrix(name: str, d_out: int, d_in: int, output_projection: bool = False) -> Parameter:
         zero = output_projection and spec.zero_init_output_projections
-        return Parameter(name, "matrix", (d_out, d_in), 0.0 if zero else spec.init_std_hidden / math.sqrt(d_in))
+        return Parameter(
+            name, "matrix", (d_out, d_in), 0.0 if zero else spec.init_std_hidden / math.sqrt(d_in)
+        )
 
     def block(i: int) -> Iterator[Parameter]:
         yield norm(f"blocks.{i}.attention_norm", spec.d_model)
@@ -149,7 +155,8 @@ class FlatGroup:
 
 
 class Layout:
-    """Where each parameter lies in one flat buffer: sorted by kind, so that a group of the optimizer is one slice.
+    """Where each parameter lies in one flat buffer: sorted by kind, so that a group of the optimizer is one
+    slice.
 
     The gaps that alignment leaves are zero in weights and gradients, and AdamW keeps them so.
     """

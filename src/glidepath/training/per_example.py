@@ -1,13 +1,15 @@
 """Squared gradient norms of single examples (sequences), from the operands of the ordinary backward pass.
 
-Gray et al. 2024 (arXiv 2411.00999). For y = x·Wᵀ the gradient of example b is Σ_t dy_bt ⊗ x_bt; its squared norm is
-taken either from that matrix ("simultaneous") or, without it, as Σ_ts (x_bt·x_bs)(dy_bt·dy_bs) ("Gram", Li et al. 2022).
-For a gain it is |Σ_t dy_bt·x̂_bt|². An embedding is a Linear whose inputs are one-hot, so x_bt·x_bs is 1 where the ids
-agree. Norms add over parameters, but the two uses of a tied embedding share one parameter: there |a + h|² needs the
-cross term 2·a·h as well, which in a small model is 1–2 % of the whole.
+Gray et al. 2024 (arXiv 2411.00999). For y = x·Wᵀ the gradient of example b is Σ_t dy_bt ⊗ x_bt; its squared
+norm is taken either from that matrix ("simultaneous") or, without it, as Σ_ts (x_bt·x_bs)(dy_bt·dy_bs)
+("Gram", Li et al. 2022). For a gain it is |Σ_t dy_bt·x̂_bt|². An embedding is a Linear whose inputs are
+one-hot, so x_bt·x_bs is 1 where the ids agree. Norms add over parameters, but the two uses of a tied
+embedding share one parameter: there |a + h|² needs the cross term 2·a·h as well, which in a small model is
+1–2 % of the whole.
 
-Operands arrive as d(Σ loss/(B·T)), so every example's gradient comes divided by B: the factor B² is put back once, in
-`mean_squared_norms`. Norms are sums over the whole batch and do not depend on its split into micro-batches.
+Operands arrive as d(Σ loss/(B·T)), so every example's gradient comes divided by B: the factor B² is put back
+once, in `mean_squared_norms`. Norms are sums over the whole batch and do not depend on its split into
+micro-batches.
 
 Shape legend: B sequences, T tokens, N = B·T, D inputs, O outputs, V vocabulary.
 """
@@ -26,10 +28,11 @@ class PerExampleNorms:
         self._sums: dict[str, Tensor] = {}
 
     def linear(self, kind: str, x_ND: Tensor, dy_NO: Tensor) -> None:
-        """A matrix with inputs x and output gradients dy; Gram form when it is the smaller one (2T² < D·O)."""
+        """A matrix with inputs x and output gradients dy; Gram form when it is the smaller one (2T² <
+        D·O)."""
         x_BTD, dy_BTO = self._per_example(x_ND), self._per_example(dy_NO)
-        T, D, O = x_BTD.shape[1], x_BTD.shape[2], dy_BTO.shape[2]
-        if 2 * T * T < D * O:
+        T, n_weights = x_BTD.shape[1], x_BTD.shape[2] * dy_BTO.shape[2]
+        if n_weights > 2 * T * T:
             self._add(kind, (x_BTD @ x_BTD.mT) * (dy_BTO @ dy_BTO.mT))
         else:
             self._add(kind, (dy_BTO.mT @ x_BTD).square())
@@ -46,7 +49,9 @@ class PerExampleNorms:
         same_id_BTT = inputs_BT[:, :, None] == inputs_BT[:, None, :]
         self._add(kind, (dx_BTD @ dx_BTD.mT) * same_id_BTT)
 
-    def tied_cross_term(self, inputs_BT: Tensor, dx_ND: Tensor, normed_ND: Tensor, dlogits_NV: Tensor) -> None:
+    def tied_cross_term(
+        self, inputs_BT: Tensor, dx_ND: Tensor, normed_ND: Tensor, dlogits_NV: Tensor
+    ) -> None:
         """2·(gradient as embedding)·(gradient as head) = 2·Σ_ts (dx_t·normed_s)·dlogits_s[id of t]."""
         dx_BTD, normed_BTD = self._per_example(dx_ND), self._per_example(normed_ND)
         dlogits_BTV = self._per_example(dlogits_NV)
@@ -59,7 +64,8 @@ class PerExampleNorms:
         return float(self._sums[kind])
 
     def mean_squared_norms(self, batch_sequences: int) -> dict[str, float]:
-        """mean_b |g_b|² by kind, g_b the gradient of example b's own mean loss: B²·mean_b|g_b/B|² = B·Σ_b|g_b/B|²."""
+        """mean_b |g_b|² by kind, g_b the gradient of example b's own mean loss: B²·mean_b|g_b/B|² =
+        B·Σ_b|g_b/B|²."""
         return {kind: batch_sequences * self.squared_norms(kind) for kind in self._sums}
 
     def _per_example(self, x_ND: Tensor) -> Tensor:

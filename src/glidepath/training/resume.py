@@ -1,4 +1,5 @@
-"""The way back after a killed job: one file in scratch with the training state and all rows recorded so far."""
+"""The way back after a killed job: one file in scratch with the training state and all rows recorded so
+far."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ def save_progress(scratch: Path, spec_digest: str, progress: Progress, tensors: 
     metadata = {
         "spec_digest": spec_digest,
         "rows": rows,
-        "position": json.dumps([progress.updates_done, progress.last_loss, progress.seconds, progress.timed_tokens]),
+        "position": json.dumps(
+            [progress.updates_done, progress.last_loss, progress.seconds, progress.timed_tokens]
+        ),
     }
     arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
     save_tensors(progress_path(scratch), {**arrays, **block_losses}, metadata)
@@ -71,7 +74,8 @@ def load_progress(scratch: Path, spec_digest: str, tensors: dict[str, Tensor]) -
 
 @contextmanager
 def locked(scratch: Path) -> Iterator[None]:
-    """Hold the only right to a scratch folder, which is made if need be; the kernel lets go of it when the process dies.
+    """Hold the only right to a scratch folder, which is made if need be; the kernel lets go of it when the
+    process dies.
 
     Raises RuntimeError if another process holds it.
     """

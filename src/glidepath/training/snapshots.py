@@ -1,7 +1,9 @@
-"""Weights at many updates in one safetensors file: `u{updates_done:08d}/{parameter}`, float32, read tensor by tensor.
+"""Weights at many updates in one safetensors file: `u{updates_done:08d}/{parameter}`, float32, read tensor by
+tensor.
 
-While a segment runs every snapshot is a file of its own, so that memory holds one and a killed job loses none. At the
-end they are joined by copying bytes; the format is a length, a JSON header with offsets, and the data.
+While a segment runs every snapshot is a file of its own, so that memory holds one and a killed job loses
+none. At the end they are joined by copying bytes; the format is a length, a JSON header with offsets, and the
+data.
 """
 
 from __future__ import annotations
@@ -63,11 +65,15 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
+def _opened(path: Path) -> Any:
+    return safe_open(path, framework="numpy")
+
+
 class Snapshots:
     """Reads a snapshot file; tensors come one at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._file: Any = safe_open(path, framework="numpy")
+        self._file = _opened(path)
         self.metadata: dict[str, str] = self._file.metadata()
         self._names: dict[int, list[str]] = {}
         for key in self._file.keys():  # noqa: SIM118

@@ -1,7 +1,8 @@
-"""The state at the end of a segment: everything needed to continue bit for bit, or the fact that there is none.
+"""The state at the end of a segment: everything needed to continue bit for bit, or the fact that there is
+none.
 
-One safetensors file: `weights/<parameter>`, `exp_avg/<parameter>`, `exp_avg_sq/<parameter>`, float32, and a header with
-the digest of the trajectory whose state it is. A diverged trajectory has a header only.
+One safetensors file: `weights/<parameter>`, `exp_avg/<parameter>`, `exp_avg_sq/<parameter>`, float32, and a
+header with the digest of the trajectory whose state it is. A diverged trajectory has a header only.
 """
 
 from __future__ import annotations
@@ -37,7 +38,11 @@ class StateHeader:
 
 def state_tensors(decoder: Decoder, optimizer: AdamW) -> dict[str, Tensor]:
     """The tensors of a state by name, as views of the live buffers."""
-    buffers = {"weights": decoder.flat_weights, "exp_avg": optimizer.exp_avg, "exp_avg_sq": optimizer.exp_avg_sq}
+    buffers = {
+        "weights": decoder.flat_weights,
+        "exp_avg": optimizer.exp_avg,
+        "exp_avg_sq": optimizer.exp_avg_sq,
+    }
     return {
         f"{buffer}/{name}": tensor
         for buffer, flat in buffers.items()
@@ -47,7 +52,11 @@ def state_tensors(decoder: Decoder, optimizer: AdamW) -> dict[str, Tensor]:
 
 def save_state(path: Path, header: StateHeader, tensors: dict[str, Tensor]) -> None:
     """Write a state atomically."""
-    save_tensors(path, {name: tensor.cpu().numpy() for name, tensor in tensors.items()}, {"state": json.dumps(asdict(header))})
+    save_tensors(
+        path,
+        {name: tensor.cpu().numpy() for name, tensor in tensors.items()},
+        {"state": json.dumps(asdict(header))},
+    )
 
 
 def load_header(path: Path, trajectory: Trajectory) -> StateHeader:
@@ -59,8 +68,9 @@ def load_header(path: Path, trajectory: Trajectory) -> StateHeader:
         header = StateHeader(**json.loads(file.metadata()["state"]))
     if header.trajectory_digest != trajectory.digest:
         raise ValueError(
-            f"{path} is the state of trajectory {header.trajectory_digest} after {header.updates_done} updates, needed "
-            f"is {trajectory.digest} after {trajectory.updates_done}: delete it and let its segment be trained again"
+            f"{path} is the state of trajectory {header.trajectory_digest} after {header.updates_done} "
+            f"updates, needed is {trajectory.digest} after {trajectory.updates_done}: delete it and let its "
+            "segment be trained again"
         )
     return header
 

@@ -1,0 +1,1 @@
+"""One module per law: final losses in; parameters, predictions and out-of-sample scores out, as tables."""

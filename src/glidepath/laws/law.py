@@ -1,0 +1,195 @@
+"""What the laws share: their settings, their tables, and the optimum of every sweep with its bootstrap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from glidepath.science.optimum import Optimum, optimum, vertices
+from glidepath.science.replicates import interval
+from glidepath.study import tables
+from glidepath.study.final_losses import GROUP, FinalLosses
+
+Floats = NDArray[np.float64]
+SPANS_HORIZONS = 0.0
+EXTRAPOLATION = 4.0
+"""Laws in the horizon are drawn up to so many times the longest one."""
+GRID_POINTS = 25
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a law is fitted."""
+
+    reference_schedule: str
+    ci_level: float
+    n_bootstrap: int
+    seed: int
+
+
+@dataclass
+class LawTables:
+    """Rows of the three tables of a law."""
+
+    settings: Settings
+    resampling_unit: str
+    parameters: list[dict[str, Any]] = field(default_factory=list)
+    predictions: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+    def parameter(
+        self, group: dict[str, Any], horizon: float, name: str, value: float, samples: Floats, n_points: int, status: str
+    ) -> None:
+        """One parameter with its bootstrap samples; no interval unless the fit is converged."""
+        low, high = interval(samples, self.settings.ci_level) if status == "converged" else (np.nan, np.nan)
+        finite = samples[np.isfinite(samples)]
+        self.parameters.append(
+            {
+                **group,
+                "tokens_per_parameter": horizon,
+                "parameter": name,
+                "value": value,
+                "se": float(finite.std(ddof=1)) if len(finite) > 1 and status == "converged" else np.nan,
+                "ci_low": low,
+                "ci_high": high,
+                "ci_level": self.settings.ci_level,
+                "n_points": n_points,
+                "n_bootstrap": len(finite),
+                "resampling_unit": self.resampling_unit,
+                "status": status,
+            }
+        )
+
+    def prediction(
+        self,
+        group: dict[str, Any],
+        horizon: float,
+        x_name: str,
+        x: Floats,
+        quantity: str,
+        values: Floats,
+        samples: Floats,
+        extrapolated: NDArray[np.bool_],
+    ) -> None:
+        """A curve with its band: values [n], samples [n_bootstrap, n]."""
+        for i, at in enumerate(x):
+            low, high = interval(samples[:, i], self.settings.ci_level)
+            self.predictions.append(
+                {
+                    **group,
+                    "tokens_per_parameter": horizon,
+                    "x_name": x_name,
+                    "x": float(at),
+                    "quantity": quantity,
+                    "value": float(values[i]),
+                    "ci_low": low,
+                    "ci_high": high,
+                    "ci_level": self.settings.ci_level,
+                    "extrapolated": bool(extrapolated[i]),
+                }
+            )
+
+    def score(
+        self,
+        group: dict[str, Any],
+        holdout: str,
+        quantity: str,
+        predicted: Floats,
+        observed: Floats,
+        baseline: Floats,
+    ) -> None:
+        """Predictions of hidden points against what was observed; `baseline` is what no law would say."""
+        self.scores.append(
+            {
+                **group,
+                "holdout": holdout,
+                "quantity": quantity,
+                "n_hidden": len(observed),
+                "mean_absolute_error": float(np.abs(predicted - observed).mean()),
+                "mean_relative_error": float((np.abs(predicted - observed) / observed).mean()),
+                "baseline_mean_absolute_error": float(np.abs(baseline - observed).mean()),
+                "status": "scored",
+            }
+        )
+
+    def not_scored(self, group: dict[str, Any], holdout: str, quantity: str, reason: str) -> None:
+        """Say why nothing could be hidden and predicted."""
+        self.scores.append(
+            {**group, "holdout": holdout, "quantity": quantity, "n_hidden": 0, "status": reason}
+            | dict.fromkeys(("mean_absolute_error", "mean_relative_error", "baseline_mean_absolute_error"), np.nan)
+        )
+
+    def frames(self) -> dict[tables.Table, pd.DataFrame]:
+        """The three tables."""
+        rows = (self.parameters, self.predictions, self.scores)
+        return {
+            table: pd.DataFrame(found, columns=table.names) for table, found in zip(tables.LAW_TABLES, rows, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One sweep over peak learning rates, with its optimum and the optima of the bootstrap."""
+
+    group: dict[str, Any]
+    tokens_per_parameter: float
+    token_horizon: float
+    n_params_counted: int
+    peak_lrs: Floats
+    losses: Floats
+    optimum: Optimum
+    samples: Floats
+    """Resampled losses of the sweep, shape [n_bootstrap, peak_lrs]."""
+    lr_samples: Floats
+    """Optimal learning rate of each; NaN where the parabola does not open upwards or its vertex is far off the grid."""
+    loss_samples: Floats
+    """Loss at the optimum of each, or at the best learning rate of the grid if the optimum is at an edge."""
+    curvature_samples: Floats
+
+
+FAR_OFF = 2.0
+"""A bootstrap vertex more than this factor outside the grid is no estimate."""
+
+
+def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
+    """Every sweep of the study: one per model, schedule, batch and horizon."""
+    resampled = losses.resampled(settings.n_bootstrap, settings.seed)
+    found = []
+    for key, cells in losses.points.groupby([*GROUP, "tokens_per_parameter"], sort=False):
+        cells = cells.sort_values("peak_lr")
+        peak_lrs = cells["peak_lr"].to_numpy()
+        values = cells["val_loss"].to_numpy()
+        best = optimum(peak_lrs, values)
+        samples = resampled[:, cells.index]
+        lr, lowest, curvature = vertices(peak_lrs[best.used], samples[:, best.used])
+        near = (lr > peak_lrs.min() / FAR_OFF) & (lr < peak_lrs.max() * FAR_OFF)
+        found.append(
+            Sweep(
+                group=dict(zip(GROUP, key, strict=False)),
+                tokens_per_parameter=float(key[-1]),
+                token_horizon=float(cells["token_horizon"].iloc[0]),
+                n_params_counted=int(cells["n_params_counted"].iloc[0]),
+                peak_lrs=peak_lrs,
+                losses=values,
+                optimum=best,
+                samples=samples,
+                lr_samples=np.where(near, lr, np.nan),
+                loss_samples=lowest if best.status == "converged" else samples.min(1),
+                curvature_samples=curvature,
+            )
+        )
+    return found
+
+
+def by_group(found: list[Sweep]) -> Iterator[tuple[dict[str, Any], list[Sweep]]]:
+    """Sweeps of one model, schedule and batch, by ascending horizon."""
+    groups: dict[tuple[Any, ...], list[Sweep]] = {}
+    for sweep in found:
+        groups.setdefault(tuple(sweep.group.values()), []).append(sweep)
+    for members in groups.values():
+        yield members[0].group, sorted(members, key=lambda sweep: sweep.token_horizon)

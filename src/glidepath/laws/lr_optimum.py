@@ -1,0 +1,71 @@
+"""lr_optimum: val_loss = val_loss_optimal + curvature·(ln peak_lr - ln peak_lr_optimal)², one parabola per sweep.
+
+Parameters: `peak_lr` (the optimum), `val_loss` (at it), `curvature` [nat/token per (ln LR)²], `factor_2_cost` [nat/token].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from glidepath.laws.law import GRID_POINTS, Floats, LawTables, Settings, Sweep, sweeps
+from glidepath.science.optimum import LN_2_SQUARED, MIN_POINTS, vertices
+from glidepath.study.final_losses import FinalLosses
+
+
+def fit(losses: FinalLosses, settings: Settings) -> LawTables:
+    """Fit every sweep; score each by hiding inner learning rates one after another."""
+    out = LawTables(settings, losses.resampling_unit)
+    for sweep in sweeps(losses, settings):
+        _parameters(out, sweep)
+        _predictions(out, sweep)
+        _score(out, sweep)
+    return out
+
+
+def _parameters(out: LawTables, sweep: Sweep) -> None:
+    best = sweep.optimum
+    values = {
+        "peak_lr": (best.peak_lr, sweep.lr_samples),
+        "val_loss": (best.val_loss, sweep.loss_samples),
+        "curvature": (best.curvature, sweep.curvature_samples),
+        "factor_2_cost": (best.factor_2_cost, sweep.curvature_samples * LN_2_SQUARED),
+    }
+    for name, (value, samples) in values.items():
+        out.parameter(sweep.group, sweep.tokens_per_parameter, name, value, samples, len(best.used), best.status)
+
+
+def _predictions(out: LawTables, sweep: Sweep) -> None:
+    """The parabola over the grid, where it has an optimum."""
+    if sweep.optimum.status != "converged":
+        return
+    x = np.geomspace(sweep.peak_lrs.min(), sweep.peak_lrs.max(), GRID_POINTS)
+    used = sweep.peak_lrs[sweep.optimum.used]
+
+    def curve(vertex: Floats, lowest: Floats, curvature: Floats) -> Floats:
+        # A bootstrap parabola that is nearly flat has its vertex at zero or infinity: no curve.
+        vertex = np.where((vertex > 0) & np.isfinite(vertex), vertex, np.nan)
+        return lowest[..., None] + curvature[..., None] * np.log(x / vertex[..., None]) ** 2
+
+    values = curve(*vertices(used, sweep.losses[sweep.optimum.used]))
+    samples = curve(*vertices(used, sweep.samples[:, sweep.optimum.used]))
+    outside = (x < used.min() * (1 - 1e-9)) | (x > used.max() * (1 + 1e-9))
+    out.prediction(
+        sweep.group, sweep.tokens_per_parameter, "peak_lr", x, "val_loss", values, samples, outside
+    )
+
+
+def _score(out: LawTables, sweep: Sweep) -> None:
+    """Hide each inner learning rate in turn: an end would be an extrapolation, which the law does not claim."""
+    n = len(sweep.peak_lrs)
+    holdout = f"inner learning rates, {sweep.tokens_per_parameter:g} tokens per parameter"
+    if n <= MIN_POINTS:
+        out.not_scored(sweep.group, holdout, "val_loss", f"{n} learning rates: hiding one needs at least {MIN_POINTS + 1}")
+        return
+    x = np.log(sweep.peak_lrs)
+    predicted, baseline = [], []
+    for i in range(1, n - 1):
+        rest = np.delete(np.arange(n), i)
+        predicted.append(np.polyval(np.polyfit(x[rest], sweep.losses[rest], 2), x[i]))
+        baseline.append(np.interp(x[i], x[rest], sweep.losses[rest]))
+    observed = sweep.losses[1:-1]
+    out.score(sweep.group, holdout, "val_loss", np.array(predicted), observed, np.array(baseline))

@@ -1,0 +1,116 @@
+"""What the laws say about the target run: its schedule, peak learning rate and loss, with bootstrap samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from glidepath.laws.law import Floats, Settings, Sweep, by_group, sweeps
+from glidepath.science.laws import fit_power_law, fit_saturating_law
+from glidepath.study.final_losses import FinalLosses
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The model, horizon and schedule that the recommendation rests on, with all horizons of that schedule."""
+
+    model: str
+    tokens_per_parameter: float
+    schedule: str
+    horizons: list[Sweep]
+    """Ascending."""
+
+
+def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences: int) -> Choice:
+    """The schedule of lowest loss at the longest horizon with at least two schedules.
+
+    At the target's model, or at the largest one trained with that batch when the target's was not. Raises ValueError when
+    nothing was trained with that batch.
+    """
+    points = losses.points[losses.points["batch_sequences"] == batch_sequences]
+    if points.empty:
+        raise ValueError(
+            f"target.batch_sequences {batch_sequences}: no cell with that batch is completed and open to fits. "
+            f"Choose a batch of the grid"
+        )
+    if model not in set(points["model"]):
+        model = str(points.loc[points["n_params_counted"].idxmax(), "model"])
+    points = points[points["model"] == model]
+    schedules_at = points.groupby("tokens_per_parameter")["schedule"].nunique()
+    compared = schedules_at[schedules_at >= min(2, schedules_at.max())]
+    horizon = float(compared.index.max())
+    at_horizon = points[points["tokens_per_parameter"] == horizon]
+    schedule = str(at_horizon.loc[at_horizon["val_loss"].idxmin(), "schedule"])
+    wanted = {"model": model, "schedule": schedule, "batch_sequences": batch_sequences}
+    horizons = next(members for group, members in by_group(sweeps(losses, settings)) if group == wanted)
+    return Choice(model, horizon, schedule, horizons)
+
+
+@dataclass(frozen=True)
+class AtTarget:
+    """A value at the target with its samples, and what is doubtful about it."""
+
+    value: float
+    samples: Floats
+    warnings: tuple[str, ...]
+
+
+def peak_lr(choice: Choice, token_horizon: float) -> AtTarget:
+    """The power law in the horizon through the optima inside their grids, or the last optimum when there is no law."""
+    inside = [sweep for sweep in choice.horizons if sweep.optimum.status == "converged"]
+    left_out = len(choice.horizons) - len(inside)
+    warnings = []
+    if left_out:
+        warnings.append(
+            f"{left_out} of {len(choice.horizons)} horizons have the optimum of {choice.schedule} at the edge of the grid of "
+            f"peak learning rates and are left out: extend the grid there."
+        )
+    if len(inside) < 2:
+        last = (inside or choice.horizons)[-1]
+        warnings.append(
+            f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter: with fewer than two "
+            f"optima inside the grid there is no law to carry it to the target's horizon."
+        )
+        return AtTarget(last.optimum.peak_lr, last.lr_samples if inside else np.empty(0), tuple(warnings))
+    x, at = np.array([sweep.token_horizon for sweep in inside]), np.array([token_horizon])
+    law = fit_power_law(x, np.array([sweep.optimum.peak_lr for sweep in inside]))
+    samples = fit_power_law(x, np.stack([sweep.lr_samples for sweep in inside], axis=1)).predict(at)[:, 0]
+    return AtTarget(float(law.predict(at)[0]), samples, tuple(warnings))
+
+
+def loss(choice: Choice, losses: FinalLosses, tokens_per_parameter: float, seed: int) -> AtTarget | None:
+    """The saturating law in the horizon, with the replicate noise that a single real run has; None below three horizons."""
+    if len(choice.horizons) < 3:
+        return None
+    x, at = np.array([s.tokens_per_parameter for s in choice.horizons]), np.array([tokens_per_parameter])
+    law = fit_saturating_law(x, np.array([s.optimum.val_loss for s in choice.horizons]))
+    samples = fit_saturating_law(x, np.stack([s.loss_samples for s in choice.horizons], axis=1)).predict(at)[:, 0]
+    noise = losses.noise
+    if noise.degrees_of_freedom:
+        single_run = np.sqrt(noise.own_sd**2 + noise.position_sd**2 + noise.shared_sd**2)
+        samples = samples + np.random.default_rng(seed).standard_normal(len(samples)) * single_run
+    warnings = []
+    if len(x) == 3:
+        warnings.append(
+            "The loss is predicted by three parameters through three horizons: nothing is left to check the form of the law. "
+            "Add a horizon."
+        )
+    if law.bound_hit:
+        warnings.append(
+            "The law in the horizon does not identify its irreducible loss: the prediction holds near the trained horizons "
+            "only. Add longer horizons."
+        )
+    return AtTarget(float(law.predict(at)[0]), samples, tuple(warnings))
+
+
+def equivalent(comparisons: pd.DataFrame, choice: Choice, batch_sequences: int) -> tuple[str, ...]:
+    """Schedules not resolved against the chosen one, from comparisons whose reference is the chosen one."""
+    here = comparisons[
+        (comparisons["model"] == choice.model)
+        & (comparisons["tokens_per_parameter"] == choice.tokens_per_parameter)
+        & (comparisons["batch_sequences"] == batch_sequences)
+        & (comparisons["verdict"] == "not resolved")
+    ]
+    return tuple(here.sort_values("difference")["schedule"])

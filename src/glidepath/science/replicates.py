@@ -1,0 +1,120 @@
+"""How much a loss varies from replicate to replicate, and what a study could have measured instead.
+
+Model of cell p's final loss in replicate r, where x is the cell's position: everything about it but the schedule (size,
+batch, horizon, peak learning rate):
+
+    loss[p, r] = mu[p] + shared[r] + position[x, r] + own[p, r]
+
+`shared` is what another initialisation and data order does to all cells alike and cancels in every paired difference;
+`position` cancels between schedules at one peak learning rate; `own` never cancels. The variances are pooled over all cells
+with several replicates, because two or three replicates of one cell say almost nothing about its own. Pooling assumes that
+they are the same everywhere. That is a doubt: they are larger where training is short or the learning rate high.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ReplicateNoise:
+    """Cell means and pooled standard deviations [nat/token]; these are NaN without replicates."""
+
+    means: Floats
+    """Mean over a cell's replicates, the shared effect taken off, shape [cells]."""
+    counts: NDArray[np.int64]
+    """Replicates of each cell, shape [cells]."""
+    own_sd: float
+    position_sd: float
+    shared_sd: float
+    degrees_of_freedom: int
+    """Behind own_sd; 0 when it is NaN."""
+
+
+def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNoise:
+    """Analysis of variance of losses [cells, replicates], NaN where a cell has no such replicate.
+
+    With S schedules and R replicates at a position, centred over each cell's replicates,
+
+        own² = Σ_x Σ (loss - position mean)²/Σ_x (S-1)(R-1),
+
+    and the variances of the position means over positions and of their mean over all give `position` and `shared`, each less
+    what the finer noise contributes to it. Positions take part with the cells that have all replicates of that position.
+
+    Raises ValueError when a cell has no replicate at all.
+    """
+    present = np.isfinite(losses)
+    counts = present.sum(1)
+    if (counts == 0).any():
+        raise ValueError("a cell without any replicate cannot be compared; leave it out")
+    centred = losses - np.nanmean(losses, axis=1, keepdims=True)
+    effects: list[Floats] = []
+    squares = degrees = 0.0
+    cells_per_position: list[int] = []
+    for x in np.unique(positions[counts > 1]):
+        here = (positions == x) & (counts == counts[positions == x].max())
+        columns = present[here].all(0)
+        if columns.sum() < 2:
+            continue
+        rows = centred[np.ix_(here, columns)]
+        effect = np.full(losses.shape[1], np.nan)
+        effect[columns] = rows.mean(0)
+        effects.append(effect)
+        cells_per_position.append(len(rows))
+        squares += float(((rows - rows.mean(0)) ** 2).sum())
+        degrees += (len(rows) - 1) * (int(columns.sum()) - 1)
+    if degrees < 1:
+        return ReplicateNoise(np.nanmean(losses, axis=1), counts, np.nan, np.nan, np.nan, 0)
+    own_variance = squares / degrees
+    table = np.array(effects)
+    columns = np.isfinite(table).any(0)
+    shared = np.zeros(losses.shape[1])
+    shared[columns] = np.nanmean(table[:, columns], axis=0)
+    deviations = table - shared
+    position_degrees = int(np.isfinite(deviations).sum() - len(table) - (columns.sum() - 1))
+    mean_square = float(np.nansum(deviations**2)) / position_degrees if position_degrees > 0 else 0.0
+    position_variance = mean_square - own_variance * float(np.mean(1.0 / np.array(cells_per_position)))
+    shared_variance = float(shared[columns].var(ddof=1)) - mean_square / len(table)
+    means = np.nanmean(losses - shared, axis=1)
+    sds = [float(np.sqrt(max(0.0, v))) for v in (own_variance, position_variance, shared_variance)]
+    return ReplicateNoise(means, counts, *sds, int(degrees))
+
+
+def resampled_losses(
+    noise: ReplicateNoise, positions: NDArray[np.int64], blocks: Floats, n_samples: int, seed: int
+) -> Floats:
+    """Losses that the same study could have measured [nat/token], shape [n_samples, cells].
+
+    mean + validation noise + replicate noise. Validation: blocks are resampled, the same ones for all cells, since all are
+    evaluated on the same text; `blocks` [cells, n_blocks] are mean losses over a cell's replicates. Replicates: normal draws
+    of own, position and shared effects, each variance over the number of replicates, with Student's factor for the degrees
+    of freedom. Cells on one trunk are drawn independently although they share most of their history; that makes intervals
+    of their differences too wide, never too narrow. Without replicates only the validation noise is there.
+    """
+    random = np.random.default_rng(seed)
+    n_cells, n_blocks = blocks.shape
+    counts = random.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=n_samples)
+    centred = blocks - blocks.mean(1, keepdims=True)
+    samples: Floats = noise.means + counts @ centred.T / n_blocks
+    if noise.degrees_of_freedom:
+        student = np.sqrt(noise.degrees_of_freedom / random.chisquare(noise.degrees_of_freedom, size=(n_samples, 1)))
+        own = random.standard_normal((n_samples, n_cells)) * noise.own_sd
+        _, place = np.unique(positions, return_inverse=True)
+        position = random.standard_normal((n_samples, int(place.max()) + 1))[:, place] * noise.position_sd
+        shared = random.standard_normal((n_samples, 1)) * noise.shared_sd
+        samples += student * (own + position) / np.sqrt(noise.counts) + shared / np.sqrt(noise.counts.max())
+    return samples
+
+
+def interval(samples: Floats, level: float) -> tuple[float, float]:
+    """Percentile interval of the finite samples; NaN when fewer than half are finite."""
+    finite = samples[np.isfinite(samples)]
+    if len(finite) < max(2, len(samples) / 2):
+        return np.nan, np.nan
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,212 @@
+"""Write recommendation.json: what to launch the target run with, how sure that is, and which rows say so."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from glidepath.laws import target as at_target
+from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
+from glidepath.science.replicates import interval
+from glidepath.stages.compare import comparisons
+from glidepath.study import tables
+from glidepath.study.final_losses import FinalLosses, final_losses
+from glidepath.study.recommendation import Averaging, Estimate, Recommendation, Source, TargetRun
+
+LOSS_LEVELS = (0.5, 0.9)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study-name", required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--block-losses", type=Path, required=True)
+    parser.add_argument("--averages", type=Path, required=True)
+    parser.add_argument("--noise-scale", type=Path, required=True)
+    parser.add_argument("--target", required=True, help="the target run as JSON")
+    parser.add_argument("--reference-schedule", required=True)
+    parser.add_argument("--ci-level", type=float, required=True)
+    parser.add_argument("--bootstrap-samples", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="recommendation.json")
+
+
+def main(args: argparse.Namespace) -> None:
+    runs = tables.read(tables.RUNS, args.runs)
+    losses = final_losses(runs, tables.read(tables.BLOCK_LOSSES, args.block_losses))
+    settings = Settings(args.reference_schedule, args.ci_level, args.bootstrap_samples, args.seed)
+    recommendation = recommend(
+        args.study_name,
+        TargetRun.model_validate_json(args.target),
+        runs,
+        losses,
+        tables.read(tables.AVERAGES, args.averages),
+        tables.read(tables.NOISE_SCALE, args.noise_scale),
+        settings,
+    )
+    temporary = args.output.with_name(f".{args.output.name}.partial")
+    temporary.write_text(json.dumps(recommendation.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(args.output)
+
+
+def recommend(
+    study: str,
+    target: TargetRun,
+    runs: pd.DataFrame,
+    losses: FinalLosses,
+    averages: pd.DataFrame,
+    noise_scale: pd.DataFrame,
+    settings: Settings,
+) -> Recommendation:
+    """The recommendation for a target from a study's tables. Raises ValueError when no cell has the target's batch."""
+    choice = at_target.choose(losses, settings, target.model, target.batch_sequences)
+    equivalent = at_target.equivalent(
+        comparisons(losses, choice.schedule, settings.ci_level), choice, target.batch_sequences
+    )
+    group = {"model": choice.model, "schedule": choice.schedule, "batch_sequences": target.batch_sequences}
+    lr = at_target.peak_lr(choice, target.token_horizon)
+    loss = at_target.loss(choice, losses, target.tokens_per_parameter, settings.seed) if choice.model == target.model else None
+    longest = choice.horizons[-1]
+    extrapolation = target.token_horizon / longest.token_horizon
+    warnings = [*lr.warnings, *(loss.warnings if loss else ())]
+    if choice.model != target.model:
+        warnings.append(
+            f"{target.model} was not trained with this batch: schedule and learning rate are those of {choice.model}, which "
+            f"muP carries over width but nothing carries over depth. Add the model to the grid."
+        )
+    if loss is None:
+        warnings.append(
+            "No loss is predicted: that needs the target's model at three horizons at least. Add tokens_per_parameter."
+        )
+    if extrapolation > EXTRAPOLATION:
+        warnings.append(
+            f"The target's horizon is {extrapolation:.3g} times the longest one trained: treat everything here as a guess."
+        )
+    parabola = Source(table="laws/lr_optimum/parameters", key={**group, "tokens_per_parameter": longest.tokens_per_parameter, "parameter": "factor_2_cost"})  # fmt: skip
+    cost = longest.optimum.factor_2_cost
+    law = Source(table="laws/lr_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "exponent"})
+    weight_decay = float(runs.loc[runs["model"] == choice.model, "weight_decay"].iloc[0])
+    return Recommendation(
+        study=study,
+        target=target,
+        schedule=choice.schedule,
+        equivalent_schedules=equivalent,
+        chosen_at_model=choice.model,
+        chosen_at_tokens_per_parameter=choice.tokens_per_parameter,
+        peak_lr=_estimate(lr.value, lr.samples, settings.ci_level, law),
+        factor_2_lr_cost=_estimate(cost, longest.curvature_samples * np.log(2) ** 2, settings.ci_level, parabola)
+        if longest.optimum.status == "converged"
+        else None,
+        weight_decay=weight_decay,
+        batch_tokens=target.batch_tokens,
+        noise_scale_tokens=_noise_scale(noise_scale, runs, choice.model, target.batch_sequences, settings.ci_level),
+        averaging=_averaging(averages, runs, choice, settings.ci_level),
+        predicted_loss=tuple(
+            _estimate(
+                loss.value,
+                loss.samples,
+                level,
+                Source(table="laws/loss_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "K"}),
+            )
+            for level in LOSS_LEVELS
+        )
+        if loss
+        else (),
+        horizon_extrapolation=extrapolation,
+        how_sure=_how_sure(choice, equivalent, extrapolation, losses),
+        warnings=tuple(warnings),
+    )
+
+
+def _estimate(value: float, samples: Floats, level: float, *sources: Source) -> Estimate:
+    low, high = interval(samples, level) if len(samples) else (np.nan, np.nan)
+    known = np.isfinite(low)
+    return Estimate(
+        value=value, ci_low=low if known else None, ci_high=high if known else None, ci_level=level, sources=sources
+    )
+
+
+def _normal(value: float, standard_error: float, level: float, *sources: Source) -> Estimate:
+    half = float(stats.norm.ppf((1 + level) / 2)) * standard_error
+    known = np.isfinite(half)
+    return Estimate(
+        value=value,
+        ci_low=value - half if known else None,
+        ci_high=value + half if known else None,
+        ci_level=level,
+        sources=sources,
+    )
+
+
+def _how_sure(
+    choice: at_target.Choice, equivalent: tuple[str, ...], extrapolation: float, losses: FinalLosses
+) -> tuple[str, ...]:
+    """Sentences for a person."""
+    where = f"at {choice.tokens_per_parameter:g} tokens per parameter of {choice.model}"
+    told = (
+        f"{choice.schedule} has the lowest loss {where}, but is not resolved from {', '.join(equivalent)}."
+        if equivalent
+        else f"{choice.schedule} has the lowest loss {where}, resolved from every other schedule trained there."
+    )
+    reached = (
+        f"The target's horizon is {extrapolation:.3g} times the longest one trained."
+        if extrapolation > 1
+        else "The target's horizon lies within the trained ones."
+    )
+    noise = losses.noise
+    replicates = (
+        f"Replicates differ by {np.hypot(noise.own_sd, noise.position_sd):.3f} nat/token (one standard deviation, pooled with "
+        f"{noise.degrees_of_freedom} degrees of freedom)."
+        if noise.degrees_of_freedom
+        else "There are no replicates: intervals hold for this seed only. Add replicates."
+    )
+    return told, reached, replicates
+
+
+def _noise_scale(
+    noise_scale: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int, level: float
+) -> Estimate | None:
+    """The last trusted window of the probed run with the longest horizon and, there, the lowest loss."""
+    of_model = runs[(runs["model"] == model) & (runs["batch_sequences"] == batch_sequences)]
+    total = noise_scale[(noise_scale["group"] == "total") & (noise_scale["status"] == "ok")]
+    probed = of_model[of_model["cell_id"].isin(total["cell_id"])]
+    if probed.empty:
+        return None
+    cell = probed.sort_values(["token_horizon", "val_loss"], ascending=[False, True]).iloc[0]["cell_id"]
+    last = total[total["cell_id"] == cell].sort_values("window").iloc[-1]
+    source = Source(table="noise_scale", key={"cell_id": str(cell), "group": "total", "window": int(last["window"])})
+    return _normal(float(last["noise_scale_tokens"]), float(last["noise_scale_tokens_se"]), level, source)
+
+
+def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Choice, level: float) -> Averaging:
+    """The best average of a constant run at the longest horizon; recommended only where the schedule is that constant."""
+    rows = averages.merge(runs[["cell_id", "model", "schedule", "schedule_kind", "tokens_per_parameter", "peak_lr"]], on="cell_id")
+    rows = rows[(rows["model"] == choice.model) & (rows["schedule_kind"] == "constant")]
+    if rows.empty:
+        return Averaging(scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None)
+    rows = rows[rows["tokens_per_parameter"] == rows["tokens_per_parameter"].max()]
+    best: pd.Series[Any] = rows.loc[rows["val_loss_averaged"].idxmin()]
+    keys = ("cell_id", "averaging_scheme", "window_fraction", "ema_timescale_fraction", "updates_done")
+    source = Source(table="averages", key={key: _plain(best[key]) for key in keys})
+    used = best["schedule"] == choice.schedule
+    scheme = best["averaging_scheme"] if used else "none"
+    return Averaging(
+        scheme=scheme,
+        window_fraction=float(best["window_fraction"]) if scheme == "window" else None,
+        ema_timescale_fraction=float(best["ema_timescale_fraction"]) if scheme == "ema" else None,
+        gain=_normal(float(best["gain"]), float(best["gain_sem"]), level, source),
+        gap_to_cooldown=None
+        if pd.isna(best["gap_to_cooldown"])
+        else _normal(float(best["gap_to_cooldown"]), float(best["gap_to_cooldown_sem"]), level, source),
+    )
+
+
+def _plain(value: Any) -> str | float | int:
+    """A JSON scalar out of a pandas one."""
+    plain: str | float | int = value.item() if isinstance(value, np.generic) else value
+    return plain

@@ -1,0 +1,106 @@
+"""The final losses of a study as arrays: what every comparison and every law starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glidepath.science.replicates import ReplicateNoise, replicate_noise, resampled_losses
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+GROUP = ["model", "schedule", "batch_sequences"]
+POINT = [*GROUP, "tokens_per_parameter", "peak_lr"]
+POSITION = [name for name in POINT if name != "schedule"]
+
+
+@dataclass(frozen=True)
+class FinalLosses:
+    """Completed cells that differ only in their replicate are one point."""
+
+    points: pd.DataFrame
+    """A row per point: `POINT`, token_horizon, n_params_counted, val_loss (adjusted mean over replicates)."""
+    replicates: Floats
+    """Loss of every replicate [nat/token], NaN where there is none, shape [points, replicates]."""
+    blocks: Floats
+    """Loss of every validation block, mean over replicates, shape [points, blocks]."""
+    noise: ReplicateNoise
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Label of everything about a point but its schedule, shape [points]."""
+        labels: NDArray[np.int64] = self.points.groupby(POSITION, sort=False).ngroup().to_numpy(np.int64)
+        return labels
+
+    def resampled(self, n_samples: int, seed: int) -> Floats:
+        """Losses the study could have measured, shape [n_samples, points]."""
+        return resampled_losses(self.noise, self.positions, self.blocks, n_samples, seed)
+
+    @property
+    def resampling_unit(self) -> str:
+        return (
+            "validation blocks and pooled replicates"
+            if self.noise.degrees_of_freedom
+            else "validation blocks"
+        )
+
+
+def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: bool = False) -> FinalLosses:
+    """Final losses of the completed cells that are (or, with `holdout`, are not) open to fits.
+
+    The replicate noise is estimated per model and pooled over models, weighted by degrees of freedom: a size without
+    replicates borrows it from the others. Raises ValueError when there is no such cell.
+    """
+    import pandas as pd
+
+    open_runs = runs[(runs["status"] == "completed") & (runs["holdout"] == holdout)]
+    if open_runs.empty:
+        raise ValueError(
+            "no cell of the study is completed and open to fits; see `status` and `holdout` in runs.parquet"
+        )
+    points = (
+        open_runs.groupby(POINT, sort=False)
+        .agg(token_horizon=("token_horizon", "first"), n_params_counted=("n_params_counted", "first"))
+        .reset_index()
+    )
+    index = pd.MultiIndex.from_frame(points[POINT])
+    wide = open_runs.pivot_table(index=POINT, columns="replicate", values="val_loss", sort=False).reindex(
+        index
+    )
+    first_domain = block_losses["domain"].iloc[0]
+    selected = block_losses[block_losses["domain"] == first_domain].merge(
+        open_runs[["cell_id", *POINT]], on="cell_id"
+    )
+    blocks = selected.pivot_table(index=POINT, columns="block", values="loss", sort=False).reindex(index)
+    replicates = wide.to_numpy(np.float64)
+    positions = points.groupby(POSITION, sort=False).ngroup().to_numpy(np.int64)
+    by_model = _rows_by_model(points)
+    noise = _pooled([replicate_noise(replicates[rows], positions[rows]) for rows in by_model], by_model)
+    return FinalLosses(points.assign(val_loss=noise.means), replicates, blocks.to_numpy(np.float64), noise)
+
+
+def _rows_by_model(points: pd.DataFrame) -> list[NDArray[Any]]:
+    return [np.flatnonzero(points["model"] == model) for model in points["model"].unique()]
+
+
+def _pooled(noises: list[ReplicateNoise], rows: list[NDArray[Any]]) -> ReplicateNoise:
+    n = sum(len(r) for r in rows)
+    means, counts = np.empty(n), np.empty(n, dtype=np.int64)
+    for noise, r in zip(noises, rows, strict=True):
+        means[r], counts[r] = noise.means, noise.counts
+    known = [noise for noise in noises if noise.degrees_of_freedom]
+    degrees = sum(noise.degrees_of_freedom for noise in known)
+    if not degrees:
+        return ReplicateNoise(means, counts, np.nan, np.nan, np.nan, 0)
+    weights = [noise.degrees_of_freedom for noise in known]
+    own, position, shared = (
+        float(np.sqrt(np.average([getattr(noise, name) ** 2 for noise in known], weights=weights)))
+        for name in ("own_sd", "position_sd", "shared_sd")
+    )
+    return ReplicateNoise(means, counts, own, position, shared, degrees)

@@ -1,0 +1,90 @@
+"""The recommendation as a contract that a program can read and a later run can be held against."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Part(BaseModel):
+    """Frozen and closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Source(Part):
+    """Where a number comes from: a table of the study and the key of its row."""
+
+    table: str
+    """Path of the Parquet file in the results folder, without the ending."""
+    key: dict[str, str | float | int]
+
+
+class Estimate(Part):
+    """A number with its interval; null ends where the data do not identify them."""
+
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    ci_level: float
+    sources: tuple[Source, ...]
+
+
+class TargetRun(Part):
+    """The run that the recommendation is for."""
+
+    model: str
+    n_params_counted: int
+    n_params_non_embedding: int
+    context_length: int
+    tokens_per_parameter: float
+    batch_sequences: int
+    batch_tokens: int
+    total_steps: int
+    token_horizon: int
+
+
+class Averaging(Part):
+    """What to do with the checkpoints."""
+
+    scheme: Literal["none", "window", "ema"]
+    """none: the recommended schedule decays, and averaging was not measured on top of a decay."""
+    window_fraction: float | None
+    """Of the horizon; null unless the scheme is window."""
+    ema_timescale_fraction: float | None
+    """Of the horizon; null unless the scheme is ema."""
+    gain: Estimate | None
+    """Loss that the best average takes off a constant learning rate at the longest horizon [nat/token]."""
+    gap_to_cooldown: Estimate | None
+    """What that average still lacks to the real cooldown of the same trunk [nat/token]; negative: it is better."""
+
+
+class Recommendation(Part):
+    """Everything to launch the target run with, how sure it is, and what it rests on."""
+
+    schema_version: int = SCHEMA_VERSION
+    study: str
+    target: TargetRun
+    schedule: str
+    equivalent_schedules: tuple[str, ...]
+    """Schedules that could not be told from it at the horizon it was chosen at."""
+    chosen_at_model: str
+    chosen_at_tokens_per_parameter: float
+    peak_lr: Estimate
+    """At the target's horizon."""
+    factor_2_lr_cost: Estimate | None
+    """Loss that a peak learning rate off by a factor of 2 costs [nat/token], at the longest horizon trained."""
+    weight_decay: float
+    batch_tokens: int
+    noise_scale_tokens: Estimate | None
+    """Gradient noise scale of all layers near the end of the longest probed run [tokens]."""
+    averaging: Averaging
+    predicted_loss: tuple[Estimate, ...]
+    """Validation loss that the target run should reach [nat/token], at 50 % and at 90 %; empty where no law holds."""
+    horizon_extrapolation: float = Field(ge=0)
+    """Target horizon over the longest one trained with this schedule at this model."""
+    how_sure: tuple[str, ...]
+    warnings: tuple[str, ...]

@@ -1,0 +1,39 @@
+"""What every section of a study's YAML has in common: closed, frozen, strict, free of repetitions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+NonNegative = Annotated[int, Field(ge=0, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Section(BaseModel):
+    """An unknown key is an error, and so is a list that gives a value twice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_repeats(cls, value: Any) -> Any:
+        if isinstance(value, tuple):
+            for i, entry in enumerate(value):
+                if entry in value[:i]:
+                    raise ValueError(
+                        f"{shortened(entry)} is given twice, as entries {value.index(entry)} and {i}: a list "
+                        "of alternatives has each of them once. Remove one"
+                    )
+        return value
+
+
+def shortened(value: Any) -> str:
+    """Value as a message shows it, on one line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

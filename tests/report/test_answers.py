@@ -1,0 +1,187 @@
+"""Each answer says what was planted, as sure as it was planted, and its rows can be looked up."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from glidepath.report import numbers
+from glidepath.report.answer import Answer, Target
+from glidepath.report.answers import answers
+from glidepath.report.schedule import zero_pairs
+from tests.figures import planted
+from tests.report.conftest import TARGET
+
+Tables = dict[str, pd.DataFrame]
+NUMBER = r"[−+]?\d+(?:\.\d+)?(?:e-?\d+)?"
+
+
+def value_of(text: str) -> float:
+    return float(text.replace("−", "-"))
+
+
+def answer(tables: Tables, number: int, target: Target = TARGET) -> Answer:
+    return answers(tables, target)[number - 1]
+
+
+def lookup(tables: Tables, table: str, query: str) -> pd.DataFrame:
+    return tables[table.removesuffix(".parquet")].query(query)
+
+
+def test_five_questions_are_answered_in_order(whole: Tables) -> None:
+    assert [a.number for a in answers(whole, TARGET)] == [1, 2, 3, 4, 5]
+    assert all(a.headline and a.how_sure and a.evidence for a in answers(whole, TARGET))
+
+
+def test_without_any_row_every_question_says_so() -> None:
+    for found in answers(planted.empty_tables(), TARGET):
+        assert found.sure == "not measured"
+        assert found.headline.startswith("Not measured")
+        assert not found.evidence
+
+
+def test_every_evidence_has_rows(whole: Tables) -> None:
+    for found in answers(whole, TARGET):
+        for evidence in found.evidence:
+            assert evidence.rows
+            for rows in evidence.rows:
+                assert len(lookup(whole, rows.table, rows.filter)), f"{rows.table}: {rows.filter}"
+
+
+def test_differences_in_words_are_those_of_the_table(whole: Tables) -> None:
+    found = answer(whole, 1)
+    checked = 0
+    for evidence in found.evidence:
+        match = re.match(rf"(\w+) − (\w+): ({NUMBER}) ± ({NUMBER}) nat/token, ([a-z ]+) \(", evidence.text)
+        if match:
+            row = lookup(whole, evidence.rows[0].table, evidence.rows[0].filter).iloc[0]
+            assert match[1] == row["schedule"]
+            assert value_of(match[3]) == pytest.approx(row["difference"], abs=5.1e-5)
+            assert value_of(match[4]) == pytest.approx(row["standard_error"], abs=5.1e-5)
+            assert match[5] == row["verdict"]
+            checked += 1
+    assert checked == 5
+
+
+def test_best_schedule_is_named_and_its_lead_is_judged(whole: Tables) -> None:
+    found = answer(whole, 1)
+    assert found.headline.startswith("linear_zero is best at 20 tokens per parameter")
+    assert "Its lead over cosine_zero" in found.how_sure
+    assert "Decaying to zero is worth it at 20" in found.headline
+    assert found.sure == "extrapolated", "the target is four times as long as the longest horizon"
+
+
+def test_within_the_measured_horizons_the_answer_is_resolved(whole: Tables) -> None:
+    near = dataclasses.replace(TARGET, tokens_per_parameter=20.0)
+    assert answer(whole, 1, near).sure == "resolved"
+    assert not [c for c in answer(whole, 1, near).caveats if "target" in c]
+
+
+def test_not_resolved_is_said_plainly(noisy: Tables) -> None:
+    for number in (1, 4):
+        found = answer(noisy, number)
+        assert found.sure == "not resolved"
+        assert "Not resolved" in found.headline
+    assert "whether decaying to zero is worth it is not resolved" in answer(noisy, 1).headline.lower()
+
+
+def test_reference_is_best_when_all_others_are_worse(whole: Tables) -> None:
+    near = dataclasses.replace(TARGET, tokens_per_parameter=20.0)
+    tables = {**whole, "comparisons": whole["comparisons"].query("schedule == 'constant'")}
+    found = answer(tables, 1, near)
+    assert found.headline.startswith("cosine_10: at 20 tokens per parameter every other schedule is worse")
+    assert found.sure == "resolved"
+    assert "not measured, no two schedules differ" in found.headline
+
+
+def test_zero_against_floor_through_the_reference_adds_errors() -> None:
+    """With linear_zero as the reference, cosine_zero − cosine_10 is a difference of two differences."""
+    comparisons = pd.DataFrame(
+        {
+            "model": "small",
+            "batch_sequences": 8,
+            "tokens_per_parameter": 20.0,
+            "schedule": ["cosine_zero", "cosine_10"],
+            "difference": [0.003, 0.015],
+            "standard_error": [0.003, 0.004],
+            "ci_low": [-0.003, 0.007],
+            "ci_high": [0.009, 0.023],
+        }
+    )
+    (pair,) = zero_pairs(planted.runs(horizons=(20.0,)), comparisons, "linear_zero")
+    assert pair.difference == pytest.approx(-0.012)
+    assert pair.standard_error == pytest.approx(0.005)
+    assert pair.half_width == pytest.approx(np.hypot(0.006, 0.008))
+    assert pair.verdict == "better"
+
+
+def test_peak_learning_rate_is_the_planted_optimum(whole: Tables) -> None:
+    found = answer(whole, 2)
+    match = re.match(rf"Peak ({NUMBER}) \[({NUMBER}), ({NUMBER})\]", found.headline)
+    assert match
+    assert value_of(match[1]) == pytest.approx(planted.optimum("linear_zero", planted.TARGET), rel=0.05)
+    assert value_of(match[2]) < value_of(match[1]) < value_of(match[3])
+    assert found.sure == "extrapolated"
+
+
+def test_without_a_law_the_nearest_optimum_is_given_and_not_resolved(whole: Tables) -> None:
+    name = "laws/lr_horizon/predictions"
+    found = answer({**whole, name: whole[name].iloc[:0]}, 2)
+    assert found.sure == "not resolved"
+    assert "at 20 tokens per parameter; not resolved at 80" in found.headline
+
+
+def test_noise_scale_is_compared_with_the_batch(whole: Tables) -> None:
+    found = answer(whole, 3)
+    assert "above the target's batch of 512" in found.headline
+    assert "a batch that grows is worth a try" in found.headline
+    assert "no second batch was trained" in found.how_sure
+
+
+def test_best_batch_is_named_when_batches_were_trained() -> None:
+    runs = planted.runs(schedules=("linear_zero",), horizons=(20.0,), batches=(4, 8, 16), noise=0.0)
+    found = answer({**planted.study_tables(runs)}, 3)
+    assert "512 tokens per update has the lowest loss" in found.headline
+
+
+def test_averaging_does_not_replace_the_decay(whole: Tables) -> None:
+    found = answer(whole, 4)
+    assert found.headline.startswith("No: the best average stays above a real decay")
+    assert "closes 60" in found.headline
+
+
+def test_loss_is_the_planted_one(whole: Tables) -> None:
+    found = answer(whole, 5)
+    match = re.match(rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\] nat/token", found.headline)
+    assert match
+    assert value_of(match[1]) == pytest.approx(planted.best_loss("linear_zero", planted.TARGET), abs=0.005)
+    assert found.sure == "extrapolated"
+
+
+def test_another_model_stands_in_only_with_a_caveat(whole: Tables) -> None:
+    found = answers(whole, dataclasses.replace(TARGET, model="huge"))
+    for number in (1, 2, 5):
+        assert any("not on the target huge" in caveat for caveat in found[number - 1].caveats)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "expected"),
+    [
+        (-0.01234, 0.0015, "−0.0123 ± 0.0015"),
+        (0.5, 0.03, "+0.500 ± 0.030"),
+        (0.00001, 0.002, "0.0000 ± 0.0020"),
+        (0.0123, float("nan"), "+0.012 (error unknown)"),
+    ],
+)
+def test_numbers_are_rounded_to_their_uncertainty(value: float, error: float, expected: str) -> None:
+    assert numbers.difference(value, error) == expected
+
+
+def test_large_numbers_lose_digits_that_mean_nothing() -> None:
+    assert numbers.estimate(8525.0, 1705.0) == "8500 ± 1700"
+    assert numbers.interval(3.04412, 3.0239, 3.0651) == "3.044 [3.024, 3.065]"
+    assert numbers.interval(3.04, float("nan"), 3.1) == "3.040 [interval not identified]"
