@@ -14,7 +14,7 @@ rule compare:
         level=STUDY.analysis.ci_level,
         code=code("compare"),
     shell:
-        "{GLIDEPATH} compare --runs {input.runs} --block-losses {input.block_losses}"
+        "glidepath compare --runs {input.runs} --block-losses {input.block_losses}"
         " --reference-schedule {params.reference} --ci-level {params.level} --output {output} > {log} 2>&1"
 
 
@@ -37,7 +37,7 @@ rule fit_law:
         seed=STUDY.analysis.seed,
         code=code("fit"),
     shell:
-        "{GLIDEPATH} fit --law {wildcards.law} --runs {input.runs} --block-losses {input.block_losses}"
+        "glidepath fit --law {wildcards.law} --runs {input.runs} --block-losses {input.block_losses}"
         " --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
         " --seed {params.seed} --output-directory $(dirname {output.parameters}) > {log} 2>&1"
 
@@ -69,7 +69,7 @@ rule recommend:
         seed=STUDY.analysis.seed,
         code=code("recommend"),
     shell:
-        "{GLIDEPATH} recommend --study-name {params.study} --runs {input.runs} --block-losses {input.block_losses}"
+        "glidepath recommend --study-name {params.study} --runs {input.runs} --block-losses {input.block_losses}"
         " --averages {input.averages} --noise-scale {input.noise_scale} --target {params.target:q}"
         " --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
         " --seed {params.seed} --output {output} > {log} 2>&1"

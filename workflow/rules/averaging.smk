@@ -1,16 +1,6 @@
 # Averages of a cell's snapshots, and their table beside the raw weights and the real cooldowns.
 
 
-def average_spec(wildcards):
-    return canonical_json(AVERAGES[wildcards.average].model_dump(mode="json"))
-
-
-def snapshot_files(wildcards):
-    """Snapshots of the cell's segments. The segments' names say what is in them, so their times do not matter."""
-    segments = AVERAGES[wildcards.average].segments
-    return [ancient(f"{segment_directory(segment)}/snapshots.safetensors") for segment in segments]
-
-
 rule average_cell:
     input:
         corpus=ancient(f"{LAYOUT.corpus}/manifest.json"),
@@ -27,7 +17,7 @@ rule average_cell:
         spec=average_spec,
         code=code("average"),
     shell:
-        "{GLIDEPATH} average --spec {params.spec:q} --corpus $(dirname {input.corpus})"
+        "glidepath average --spec {params.spec:q} --corpus $(dirname {input.corpus})"
         " --output $(dirname {output.losses}) --threads {threads} > {log} 2>&1"
 
 
@@ -45,5 +35,5 @@ rule average:
         averages=digest(sorted(AVERAGES)),
         code=code("collect_averages"),
     shell:
-        "{GLIDEPATH} collect-averages --runs {input.runs} --block-losses {input.block_losses}"
+        "glidepath collect-averages --runs {input.runs} --block-losses {input.block_losses}"
         " --output {output} > {log} 2>&1"

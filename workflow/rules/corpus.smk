@@ -18,5 +18,5 @@ rule tokenize:
     params:
         corpus=canonical_json(STUDY.corpus.model_dump(mode="json")),
     shell:
-        "{GLIDEPATH} tokenize --corpus {params.corpus:q} --base . --output $(dirname {output.manifest})"
+        "glidepath tokenize --corpus {params.corpus:q} --base . --output $(dirname {output.manifest})"
         " --workers {threads} > {log} 2>&1"

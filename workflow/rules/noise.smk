@@ -12,5 +12,5 @@ rule noise_scale:
         windows=STUDY.noise_scale.windows if STUDY.noise_scale else 1,
         code=code("noise_scale"),
     shell:
-        "{GLIDEPATH} noise-scale --statistics {input.statistics} --windows {params.windows}"
+        "glidepath noise-scale --statistics {input.statistics} --windows {params.windows}"
         " --output {output} > {log} 2>&1"

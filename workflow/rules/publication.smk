@@ -1,15 +1,6 @@
 # Figures, each from its tables, and the report.
 
 
-def figure_tables(wildcards):
-    return [str(table_path(table, LAYOUT.results)) for table in figure_entry(wildcards.figure).tables]
-
-
-def figure_code(wildcards):
-    """Changing one figure redraws that figure."""
-    return digest([code("figure"), source_digest(f"glidepath.figures.{wildcards.figure}")])
-
-
 rule figure:
     input:
         figure_tables,
@@ -25,10 +16,10 @@ rule figure:
     log:
         f"logs/figure/{STUDY.study}-{{figure}}.log",
     params:
-        results=str(LAYOUT.results),
+        results=results_folder,
         code=figure_code,
     shell:
-        "{GLIDEPATH} figure --name {wildcards.figure} --results {params.results}"
+        "glidepath figure --name {wildcards.figure} --results {params.results}"
         " --output-prefix {params.results}/figures/{wildcards.figure} > {log} 2>&1"
 
 
@@ -49,9 +40,9 @@ rule report:
     log:
         f"logs/report/{STUDY.study}.log",
     params:
-        results=str(LAYOUT.results),
+        results=results_folder,
         study=STUDY_JSON,
         code=code("report"),
     shell:
-        "{GLIDEPATH} report --results {params.results} --manifest {input.manifest} --config {params.study:q}"
+        "glidepath report --results {params.results} --manifest {input.manifest} --config {params.study:q}"
         " --output {output} > {log} 2>&1"

@@ -1,26 +1,6 @@
 # Training: one job per segment. Its identity is its name, so a changed study trains new segments and keeps the others.
 
 
-def parent_of(wildcards):
-    """Records of the segment it continues from, none for a segment that starts from initialisation."""
-    parent = PLAN.segments[wildcards.segment].parent
-    return ancient(f"{segment_directory(parent)}/state.safetensors") if parent else []
-
-
-def segment_spec(wildcards):
-    return PLAN.segments[wildcards.segment].spec.to_json()
-
-
-def segment_minutes(wildcards, attempt):
-    """A generous guess: 10 GFLOP/s, twice as long at each attempt. A job that runs out of time continues."""
-    return int(10 + PLAN.segments[wildcards.segment].train_flops_exact / 1e10 / 60) * attempt
-
-
-def segment_gpus(wildcards):
-    """Models from 5 million parameters on ask for a GPU where the profile has any."""
-    return int(PLAN.segments[wildcards.segment].n_params >= 5e6)
-
-
 rule train_segment:
     input:
         corpus=ancient(f"{LAYOUT.corpus}/manifest.json"),
@@ -40,7 +20,7 @@ rule train_segment:
     params:
         spec=segment_spec,
     shell:
-        "{GLIDEPATH} train --spec {params.spec:q} --corpus $(dirname {input.corpus})"
+        "glidepath train --spec {params.spec:q} --corpus $(dirname {input.corpus})"
         " --parent-state {input.parent} --output $(dirname {output.record}) --state {output.state}"
         " --scratch scratch/segments/{wildcards.segment} --threads {threads} > {log} 2>&1"
 
@@ -61,7 +41,7 @@ rule plan:
         study=STUDY_JSON,
         code=code("plan"),
     shell:
-        "{GLIDEPATH} plan --study {params.study:q} --base . --manifest {input.manifest} --output {output}"
+        "glidepath plan --study {params.study:q} --base . --manifest {input.manifest} --output {output}"
         " 2>&1 | tee {log}"
 
 
@@ -77,8 +57,8 @@ rule collect:
     resources:
         mem_mb=4000,
     params:
-        results=str(LAYOUT.results),
+        results=results_folder,
         segments=digest(sorted(PLAN.segments)),
         code=code("collect"),
     shell:
-        "{GLIDEPATH} collect --plan {input.plan} --output {params.results} > {log} 2>&1"
+        "glidepath collect --plan {input.plan} --output {params.results} > {log} 2>&1"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style, text
+from glidepath.figures import noise_scale, select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def data(tables: Tables) -> pd.DataFrame:
     """
     noise = tables["noise_scale"]
     noise = noise[(noise["status"] == "ok") & (noise["noise_scale_tokens"] > 0)]
-    runs = select.main_model(select.among(tables["runs"], noise))
+    runs = noise_scale.probed_to_the_end(select.main_model(select.among(tables["runs"], noise)), noise)
     keys = ["cell_id", "window", "tokens_seen"]
     norm = noise[noise["group"] == "norm"][[*keys, "noise_scale_tokens"]]
     total = noise[noise["group"] == "total"][[*keys, "noise_scale_tokens"]]

@@ -3,12 +3,15 @@ up in."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from glidepath.study.recommendation import Estimate, Recommendation
 
 Tables = Mapping[str, pd.DataFrame]
 Condition = str | float | list[str]
@@ -17,16 +20,31 @@ Sure = Literal["resolved", "not resolved", "extrapolated", "not measured"]
 
 @dataclass(frozen=True)
 class Target:
-    """The real run that the answers are for, and what they are relative to."""
+    """The real run that the answers are for, what was recommended for it, and what differences are relative
+    to."""
 
-    model: str
-    tokens_per_parameter: float
-    batch_sequences: int
-    batch_tokens: int
-    token_horizon: int
+    recommended: Recommendation
     reference_schedule: str
-    schedule: str
-    """The schedule whose learning rate and loss are wanted: the recommended one."""
+
+    @property
+    def model(self) -> str:
+        return self.recommended.target.model
+
+    @property
+    def tokens_per_parameter(self) -> float:
+        return self.recommended.target.tokens_per_parameter
+
+    @property
+    def batch_sequences(self) -> int:
+        return self.recommended.target.batch_sequences
+
+    @property
+    def batch_tokens(self) -> int:
+        return self.recommended.target.batch_tokens
+
+    @property
+    def schedule(self) -> str:
+        return self.recommended.schedule
 
 
 @dataclass(frozen=True)
@@ -115,17 +133,28 @@ def beyond(longest: float, target: Target) -> tuple[str, ...]:
     )
 
 
-def interpolate(grid: pd.DataFrame, x: float) -> tuple[float, float, float] | None:
-    """(value, low, high) of a law's grid at `x`, linear in logarithms; None outside the grid."""
-    grid = grid.sort_values("x")
-    xs = grid["x"].to_numpy(float)
-    if not len(xs) or not xs[0] * 0.999 <= x <= xs[-1] * 1.001:
-        return None
-    at = [
-        np.interp(np.log(x), np.log(xs), grid[column].to_numpy(float))
-        for column in ("value", "ci_low", "ci_high")
-    ]
-    return float(at[0]), float(at[1]), float(at[2])
+def ends(estimate: Estimate) -> tuple[float, float, float]:
+    """(value, low, high); NaN ends where they are not identified."""
+    low = math.nan if estimate.ci_low is None else estimate.ci_low
+    high = math.nan if estimate.ci_high is None else estimate.ci_high
+    return estimate.value, low, high
+
+
+def is_known(estimate: Estimate) -> bool:
+    """Whether it has an interval."""
+    return estimate.ci_low is not None and estimate.ci_high is not None
+
+
+def source_rows(estimate: Estimate) -> tuple[Rows, ...]:
+    """The rows that an estimate of the recommendation names."""
+    return tuple(rows(source.table, **source.key) for source in estimate.sources)
+
+
+def sure_of(estimate: Estimate, target: Target) -> Sure:
+    """How sure a number at the target's horizon is."""
+    if not is_known(estimate):
+        return "not resolved"
+    return "extrapolated" if target.recommended.horizon_extrapolation > 1.001 else "resolved"
 
 
 def score_sentence(scores: pd.DataFrame, what: str, unit: str) -> str:
@@ -143,8 +172,3 @@ def score_sentence(scores: pd.DataFrame, what: str, unit: str) -> str:
     if np.isfinite(baseline):
         text += f", against {baseline:.2g}{unit} for carrying the nearest observation over"
     return f"{text}."
-
-
-def level_words(level: float) -> str:
-    """A level as in "90 % interval"."""
-    return f"{100 * level:.0f}\N{NO-BREAK SPACE}% interval" if np.isfinite(level) else "interval"

@@ -135,19 +135,17 @@ class _Noise:
 
 
 def _noise(tables: Tables, target: Target) -> _Noise | None:
+    """Windows of the cell that the recommendation reads, or of the longest probed one on another model."""
     noise = where(tables["noise_scale"], group="total", status="ok")
     noise = noise[noise["noise_scale_tokens"] > 0]
     runs = select.among(tables["runs"], noise)
-    for narrower in (
-        {"model": target.model},
-        {"schedule": target.schedule},
-        {"batch_sequences": target.batch_sequences},
-    ):
-        runs = where(runs, **narrower) if len(where(runs, **narrower)) else runs
+    measured = target.recommended.noise_scale_tokens
+    if measured is not None:
+        runs = where(runs, cell_id=str(measured.sources[0].key["cell_id"]))
     if runs.empty:
         return None
     cell = runs.sort_values(
         ["tokens_per_parameter", "val_loss"], ascending=[False, True], kind="stable"
     ).iloc[0]
-    windows = where(noise, cell_id=cell["cell_id"]).sort_values("window")
+    windows = where(noise, cell_id=str(cell["cell_id"])).sort_values("window")
     return _Noise(windows, cell, target)

@@ -12,8 +12,9 @@ from glidepath.report.answer import Target
 from glidepath.report.overview import Fact
 
 
-def limits(runs: pd.DataFrame, target: Target, n_params_counted: int) -> Iterator[str]:
+def limits(runs: pd.DataFrame, target: Target) -> Iterator[str]:
     """Sentences; the general ones last."""
+    n_params_counted = target.recommended.target.n_params_counted
     largest = float(runs["n_params_counted"].max())
     if n_params_counted > largest:
         yield (

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from glidepath.figures.text import interval as interval_words
 from glidepath.report.answer import (
     Answer,
     Condition,
     Evidence,
-    Sure,
     Tables,
     Target,
-    group_for,
-    interpolate,
-    level_words,
+    ends,
     rows,
     score_sentence,
+    source_rows,
     stand_in,
+    sure_of,
     where,
 )
 from glidepath.report.numbers import interval
@@ -26,52 +26,37 @@ LOSS_HORIZON = "laws/loss_horizon"
 
 
 def answer(tables: Tables, target: Target) -> Answer:
-    """The loss law of the recommended schedule at the target's horizon."""
-    law = where(
-        tables[f"{LOSS_HORIZON}/predictions"],
-        quantity="val_loss",
-        x_name="tokens_per_parameter",
-        schedule=target.schedule,
-    )
-    law = law[law["value"].notna()]
-    group = group_for(law, target)
-    none = Answer(
-        5,
-        QUESTION,
-        f"Not measured: there is no loss law for {target.schedule} that reaches "
-        f"{target.tokens_per_parameter:g} tokens per parameter.",
-        "not measured",
-        "A loss law needs more horizons (`tokens_per_parameter`) than were completed.",
-    )
-    if group is None:
-        return none
-    model, batch = group
-    grid = where(law, model=model, batch_sequences=batch)
-    found = interpolate(grid, target.tokens_per_parameter)
-    if found is None:
-        return none
-    same: dict[str, Condition] = {"model": model, "schedule": target.schedule, "batch_sequences": batch}
-    level = float(grid["ci_level"].iloc[0])
-    nearest = grid.iloc[int(np.argmin(np.abs(np.log(grid["x"] / target.tokens_per_parameter))))]
-    known = np.isfinite(found[1]) and np.isfinite(found[2])
-    extrapolated = bool(nearest["extrapolated"])
-    sure: Sure = "not resolved" if not known else "extrapolated" if extrapolated else "resolved"
-    trained = where(tables["runs"], **same, status="completed", holdout=False)
-    fitted = float(trained["tokens_per_parameter"].max()) if len(trained) else np.nan
+    """The predicted loss of the recommended run, with the law's parameters and its error out of sample."""
+    recommended = target.recommended
+    if not recommended.predicted_loss:
+        return Answer(
+            5,
+            QUESTION,
+            f"Not measured: no loss law holds for {target.schedule} on the target's model {target.model}.",
+            "not measured",
+            "A loss law needs that model at three horizons or more: add `tokens_per_parameter`.",
+        )
+    group = recommended.chosen_at_model, target.batch_sequences
+    same: dict[str, Condition] = {"model": group[0], "schedule": target.schedule, "batch_sequences": group[1]}
+    *_, widest = sorted(recommended.predicted_loss, key=lambda estimate: estimate.ci_level)
+    sure = sure_of(widest, target)
+    trained = where(tables["runs"], **same, status="completed")
+    longest = float(trained["tokens_per_parameter"].max()) if len(trained) else np.nan
     why = {
-        "not resolved": "The law has no interval: too few horizons to say how far off it may be.",
-        "extrapolated": f"Fitted up to {fitted:.3g} tokens per parameter; beyond, the form is an assumption.",
+        "not resolved": "There is no interval: too few horizons to say how far off the law may be.",
+        "extrapolated": f"Fitted up to {longest:.3g} tokens per parameter; beyond, the law is an assumption.",
         "resolved": "Within the horizons that were trained.",
+        "not measured": "",
     }[sure]
     evidence = [
         Evidence(
-            f"{target.schedule} at {target.tokens_per_parameter:g} tokens per parameter: {interval(*found)} "
-            f"nat/token ({level_words(level)}).",
-            (rows(f"{LOSS_HORIZON}/predictions", **same, quantity="val_loss"),),
+            f"{interval(*ends(estimate))} nat/token, {interval_words(estimate.ci_level)}.",
+            source_rows(estimate),
         )
+        for estimate in recommended.predicted_loss
     ]
     parameters = where(tables[f"{LOSS_HORIZON}/parameters"], **same)
-    for _, row in parameters.iterrows():
+    for _, row in parameters[parameters["value"].notna()].iterrows():
         status = "" if row["status"] == "converged" else f" ({str(row['status']).replace('_', ' ')})"
         evidence.append(
             Evidence(
@@ -82,13 +67,16 @@ def answer(tables: Tables, target: Target) -> Answer:
     score = score_sentence(where(tables[f"{LOSS_HORIZON}/scores"], **same), "the loss", " nat/token")
     if score:
         evidence.append(Evidence(score, (rows(f"{LOSS_HORIZON}/scores", **same),)))
-    headline = (
-        f"{interval(*found)} nat/token ({level_words(level)}) for {target.schedule} at "
-        f"{target.tokens_per_parameter:g} tokens per parameter."
+    return Answer(
+        5,
+        QUESTION,
+        f"{interval(*ends(widest))} nat/token ({interval_words(widest.ci_level)}) for {target.schedule} at "
+        f"{target.tokens_per_parameter:g} tokens per parameter.",
+        sure,
+        why,
+        tuple(evidence),
+        (
+            *stand_in(group, target),
+            "The loss is on this study's validation text and tokenizer; another data mix is another loss.",
+        ),
     )
-    caveats = (
-        *stand_in(group, target),
-        "The loss is on this study's validation text and tokenizer; the interval is the law's, not that of "
-        "another data mix.",
-    )
-    return Answer(5, QUESTION, headline, sure, why, tuple(evidence), caveats)

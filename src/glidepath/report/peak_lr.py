@@ -8,130 +8,86 @@ import numpy as np
 import pandas as pd
 
 from glidepath.figures.laws import LR_EXPONENT, OPTIMAL_PEAK_LR
+from glidepath.figures.text import interval as interval_words
 from glidepath.report.answer import (
     Answer,
     Condition,
     Evidence,
-    Sure,
     Tables,
     Target,
-    group_for,
-    interpolate,
-    level_words,
+    ends,
     rows,
     score_sentence,
+    source_rows,
     stand_in,
+    sure_of,
     where,
 )
 from glidepath.report.numbers import interval, rate_interval
+from glidepath.study.recommendation import Estimate
 
 QUESTION = "Which peak learning rate at that horizon, when I can only afford to tune at shorter ones?"
 LR_OPTIMUM, LR_HORIZON = "laws/lr_optimum", "laws/lr_horizon"
 
 
 def answer(tables: Tables, target: Target) -> Answer:
-    """The law's optimum at the target's horizon, and what it rests on."""
-    optima = where(tables[f"{LR_OPTIMUM}/parameters"], parameter=OPTIMAL_PEAK_LR, schedule=target.schedule)
-    optima = optima[optima["value"].notna()]
-    law = where(
-        tables[f"{LR_HORIZON}/predictions"],
-        quantity="peak_lr",
-        x_name="token_horizon",
+    """The recommended peak at the target's horizon, and what it rests on."""
+    recommended = target.recommended
+    peak = recommended.peak_lr
+    group = recommended.chosen_at_model, target.batch_sequences
+    optima = where(
+        tables[f"{LR_OPTIMUM}/parameters"],
+        parameter=OPTIMAL_PEAK_LR,
+        model=group[0],
         schedule=target.schedule,
+        batch_sequences=group[1],
     )
-    law = law[law["value"].notna()]
-    group = group_for(law if len(law) else optima, target)
-    if group is None:
-        return Answer(
-            2,
-            QUESTION,
-            f"Not measured: {target.schedule} has no optimal peak learning rate at any horizon.",
-            "not measured",
-            "A parabola needs at least three peak learning rates around the best one.",
-        )
-    model, batch = group
-    ours = where(optima, model=model, batch_sequences=batch).sort_values("tokens_per_parameter")
-    grid = where(law, model=model, batch_sequences=batch)
-    found = interpolate(grid, target.token_horizon)
-    evidence = [*_optima(ours, target.schedule), *_exponent(tables, group, target)]
-    if found is None:
-        return _without_law(ours, tuple(evidence), group, target)
-    level = float(grid["ci_level"].iloc[0])
-    headline = (
-        f"Peak {rate_interval(*found)} ({level_words(level)}) for {target.schedule} at "
-        f"{target.tokens_per_parameter:g} tokens per parameter."
-    )
-    score = score_sentence(
-        where(tables[f"{LR_HORIZON}/scores"], model=model, schedule=target.schedule, batch_sequences=batch),
-        "the optimal peak",
-        "",
-    )
-    if score:
-        evidence.append(
-            Evidence(
-                score,
-                (rows(f"{LR_HORIZON}/scores", model=model, schedule=target.schedule, batch_sequences=batch),),
-            )
-        )
-    nearest = grid.iloc[int(np.argmin(np.abs(np.log(grid["x"] / target.token_horizon))))]
-    evidence.insert(
-        0,
+    ours = optima[optima["value"].notna()].sort_values("tokens_per_parameter")
+    evidence = [
         Evidence(
-            f"The law at {target.token_horizon:,} tokens: {rate_interval(*found)}.",
-            (
-                rows(
-                    f"{LR_HORIZON}/predictions",
-                    model=model,
-                    schedule=target.schedule,
-                    batch_sequences=batch,
-                    quantity="peak_lr",
-                ),
-            ),
+            f"At {recommended.target.token_horizon:,} tokens: {rate_interval(*ends(peak))}.",
+            source_rows(peak),
         ),
-    )
-    known = np.isfinite(found[1]) and np.isfinite(found[2])
-    sure: Sure = (
-        "not resolved" if not known else "extrapolated" if bool(nearest["extrapolated"]) else "resolved"
-    )
+        *_optima(ours, target.schedule),
+        *_exponent(tables, group, target),
+        *_mistake(recommended.factor_2_lr_cost),
+        *_score(tables, group, target),
+    ]
+    sure = sure_of(peak, target)
     longest = float(ours["tokens_per_parameter"].max()) if len(ours) else np.nan
     why = {
-        "not resolved": "The law has no interval here: too few horizons to say how far off it may be.",
-        "extrapolated": f"Extrapolated by a power law from horizons up to {longest:g} tokens per parameter.",
+        "not resolved": "There is no interval: fewer than two horizons have their optimum inside the grid.",
+        "extrapolated": f"Extrapolated by a factor {recommended.horizon_extrapolation:.3g} in the horizon, "
+        f"from at most {longest:g} tokens per parameter.",
         "resolved": "Within the horizons that were tuned.",
+        "not measured": "",
     }[sure]
-    return Answer(
-        2, QUESTION, headline, sure, why, tuple(evidence), (*stand_in(group, target), *_edges(ours))
-    )
-
-
-def _without_law(
-    ours: pd.DataFrame, evidence: tuple[Evidence, ...], group: tuple[str, int], target: Target
-) -> Answer:
-    """The optimum at the nearest tuned horizon, said to be that and no more."""
-    distance = np.abs(np.log(ours["tokens_per_parameter"] / target.tokens_per_parameter))
-    row = ours.iloc[int(np.argmin(distance))] if len(ours) else None
-    if row is None:
-        return Answer(
-            2, QUESTION, "Not measured.", "not measured", "There is neither a law nor an optimum.", evidence
-        )
-    at = float(row["tokens_per_parameter"])
-    same = abs(at / target.tokens_per_parameter - 1) < 1e-3
-    text = rate_interval(row["value"], row["ci_low"], row["ci_high"])
-    known = np.isfinite(row["ci_low"]) and np.isfinite(row["ci_high"])
     return Answer(
         2,
         QUESTION,
-        f"Peak {text} for {target.schedule} at {at:g} tokens per parameter"
-        + (
-            "."
-            if same
-            else f"; not resolved at {target.tokens_per_parameter:g}: there is no law in the horizon."
-        ),
-        "resolved" if same and known else "not resolved",
-        "Tuned at this horizon." if same else "A law needs optima at two horizons or more.",
-        evidence,
+        f"Peak {rate_interval(*ends(peak))} ({interval_words(peak.ci_level)}) for {target.schedule} at "
+        f"{target.tokens_per_parameter:g} tokens per parameter.",
+        sure,
+        why,
+        tuple(evidence),
         (*stand_in(group, target), *_edges(ours)),
     )
+
+
+def _mistake(cost: Estimate | None) -> Iterator[Evidence]:
+    if cost is not None:
+        yield Evidence(
+            f"A peak that is off by a factor of two costs {interval(*ends(cost))} nat/token at the longest "
+            "horizon trained.",
+            source_rows(cost),
+        )
+
+
+def _score(tables: Tables, group: tuple[str, int], target: Target) -> Iterator[Evidence]:
+    same: dict[str, Condition] = {"model": group[0], "schedule": target.schedule, "batch_sequences": group[1]}
+    score = score_sentence(where(tables[f"{LR_HORIZON}/scores"], **same), "the optimal peak", "")
+    if score:
+        yield Evidence(score, (rows(f"{LR_HORIZON}/scores", **same),))
 
 
 def _optima(ours: pd.DataFrame, schedule: str) -> Iterator[Evidence]:
@@ -161,7 +117,8 @@ def _exponent(tables: Tables, group: tuple[str, int], target: Target) -> Iterato
         "batch_sequences": group[1],
         "parameter": LR_EXPONENT,
     }
-    for _, row in where(tables[f"{LR_HORIZON}/parameters"], **conditions).iterrows():
+    found = where(tables[f"{LR_HORIZON}/parameters"], **conditions)
+    for _, row in found[found["value"].notna()].iterrows():
         yield Evidence(
             "The optimal peak falls as horizon^(−b) with b = "
             f"{interval(row['value'], row['ci_low'], row['ci_high'])}: a factor {2 ** -row['value']:.2f} "

@@ -70,6 +70,7 @@ def answer(tables: Tables, target: Target) -> Answer:
             "extrapolated",
             f"Resolved at {longest:g}, not measured at the target's horizon. {how_sure}",
         )
+    how_sure = f"{how_sure} {_rivals(target)}"
     return Answer(1, QUESTION, f"{headline} {zero}".strip(), sure, how_sure, tuple(evidence), caveats)
 
 
@@ -84,7 +85,7 @@ def _headline(here: pd.DataFrame, longest: float, target: Target) -> tuple[str, 
         ahead = difference(best["difference"], best["standard_error"])
         relative = percent_of(best["difference_relative"])
         text = f"{best['schedule']} is best {at}: {ahead} nat/token ({relative}) against {reference}."
-        return text, "resolved", _lead(here, str(best["schedule"]))
+        return text, "resolved", "Its interval against the reference lies below zero."
     if len(open_ones):
         names = ", ".join(open_ones["schedule"])
         smallest = float(open_ones["minimum_detectable_difference"].min())
@@ -105,21 +106,16 @@ def _headline(here: pd.DataFrame, longest: float, target: Target) -> tuple[str, 
     )
 
 
-def _lead(here: pd.DataFrame, best: str) -> str:
-    """Whether the best one is ahead of the next, not only of the reference."""
-    first = where(here, schedule=best).iloc[0]
-    others = here[here["schedule"] != best]
-    text = "Its interval against the reference lies below zero."
-    if others.empty:
-        return text
-    second = others.iloc[0]
-    gap = float(first["difference"] - second["difference"])
-    # Both differences share the reference, so the root of the summed squares is an upper bound of the error.
-    error = float(np.hypot(first["standard_error"], second["standard_error"]))
-    resolved = abs(gap) > 2 * error
+def _rivals(target: Target) -> str:
+    """Which schedules the recommended one cannot be told from, where it was chosen."""
+    recommended = target.recommended
+    horizon, model = recommended.chosen_at_tokens_per_parameter, recommended.chosen_at_model
+    where_ = f"at {horizon:g} tokens per parameter of {model}"
+    if recommended.equivalent_schedules:
+        others = ", ".join(recommended.equivalent_schedules)
+        return f"Recommended is {recommended.schedule}, {where_} not resolved from {others}."
     return (
-        f"{text} Its lead over {second['schedule']}, {difference(gap, error)} nat/token (error from above), "
-        f"is {'resolved' if resolved else 'not resolved'}."
+        f"Recommended is {recommended.schedule}, {where_} resolved from every other schedule trained there."
     )
 
 

@@ -152,10 +152,10 @@ class WarmupConfig(Section):
     def _one(self) -> WarmupConfig:
         given = {key: value for key, value in self if value is not None}
         if len(given) != 1:
-            listed = " and ".join(f"{key}: {value}" for key, value in given.items()) or "nothing"
+            listed = " and ".join(f"{key} {value}" for key, value in given.items()) or "nothing"
             raise ValueError(
-                f"warmup gives {listed}: exactly one of steps, tokens, fraction is needed, because they are "
-                f"different units. {'Keep one' if given else 'Add one'}"
+                f"{listed} given: exactly one of steps, tokens, fraction is needed, because they are different "
+                f"units. {'Keep one' if given else 'Add one'}"
             )
         return self
 
@@ -472,6 +472,8 @@ def _explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
     """One paragraph: every fault with key, value, rule and remedy."""
     faults = []
     for fault in error.errors(include_url=False):
+        if fault["type"] == "too_short" and fault["input"]:
+            continue  # It has entries, whose own faults are told.
         key = _key(fault["loc"], data)
         if fault["type"] == "value_error":
             message = str(fault["ctx"]["error"]).rstrip(".")
@@ -480,8 +482,7 @@ def _explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
         value = "" if fault["type"] == "missing" else f" = {shortened(fault['input'])}"
         rule = RULES_AND_REMEDIES.get(
             fault["type"],
-            f"{fault['msg'][0].lower()}{fault['msg'][1:]}. Change the value; config/README.md describes the "
-            "key",
+            f"{fault['msg'].replace('Input', 'it', 1)}. Change the value; config/README.md describes the key",
         )
         faults.append(f"{key}{value}: {rule}.")
     return f"The study {origin} cannot be run. {' '.join(faults)}"

@@ -26,9 +26,10 @@ class Section(BaseModel):
         if isinstance(value, tuple):
             for i, entry in enumerate(value):
                 if entry in value[:i]:
+                    what = "a block" if isinstance(entry, BaseModel) else shortened(entry)
                     raise ValueError(
-                        f"{shortened(entry)} is given twice, as entries {value.index(entry)} and {i}: a list "
-                        "of alternatives has each of them once. Remove one"
+                        f"{what} is given twice, as entries {value.index(entry)} and {i}: a list of "
+                        "alternatives has each of them once. Remove one"
                     )
         return value
 

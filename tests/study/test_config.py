@@ -1,0 +1,236 @@
+"""What a user gets wrong, through the doors a user takes: each refusal names key, value, rule and remedy."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from glidepath.__main__ import main
+from glidepath.study.config import parse_study
+from tests.study.studies import GOOD, MISSING, changed
+
+REPOSITORY = Path(__file__).parents[2]
+REMEDY = (
+    r"(Correct|Remove|Add|Write|Give|Keep|Choose|Change|Raise|Lower|Shorten|Widen|Use|Put|Set|correct|remove|add|give"
+    r"|write|rename|raise|choose|move|narrow)\b"
+)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One mutation of the good study and what its refusal must say."""
+
+    name: str
+    path: str
+    value: Any
+    says: tuple[str, ...]
+
+
+BAD = (
+    Bad("unknown key", "analisys", {}, ("analisys", "no such key")),
+    Bad("unknown nested key", "models.d16.widht", 16, ("models.d16.widht = 16", "no such key")),
+    Bad("unknown key of a source", "corpus.domains.0.source.path", "x", ("corpus.domains.0.source.path = 'x'",)),
+    Bad("missing section", "corpus", MISSING, ("corpus", "required")),
+    Bad("missing key", "target.model", MISSING, ("target.model", "required")),
+    Bad("missing kind", "corpus.tokenizer", {"vocab_size": 300}, ("corpus.tokenizer", "kind is required")),
+    Bad("unknown kind", "corpus.domains.1.source.kind", "web", ("corpus.domains.1.source", "'web'", "'files'")),
+    Bad("1e-3 as text", "grid.0.peak_lrs", ["1e-3"], ("grid.0.peak_lrs.0 = '1e-3'", "number", "1.0e-3")),
+    Bad("number in quotes", "models.d16.width", "16", ("models.d16.width = '16'", "whole number")),
+    Bad("fraction for a whole number", "models.d16.depth", 1.5, ("models.d16.depth = 1.5", "whole number")),
+    Bad("bool for int", "models.d16.depth", True, ("models.d16.depth = True", "whole number")),
+    Bad("bool for int in corpus", "corpus.domains.0.max_bytes", True, ("max_bytes = True", "whole number")),
+    Bad("number for bool", "grid.0.holdout", 1, ("grid.0.holdout = 1", "true or false")),
+    Bad("number for text", "study", 7, ("study = 7", "text")),
+    Bad("a value for a list", "grid.0.peak_lrs", 0.01, ("grid.0.peak_lrs = 0.01", "a list is needed")),
+    Bad("a value for a mapping", "optimizer", "adamw", ("optimizer = 'adamw'", "a mapping is needed")),
+    Bad("a list for a mapping", "models", ["d16"], ("models = ['d16']", "a mapping is needed")),
+    Bad("negative", "warmup.steps", -1, ("warmup.steps = -1", "greater than or equal to 0")),
+    Bad("zero peak", "grid.0.peak_lrs.1", 0, ("grid.0.peak_lrs.1 = 0", "greater than 0")),
+    Bad("NaN", "optimizer", {"weight_decay": float("nan")}, ("optimizer.weight_decay = nan", "finite")),
+    Bad("infinite", "grid.0.tokens_per_parameter", [float("inf")], ("tokens_per_parameter.0 = inf", "finite")),
+    Bad("fraction above 1", "schedules.linear_0.final_lr_fraction", 1.5, ("final_lr_fraction = 1.5", "1")),
+    Bad("unknown schedule kind", "schedules.wsd.kind", "wsdd", ("schedules.wsd.kind = 'wsdd'", "'cosine'")),
+    Bad("empty axis", "grid.0.schedules", [], ("grid.0.schedules = []", "at least one")),
+    Bad("empty grid", "grid", [], ("grid = []", "at least one")),
+    Bad("no models", "models", {}, ("models = {}", "at least one")),
+    Bad("repeated axis value", "grid.0.peak_lrs", [0.01, 1.0e-2], ("grid.0.peak_lrs", "0.01 is given twice")),
+    Bad("repeated block", "grid", GOOD["grid"] * 2, ("grid", "given twice, as entries 0 and 1")),
+    Bad("bad study name", "study", "My study/1", ("study = 'My study/1'", "lower-case")),
+    Bad("name too long", "study", "x" * 41, ("study = 'xxx", "at most 40")),
+    Bad("bad model name", "models", {"D 16": GOOD["models"]["d16"]}, ("models.D 16 = 'D 16'", "lower-case")),
+    Bad("heads do not fit", "models.d16.head_width", 6, ("models.d16", "width 16", "head_width 6", "multiple")),
+    Bad("odd heads", "models.d16", {"depth": 1, "width": 15, "head_width": 5}, ("head_width 5 is odd", "even")),
+    Bad("wsd of two lengths", "schedules.wsd.decay_steps", 9, ("decay_fraction 0.2", "decay_steps 9", "exactly one")),
+    Bad("wsd of no length", "schedules.wsd.decay_fraction", MISSING, ("schedules.wsd", "exactly one")),
+    Bad("wsd of no shape", "schedules.wsd.decay_shape", MISSING, ("schedules.wsd", "decay_shape is missing")),
+    Bad("linear with a wsd key", "schedules.linear_0.decay_steps", 5, ("decay_steps 5", "only wsd has it")),
+    Bad("constant with a floor", "schedules.constant.final_lr_fraction", 0.1, ("final_lr_fraction 0.1", "no decay")),
+    Bad("decay to nowhere", "schedules.linear_0.final_lr_fraction", MISSING, ("final_lr_fraction is missing",)),
+    Bad("two warm-ups", "warmup.fraction", 0.1, ("steps 4 and fraction 0.1 given", "exactly one")),
+    Bad("no warm-up", "warmup", {}, ("nothing given", "exactly one")),
+    Bad("longer than the horizon", "warmup.steps", 10_000, ("10000 updates of warmup", "longer than its horizon")),
+    Bad("horizon below an update", "grid.0.tokens_per_parameter", [0.001], ("0.001", "less than half an update")),
+    Bad("horizon without end", "grid.0.tokens_per_parameter", [1.0e12], ("1e+12", "more than the 10000000")),
+    Bad("decay below an update", "schedules.wsd.decay_fraction", 1.0e-5, ("decay_fraction 1e-05", "half an update")),
+    Bad("unknown model in grid", "grid.0.models", ["d32"], ("grid.0.models", "'d32'", "not one of d16")),
+    Bad("unknown reference", "analysis.reference_schedule", "cosine", ("reference_schedule", "'cosine'", "not one of")),
+    Bad("unknown law", "analysis.laws", ["chinchilla"], ("analysis.laws.0 = 'chinchilla'", "'lr_optimum'")),
+    Bad("target not defined", "target.model", "d64", ("target.model", "'d64'", "not one of d16")),
+    Bad("target batch not trained", "target.batch_sequences", 8, ("target.batch_sequences 8", "[4]")),
+    Bad("target below an update", "target.tokens_per_parameter", 0.001, ("target: ", "0.001", "half an update")),
+    Bad("everything held out", "grid.0.holdout", True, ("grid has holdout: true in every block", "nothing is left")),
+    Bad("window longer than span", "averaging.window_fractions", [0.3], ("window_fractions has 0.3", "0.2")),
+    Bad("window of one snapshot", "averaging.window_fractions", [0.01], ("window_fractions has 0.01", "0.05")),
+    Bad("EMA cut off", "averaging.ema_timescale_fractions", [0.15], ("ema_timescale_fractions has 0.15", "0.1")),
+    Bad(
+        "nothing to average",
+        "averaging",
+        {"schedules": ["constant"], "window_fractions": [], "ema_timescale_fractions": []},
+        ("both empty", "averaging: null"),
+    ),
+    Bad("too many snapshots", "averaging.snapshots", 500, ("averaging.snapshots 500", "do not fit")),
+    Bad("probed batch of one", "grid.0.batch_sequences", [1, 4], ("grid.0.batch_sequences has 1", "noise_scale")),
+    Bad("subset below a sequence", "evaluation", {"subset_tokens": 63}, ("subset_tokens 63", "context_length 64")),
+    Bad("subset beyond validation", "evaluation", {"subset_tokens": 20_000}, ("subset_tokens 20000", "16384")),
+    Bad("one validation block", "corpus.domains.1.validation_tokens", 64, ("validation_tokens 64", "two sequences")),
+    Bad("vocabulary beyond the dtype", "corpus.tokenizer.vocab_size", 2**32 + 1, ("vocab_size = 4294967297", "2")),
+    Bad("vocabulary below the bytes", "corpus.tokenizer.vocab_size", 100, ("vocab_size 100", "256 bytes")),
+    Bad("no training text", "corpus.domains", GOOD["corpus"]["domains"][1:], ("use: training", "nothing to train on")),
+    Bad("nothing held out", "corpus.domains.0.validation_fraction", MISSING, ("validation_fraction is None", "0.5")),
+    Bad("no such files", "corpus.domains.0.source", {"kind": "files", "paths": ["no/*.txt"]}, ("'no/*.txt'",)),
+    Bad("no such tokenizer", "corpus.tokenizer", {"kind": "file", "path": "no.json"}, ("'no.json'", "not a file")),
+)
+
+
+def assert_is_a_refusal(message: str, bad: Bad) -> None:
+    """One paragraph that names what is wrong and what to do."""
+    assert "Traceback" not in message
+    assert "\n" not in message.strip()
+    for words in bad.says:
+        assert words in message
+    assert message.count("at least one entry") == (bad.says[-1] == "at least one")
+    assert re.search(REMEDY, message), message
+    assert "pydantic" not in message
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_check_refuses(bad: Bad, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(changed((bad.path, bad.value))))
+    assert main(["check", str(path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert_is_a_refusal(printed.err, bad)
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "unknown key",
+        "1e-3 as text",
+        "longer than the horizon",
+        "no such files",
+        "target below an update",
+    ],
+)
+def test_snakemake_refuses_before_anything_runs(name: str, tmp_path: Path) -> None:
+    bad = next(bad for bad in BAD if bad.name == name)
+    done = dry_run(tmp_path, yaml.safe_dump(changed((bad.path, bad.value))))
+    assert done.returncode != 0
+    lines = (done.stdout + done.stderr).splitlines()
+    assert not [line for line in lines if line.startswith(("Traceback", "StudyError", "ValueError"))]
+    assert_is_a_refusal(next(line for line in lines if bad.says[0] in line), bad)
+
+
+def dry_run(directory: Path, study: str) -> subprocess.CompletedProcess[str]:
+    path = directory / "study.yaml"
+    path.write_text(study)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--dry-run"]
+    return subprocess.run(
+        [*command, "--cores", "1", "--directory", str(directory), "--configfile", str(path), "--quiet"],
+        cwd=directory,
+        env={**os.environ, "XDG_CACHE_HOME": str(directory / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def check(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    status = main(["check", str(path)])
+    message = capsys.readouterr().err
+    assert "\n" not in message.strip()
+    return status, message
+
+
+def test_a_missing_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(tmp_path / "absent.yaml")]) == 2
+    assert "absent.yaml cannot be read: No such file or directory. Give" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("study: [", "is not YAML"),
+        ("study: a\nstudy: b\n", "the key 'study' is given twice"),
+        ("- study\n", "is list, not a mapping of keys"),
+        ("", "is NoneType, not a mapping"),
+    ],
+)
+def test_what_is_no_study_is_refused(
+    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, message = check(text, tmp_path, capsys)
+    assert status == 2
+    assert says in message
+
+
+def test_text_that_is_not_unicode_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes(b"study: \xff\n")
+    assert main(["check", str(path)]) == 2
+    assert "is not YAML" in capsys.readouterr().err
+
+
+def test_a_cell_cannot_be_both_hidden_and_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = [*GOOD["grid"], {**GOOD["grid"][0], "peak_lrs": [0.02], "holdout": True}]
+    status, message = check(yaml.safe_dump(changed(("grid", both))), tmp_path, capsys)
+    assert status == 2
+    assert "grid.1.holdout True" in message
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = yaml.safe_dump(changed(("study", 7), ("models.d16.depth", 0)))
+    _, message = check(text, tmp_path, capsys)
+    assert "study = 7" in message
+    assert "models.d16.depth = 0" in message
+
+
+def test_anchors_and_merges_are_yaml_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = yaml.safe_dump(changed(("models", MISSING)))
+    models = (
+        "models:\n"
+        "  d16: &small {depth: 1, width: 16, head_width: 8, context_length: 64}\n"
+        "  d32: {<<: *small, width: 32}\n"
+    )
+    assert check(text + models, tmp_path, capsys)[0] == 0
+
+
+def test_the_good_study_is_good() -> None:
+    assert parse_study(GOOD, "of the test").models["d16"].d_ff == 48
+
+
+def test_a_round_trip_through_json_changes_nothing() -> None:
+    study = parse_study(GOOD, "of the test")
+    assert parse_study(study.model_dump(mode="json"), "given as JSON") == study

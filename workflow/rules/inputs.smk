@@ -1,0 +1,54 @@
+# What rules ask for their inputs, params and resources.
+
+
+def code(stage):
+    """Digest of a stage's sources: editing them runs the stage again, editing their comments does not."""
+    return source_digest(f"glidepath.stages.{stage}")
+
+
+def results_folder(wildcards):
+    return str(LAYOUT.results)
+
+
+def segment_files(name):
+    """That file of every segment."""
+    return [f"{segment_directory(segment)}/{name}" for segment in PLAN.segments]
+
+
+def parent_of(wildcards):
+    """Records of the segment it continues from, none for a segment that starts from initialisation."""
+    parent = PLAN.segments[wildcards.segment].parent
+    return ancient(f"{segment_directory(parent)}/state.safetensors") if parent else []
+
+
+def segment_spec(wildcards):
+    return PLAN.segments[wildcards.segment].spec.to_json()
+
+
+def segment_minutes(wildcards, attempt):
+    """A generous guess: 10 GFLOP/s, twice as long at each attempt. A job that runs out of time continues."""
+    return int(10 + PLAN.segments[wildcards.segment].train_flops_exact / 1e10 / 60) * attempt
+
+
+def segment_gpus(wildcards):
+    """Models from 5 million parameters on ask for a GPU where the profile has any."""
+    return int(PLAN.segments[wildcards.segment].n_params >= 5e6)
+
+
+def average_spec(wildcards):
+    return canonical_json(AVERAGES[wildcards.average].model_dump(mode="json"))
+
+
+def snapshot_files(wildcards):
+    """Snapshots of the cell's segments. The segments' names say what is in them, so their times do not matter."""
+    segments = AVERAGES[wildcards.average].segments
+    return [ancient(f"{segment_directory(segment)}/snapshots.safetensors") for segment in segments]
+
+
+def figure_tables(wildcards):
+    return [str(table_path(table, LAYOUT.results)) for table in figure_entry(wildcards.figure).tables]
+
+
+def figure_code(wildcards):
+    """Changing one figure redraws that figure."""
+    return digest([code("figure"), source_digest(f"glidepath.figures.{wildcards.figure}")])
