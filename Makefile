@@ -13,7 +13,8 @@ TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' pyproject.toml)
 .PHONY: study test test-slow lint format document clean lock setup
 
 study: setup
-	$(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --quiet all
+	$(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --quiet progress rules host reason
+	@echo "Open results/$$(sed -n 's/^study: *//p' $(STUDY))/report.html"
 
 test: setup
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup

@@ -2,23 +2,89 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pandas as pd
 import pytest
 
 from glidepath.report.answer import Target
+from glidepath.study.recommendation import Averaging, Estimate, Recommendation, Source, TargetRun
 from tests.figures import planted
 
 Tables = dict[str, pd.DataFrame]
+GROUP: dict[str, str | float | int] = {
+    "model": "small",
+    "schedule": "linear_zero",
+    "batch_sequences": planted.BATCH,
+    "tokens_per_parameter": 0.0,
+}
+BATCH_TOKENS = planted.BATCH * planted.CONTEXT
 
-TARGET = Target(
-    model="small",
-    tokens_per_parameter=planted.TARGET,
-    batch_sequences=planted.BATCH,
-    batch_tokens=planted.BATCH * planted.CONTEXT,
-    token_horizon=round(planted.TARGET * planted.N_PARAMS),
-    reference_schedule=planted.REFERENCE,
-    schedule="linear_zero",
+
+def estimate(value: float, half: float, level: float, table: str, **key: str | float) -> Estimate:
+    return Estimate(
+        value=value,
+        ci_low=value - half,
+        ci_high=value + half,
+        ci_level=level,
+        sources=(Source(table=table, key={**GROUP, **key}),),
+    )
+
+
+def recommended(**changes: Any) -> Recommendation:
+    """What should be recommended for the planted study."""
+    peak, loss = planted.optimum("linear_zero", planted.TARGET), planted.best_loss("linear_zero", planted.TARGET)
+    fields: dict[str, Any] = {
+        "study": "smoke",
+        "target": target_run(),
+        "schedule": "linear_zero",
+        "equivalent_schedules": ("cosine_zero",),
+        "chosen_at_model": "small",
+        "chosen_at_tokens_per_parameter": planted.HORIZONS[-1],
+        "peak_lr": estimate(peak, 0.3 * peak, 0.9, "laws/lr_horizon/parameters", parameter="exponent"),
+        "factor_2_lr_cost": None,
+        "weight_decay": 0.1,
+        "batch_tokens": BATCH_TOKENS,
+        "noise_scale_tokens": None,
+        "averaging": Averaging(
+            scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None
+        ),
+        "predicted_loss": tuple(
+            estimate(loss, half, level, "laws/loss_horizon/parameters", parameter="irreducible_loss")
+            for half, level in ((0.01, 0.5), (0.03, 0.9))
+        ),
+        "horizon_extrapolation": planted.TARGET / planted.HORIZONS[-1],
+        "how_sure": ("linear_zero has the lowest loss, but is not resolved from cosine_zero.",),
+        "warnings": ("A warning with <angle brackets> & an ampersand.",),
+    }
+    return Recommendation.model_validate({**fields, **changes})
+
+
+def target_run(model: str = "small", tokens_per_parameter: float = planted.TARGET) -> TargetRun:
+    steps = round(tokens_per_parameter * planted.N_PARAMS / BATCH_TOKENS)
+    return TargetRun(
+        model=model,
+        n_params_counted=planted.N_PARAMS,
+        n_params_non_embedding=planted.N_PARAMS,
+        context_length=planted.CONTEXT,
+        tokens_per_parameter=tokens_per_parameter,
+        batch_sequences=planted.BATCH,
+        batch_tokens=BATCH_TOKENS,
+        total_steps=steps,
+        token_horizon=steps * BATCH_TOKENS,
+    )
+
+
+TARGET = Target(recommended(), planted.REFERENCE)
+NEAR = Target(
+    recommended(target=target_run(tokens_per_parameter=planted.HORIZONS[-1]), horizon_extrapolation=1.0),
+    planted.REFERENCE,
 )
+
+
+def with_recommendation(**changes: Any) -> Target:
+    return dataclasses.replace(TARGET, recommended=recommended(**changes))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import numpy as np
@@ -14,7 +13,7 @@ from glidepath.report.answer import Answer, Target
 from glidepath.report.answers import answers
 from glidepath.report.schedule import zero_pairs
 from tests.figures import planted
-from tests.report.conftest import TARGET
+from tests.report.conftest import NEAR, TARGET, target_run, with_recommendation
 
 Tables = dict[str, pd.DataFrame]
 NUMBER = r"[−+]?\d+(?:\.\d+)?(?:e-?\d+)?"
@@ -37,11 +36,12 @@ def test_five_questions_are_answered_in_order(whole: Tables) -> None:
     assert all(a.headline and a.how_sure and a.evidence for a in answers(whole, TARGET))
 
 
-def test_without_any_row_every_question_says_so() -> None:
-    for found in answers(planted.empty_tables(), TARGET):
-        assert found.sure == "not measured"
-        assert found.headline.startswith("Not measured")
-        assert not found.evidence
+def test_without_any_row_what_rests_on_tables_is_not_measured() -> None:
+    found = answers(planted.empty_tables(), with_recommendation(predicted_loss=()))
+    for number in (1, 3, 4, 5):
+        assert found[number - 1].sure == "not measured"
+        assert found[number - 1].headline.startswith("Not measured")
+        assert not found[number - 1].evidence
 
 
 def test_every_evidence_has_rows(whole: Tables) -> None:
@@ -69,16 +69,15 @@ def test_differences_in_words_are_those_of_the_table(whole: Tables) -> None:
 
 def test_best_schedule_is_named_and_its_lead_is_judged(whole: Tables) -> None:
     found = answer(whole, 1)
-    assert found.headline.startswith("linear_zero is best at 20 tokens per parameter")
-    assert "Its lead over cosine_zero" in found.how_sure
+    assert found.headline.startswith("linear_zero has the lowest loss at 20 tokens per parameter")
+    assert "not resolved from cosine_zero" in found.how_sure
     assert "Decaying to zero is worth it at 20" in found.headline
     assert found.sure == "extrapolated", "the target is four times as long as the longest horizon"
 
 
 def test_within_the_measured_horizons_the_answer_is_resolved(whole: Tables) -> None:
-    near = dataclasses.replace(TARGET, tokens_per_parameter=20.0)
-    assert answer(whole, 1, near).sure == "resolved"
-    assert not [c for c in answer(whole, 1, near).caveats if "target" in c]
+    assert answer(whole, 1, NEAR).sure == "resolved"
+    assert not [c for c in answer(whole, 1, NEAR).caveats if "target" in c]
 
 
 def test_not_resolved_is_said_plainly(noisy: Tables) -> None:
@@ -90,9 +89,8 @@ def test_not_resolved_is_said_plainly(noisy: Tables) -> None:
 
 
 def test_reference_is_best_when_all_others_are_worse(whole: Tables) -> None:
-    near = dataclasses.replace(TARGET, tokens_per_parameter=20.0)
     tables = {**whole, "comparisons": whole["comparisons"].query("schedule == 'constant'")}
-    found = answer(tables, 1, near)
+    found = answer(tables, 1, NEAR)
     assert found.headline.startswith("cosine_10: at 20 tokens per parameter every other schedule is worse")
     assert found.sure == "resolved"
     assert "not measured, no two schedules differ" in found.headline
@@ -128,11 +126,20 @@ def test_peak_learning_rate_is_the_planted_optimum(whole: Tables) -> None:
     assert found.sure == "extrapolated"
 
 
-def test_without_a_law_the_nearest_optimum_is_given_and_not_resolved(whole: Tables) -> None:
-    name = "laws/lr_horizon/predictions"
-    found = answer({**whole, name: whole[name].iloc[:0]}, 2)
+def test_a_peak_without_an_interval_is_not_resolved(whole: Tables) -> None:
+    peak = {"value": 0.004, "ci_low": None, "ci_high": None, "ci_level": 0.9, "sources": ()}
+    found = answer(whole, 2, with_recommendation(peak_lr=peak))
     assert found.sure == "not resolved"
-    assert "at 20 tokens per parameter; not resolved at 80" in found.headline
+    assert "4e-3 [interval not identified]" in found.headline
+
+
+def test_within_the_tuned_horizons_peak_and_loss_are_resolved(whole: Tables) -> None:
+    assert answer(whole, 2, NEAR).sure == "resolved"
+    assert answer(whole, 5, NEAR).sure == "resolved"
+
+
+def test_an_exponent_is_given_with_its_interval(whole: Tables) -> None:
+    assert any("b = 0.40 [0.30, 0.50]" in evidence.text for evidence in answer(whole, 2).evidence)
 
 
 def test_noise_scale_is_compared_with_the_batch(whole: Tables) -> None:
@@ -163,9 +170,18 @@ def test_loss_is_the_planted_one(whole: Tables) -> None:
 
 
 def test_another_model_stands_in_only_with_a_caveat(whole: Tables) -> None:
-    found = answers(whole, dataclasses.replace(TARGET, model="huge"))
-    for number in (1, 2, 5):
+    found = answers(whole, with_recommendation(target=target_run(model="huge"), predicted_loss=()))
+    for number in (1, 2):
         assert any("not on the target huge" in caveat for caveat in found[number - 1].caveats)
+    assert found[4].sure == "not measured"
+
+
+def test_an_uncertain_noise_scale_makes_no_case(whole: Tables) -> None:
+    scale = whole["noise_scale"]
+    tables = {**whole, "noise_scale": scale.assign(noise_scale_tokens_se=scale["noise_scale_tokens"])}
+    found = answer(tables, 3)
+    assert "not resolved from the target's batch" in found.headline
+    assert "Whether it grows along training is not resolved" in found.headline
 
 
 @pytest.mark.parametrize(

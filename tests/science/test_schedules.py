@@ -73,7 +73,7 @@ def test_nothing_is_left_out_of_a_path_of_no_updates() -> None:
 )
 def test_impossible_lengths_are_refused(request_: object) -> None:
     assert callable(request_)
-    with pytest.raises(ValueError, match="of -1|of 4|prefix"):
+    with pytest.raises(ValueError, match=r"of -1|of 4|prefix"):
         request_()
 
 

@@ -188,9 +188,7 @@ def test_a_missing_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
         ("", "is NoneType, not a mapping"),
     ],
 )
-def test_what_is_no_study_is_refused(
-    text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_study_is_refused(text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, message = check(text, tmp_path, capsys)
     assert status == 2
     assert says in message

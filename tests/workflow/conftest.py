@@ -14,7 +14,18 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-COPIED = ("Snakefile", "workflow", "config", "profiles", "src", "pyproject.toml", "requirements.lock", "Makefile", "README.md")
+COPIED = (
+    "Snakefile",
+    "workflow",
+    "config",
+    "profiles",
+    "src",
+    "tests",
+    "pyproject.toml",
+    "requirements.lock",
+    "Makefile",
+    "README.md",
+)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.workflow.conftest import Workplace
+import yaml
 
 from glidepath.study import tables
 from glidepath.study.figure_list import FIGURE_NAMES
 from glidepath.study.layout import LAW_TABLE_NAMES
+from tests.workflow.conftest import Workplace
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -168,7 +169,12 @@ def test_a_killed_study_continues_to_the_same_numbers(finished: Workplace, untou
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml", "train"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(untouched.root / ".cache")}
     process = subprocess.Popen(
-        command, cwd=untouched.root, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=untouched.root,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 100
     while len(list(untouched.root.glob("store/segments/*/segment.json"))) < 5:
@@ -243,7 +249,5 @@ def test_the_users_own_text(untouched: Workplace) -> None:
 
 
 def _grid(workplace: Workplace) -> list[dict[str, object]]:
-    import yaml
-
     grid: list[dict[str, object]] = yaml.safe_load((workplace.root / "config/smoke.yaml").read_text())["grid"]
     return grid

@@ -4,6 +4,11 @@ import subprocess
 import sys
 import tempfile
 
+from snakemake.logging import logger
+
+# Two lines of the scheduler per job would drown the progress display.
+logger.addFilter(lambda record: not record.getMessage().startswith(("Select jobs to execute", "Execute ")))
+
 SERVICE = []
 
 

@@ -40,9 +40,7 @@ def data(tables: Tables) -> pd.DataFrame:
     if not rows.empty:
         rows = rows[rows["schedule"] == rows["schedule"].value_counts().sort_index().idxmax()]
     rows = rows.assign(
-        setting=rows["window_fraction"].where(
-            rows["averaging_scheme"] == "window", rows["ema_timescale_fraction"]
-        )
+        setting=rows["window_fraction"].where(rows["averaging_scheme"] == "window", rows["ema_timescale_fraction"])
     )
     averaged = _over_replicates(
         rows.assign(
@@ -52,11 +50,7 @@ def data(tables: Tables) -> pd.DataFrame:
         ),
         [*POINT, "variant", "setting"],
     )
-    averaged = (
-        averaged.sort_values([*POINT, "variant", "val_loss"], kind="stable")
-        .groupby([*POINT, "variant"])
-        .head(1)
-    )
+    averaged = averaged.sort_values([*POINT, "variant", "val_loss"], kind="stable").groupby([*POINT, "variant"]).head(1)
     once = rows.drop_duplicates([*POINT, "replicate"]).assign(se=np.nan)
     raw = once.assign(variant="raw", val_loss=once["val_loss_raw"], setting=np.nan)
     raw["gap_to_cooldown"] = raw["val_loss_raw"] - raw["val_loss_cooldown"]
@@ -65,9 +59,7 @@ def data(tables: Tables) -> pd.DataFrame:
         variant="cooldown", val_loss=cooldown["val_loss_cooldown"], setting=np.nan, gap_to_cooldown=0.0
     )
     parts = [raw, cooldown]
-    joined = [
-        _over_replicates(part, [*POINT, "variant"]).assign(setting=np.nan) for part in parts if len(part)
-    ]
+    joined = [_over_replicates(part, [*POINT, "variant"]).assign(setting=np.nan) for part in parts if len(part)]
     frame = pd.concat([*joined, averaged]) if len(averaged) else averaged
     frame["order"] = frame["variant"].map({variant: i for i, variant in enumerate(VARIANTS)})
     return tidy(
@@ -154,9 +146,7 @@ def draw(frame: pd.DataFrame) -> Figure:
 def _draw_variants(ax: Axes, rows: pd.DataFrame, column: str) -> None:
     for variant, (_, color, marker, line) in VARIANTS.items():
         points = rows[(rows["variant"] == variant) & np.isfinite(rows[column])].sort_values("tokens_seen")
-        ax.plot(
-            points["tokens_seen"], points[column], color=color, marker=marker, linestyle=line, linewidth=1.8
-        )
+        ax.plot(points["tokens_seen"], points[column], color=color, marker=marker, linestyle=line, linewidth=1.8)
         if column == "gap_to_cooldown":
             for _, point in points.iterrows():
                 half = TWO_SIDED_95 * point["gap_to_cooldown_se"]

@@ -24,9 +24,7 @@ def data(tables: Tables) -> pd.DataFrame:
     scale."""
     runs = tables["runs"]
     best = select.at_best_lr(runs)
-    n_batches = best.groupby(["model", "schedule", "tokens_per_parameter"])["batch_sequences"].transform(
-        "nunique"
-    )
+    n_batches = best.groupby(["model", "schedule", "tokens_per_parameter"])["batch_sequences"].transform("nunique")
     best = best[n_batches > 1].assign(item="loss")
     noise = tables["noise_scale"]
     noise = noise[(noise["group"] == "total") & (noise["status"] == "ok") & (noise["noise_scale_tokens"] > 0)]
@@ -37,9 +35,7 @@ def data(tables: Tables) -> pd.DataFrame:
         item="noise_scale", batch_tokens=last["noise_scale_tokens"]
     )
     parts = [
-        select.in_family_order(
-            select.with_families(part, runs), ["model", "tokens_per_parameter", "batch_tokens"]
-        )
+        select.in_family_order(select.with_families(part, runs), ["model", "tokens_per_parameter", "batch_tokens"])
         for part in (best, last)
     ]
     return tidy("batch_size", *parts)
@@ -64,15 +60,13 @@ def draw(frame: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("validation loss [nat/token]")
     handles = [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(losses)]
     if (frame["item"] == "noise_scale").any():
-        handles.append(
-            Line2D([], [], color=style.FAINT, linestyle=(0, (2, 2)), label="noise scale at the end")
-        )
+        handles.append(Line2D([], [], color=style.FAINT, linestyle=(0, (2, 2)), label="noise scale at the end"))
     style.heading(
         figure,
         TITLE,
         "Each batch at its own best peak learning rate of the grid (beside the point, † at the edge of its "
-        "grid); bars: replicate noise, pooled over the study. Equal tokens, so fewer "
-        "updates at larger batches.",
+        "grid); bars: replicate noise, pooled over the study. Equal tokens, so fewer updates at larger "
+        "batches.",
         handles,
     )
     return figure

@@ -22,8 +22,7 @@ MOST_BARS = 8
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Savings that the loss laws imply, for every model at its main batch; the reference itself is left
-    out."""
+    """Savings of every model at its main batch; the reference itself is left out."""
     runs = select.main_batch(tables["runs"])
     rows = laws.predictions(
         tables[f"{LOSS_HORIZON}/predictions"], runs, quantity="compute_saving", x_name="tokens_per_parameter"
@@ -31,9 +30,7 @@ def data(tables: Tables) -> pd.DataFrame:
     references = tables["comparisons"]["reference_schedule"].unique()
     reference = str(references[0]) if len(references) else ""
     rows = rows[rows["schedule"] != reference]
-    rows = rows.assign(
-        compute_saving=rows["value"], tokens_per_parameter=rows["x"], reference_schedule=reference
-    )
+    rows = rows.assign(compute_saving=rows["value"], tokens_per_parameter=rows["x"], reference_schedule=reference)
     rows = select.with_families(rows, tables["runs"])
     return tidy("compute_saving", select.in_family_order(rows, ["model", "tokens_per_parameter"]))
 
@@ -44,7 +41,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         return style.nothing_to_draw(
             TITLE,
             "No compute saving could be computed.",
-            "It needs a loss law for the reference and for another schedule: more horizons per schedule "
+            "It needs two horizons at least that both a schedule and the reference were trained at "
             "(`tokens_per_parameter`).",
         )
     models = sorted(frame["model"].unique())
@@ -60,8 +57,8 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         f"{TITLE} ({reference})",
         f"1 - tokens that the schedule needs to reach {reference}'s loss / tokens of {reference}, both at "
-        "their best peak learning rate, by their loss laws. Above zero is a saving. Bars or bands: "
-        f"{text.interval(style.level_of(frame))}; grey background: extrapolated.",
+        "their best peak learning rate, by the curves through the trained horizons. Above zero is a "
+        f"saving. Bars or bands: {text.interval(style.level_of(frame))}; grey background: extrapolated.",
         [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure

@@ -15,9 +15,7 @@ def tidy(name: str, *parts: pd.DataFrame) -> pd.DataFrame:
     """
     table = figure_list.entry(name).table
     schema = tables.arrow_schema(table)
-    arrow = pa.concat_tables(
-        [schema.empty_table(), *(_part(part, table, schema) for part in parts if len(part))]
-    )
+    arrow = pa.concat_tables([schema.empty_table(), *(_part(part, table, schema) for part in parts if len(part))])
     frame: pd.DataFrame = arrow.to_pandas()
     for column in table.columns:
         if column.type == "int64":

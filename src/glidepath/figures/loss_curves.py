@@ -73,9 +73,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                     linewidth=0,
                 )
         label = f"{name}\N{EN SPACE}{text.learning_rate(rows['peak_lr'].iloc[0])}"
-        ends.append(
-            (float(rows["tokens_seen"].iloc[-1]), float(rows["val_loss"].iloc[-1]), label, look.color)
-        )
+        ends.append((float(rows["tokens_seen"].iloc[-1]), float(rows["val_loss"].iloc[-1]), label, look.color))
     shown = frame[frame["tokens_seen"] >= (1 - LAST_PART) * horizon]
     low, high = float(shown["val_loss_min"].min()), float(shown["val_loss_max"].max())
     margin = 0.06 * (high - low) or 0.01

@@ -62,9 +62,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         TITLE,
         "Each schedule at its best peak learning rate of the grid; bars: replicate noise, pooled over the "
         f"study; hollow: hidden from the fit. {law}",
-        []
-        if len(models) == 1
-        else [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
+        [] if len(models) == 1 else [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure
 
@@ -103,9 +101,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame, *, names: bool) -> None:
                 markerfacecolor="white" if point["holdout"] else look.color,
                 zorder=4,
             )
-        style.edge_marks(
-            ax, list(rows.loc[rows["item"] == "diverged", "tokens_per_parameter"] * nudge), look.color
-        )
+        style.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "tokens_per_parameter"] * nudge), look.color)
     law = frame[frame["item"] == "law"]
     measured = frame.loc[frame["item"] != "law", "tokens_per_parameter"]
     style.log_ticks(

@@ -28,13 +28,9 @@ def data(tables: Tables) -> pd.DataFrame:
     ].first()
     optima = optima.merge(horizons, on=["model", "batch_sequences", "tokens_per_parameter"])
     optima = optima.assign(item="optimum", peak_lr=optima["value"], extrapolated=False)
-    law = laws.predictions(
-        tables[f"{LR_HORIZON}/predictions"], runs, quantity="peak_lr", x_name="token_horizon"
-    )
+    law = laws.predictions(tables[f"{LR_HORIZON}/predictions"], runs, quantity="peak_lr", x_name="token_horizon")
     exponents = laws.parameter(tables[f"{LR_HORIZON}/parameters"], runs, laws.LR_EXPONENT)
-    exponents = exponents.rename(
-        columns={"value": "exponent", "ci_low": "exponent_low", "ci_high": "exponent_high"}
-    )
+    exponents = exponents.rename(columns={"value": "exponent", "ci_low": "exponent_low", "ci_high": "exponent_high"})
     law = law.merge(
         exponents[[*laws.GROUP, "exponent", "exponent_low", "exponent_high", "status"]],
         on=laws.GROUP,
@@ -86,9 +82,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
         look = style.schedule_look(kind, rank)
         law = rows[rows["item"] == "law"]
         ax.plot(law["token_horizon"], law["peak_lr"], color=look.color, linestyle=look.line_style)
-        ax.fill_between(
-            law["token_horizon"], law["ci_low"], law["ci_high"], color=look.color, alpha=0.13, linewidth=0
-        )
+        ax.fill_between(law["token_horizon"], law["ci_low"], law["ci_high"], color=look.color, alpha=0.13, linewidth=0)
         # Points of schedules at one horizon stand side by side, or their bars would hide each other.
         nudge = 1.0 + 0.035 * (i - (len(schedules) - 1) / 2)
         for _, optimum in rows[rows["item"] == "optimum"].iterrows():
@@ -105,9 +99,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
             )
     optima = frame[frame["item"] == "optimum"]
     beyond = frame[(frame["item"] == "law") & frame["extrapolated"]]
-    style.log_ticks(
-        ax, "x", [*optima["token_horizon"], *beyond["token_horizon"].tail(1)], text.compact, unit_gap=0.12
-    )
+    style.log_ticks(ax, "x", [*optima["token_horizon"], *beyond["token_horizon"].tail(1)], text.compact, unit_gap=0.12)
     ax.set_yscale("log")
     style.log_steps(ax, "y", text.learning_rate)
     fitted = frame[(frame["item"] == "law") & ~frame["extrapolated"]]["token_horizon"]

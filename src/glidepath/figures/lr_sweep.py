@@ -29,9 +29,7 @@ def data(tables: Tables) -> pd.DataFrame:
     runs = select.main_model(tables["runs"])
     cells = select.completed(runs).assign(item="cell", status=None)
     diverged = runs[runs["status"] == "diverged"].assign(item="diverged", status=None, val_loss=np.nan)
-    parabolas = laws.predictions(
-        tables[f"{LR_OPTIMUM}/predictions"], runs, quantity="val_loss", x_name="peak_lr"
-    )
+    parabolas = laws.predictions(tables[f"{LR_OPTIMUM}/predictions"], runs, quantity="val_loss", x_name="peak_lr")
     parabolas = parabolas.assign(item="law", peak_lr=parabolas["x"], val_loss=parabolas["value"])
     optima = laws.parameter(tables[f"{LR_OPTIMUM}/parameters"], runs, laws.OPTIMAL_PEAK_LR)
     optima = optima.assign(
@@ -47,8 +45,7 @@ def data(tables: Tables) -> pd.DataFrame:
     for part in (parabolas, cells, diverged, optima):
         part = part.assign(
             batch_tokens=part["batch_sequences"].map(batch_tokens),
-            excess_loss=part["val_loss"].astype(float)
-            - part["tokens_per_parameter"].map(lowest).astype(float),
+            excess_loss=part["val_loss"].astype(float) - part["tokens_per_parameter"].map(lowest).astype(float),
         )
         part = select.with_families(part, tables["runs"])
         parts.append(select.in_family_order(part, ["tokens_per_parameter", "peak_lr"]))
@@ -98,14 +95,10 @@ def draw(frame: pd.DataFrame) -> Figure:
             ax.xaxis.set_tick_params(labelbottom=True)
     handles = [Line2D([], [], color=colors[h], marker="o", label=f"{h:g} tokens/parameter") for h in horizons]
     if (frame["item"] == "optimum").any():
-        handles.append(
-            Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum")
-        )
+        handles.append(Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum"))
     if (frame["item"] == "diverged").any():
         handles.append(
-            Line2D(
-                [], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged"
-            )
+            Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged")
         )
     first = frame.iloc[0]
     style.heading(

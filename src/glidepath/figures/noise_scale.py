@@ -59,9 +59,7 @@ def probed_to_the_end(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
     windows = noise.groupby("cell_id").agg(last=("tokens_seen", "max"), n_windows=("window", "nunique"))
     probed = select.among(runs, noise)
     own = windows.reindex(probed["cell_id"])
-    reached = (
-        own["last"].to_numpy(float) >= (1 - 1.0 / own["n_windows"].to_numpy(float)) * probed["token_horizon"]
-    )
+    reached = own["last"].to_numpy(float) >= (1 - 1.0 / own["n_windows"].to_numpy(float)) * probed["token_horizon"]
     return probed[reached] if reached.any() else probed
 
 
@@ -120,9 +118,7 @@ def _draw_group(ax: Axes, frame: pd.DataFrame, floor: float) -> None:
         rows = frame[frame["schedule"] == name].sort_values("tokens_seen")
         look = style.schedule_look(kind, rank)
         above = rows[rows["noise_scale_tokens"] > 0]
-        ax.plot(
-            above["tokens_seen"], above["noise_scale_tokens"], color=look.color, linestyle=look.line_style
-        )
+        ax.plot(above["tokens_seen"], above["noise_scale_tokens"], color=look.color, linestyle=look.line_style)
         ax.fill_between(
             above["tokens_seen"],
             above["ci_low"].clip(lower=floor),

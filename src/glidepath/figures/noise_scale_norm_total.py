@@ -76,8 +76,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         return style.nothing_to_draw(
             TITLE,
             "No window has a trusted noise scale of both the norm layers and all layers.",
-            "Add a `noise_scale` section to the study, or probe more updates per window "
-            "(`noise_scale.every_updates`).",
+            "Add a `noise_scale` section to the study, or probe more updates per window (`noise_scale.every_updates`).",
         )
     figure, (ax,) = style.panels(1)
     windows, lines = frame[frame["item"] == "window"], frame[frame["item"] == "line"]

@@ -31,9 +31,7 @@ def data(tables: Tables) -> pd.DataFrame:
     rows = tables["comparisons"].merge(runs[["model", "batch_sequences", "batch_tokens"]].drop_duplicates())
     rows = rows[(rows["schedule"] != rows["reference_schedule"]) & np.isfinite(rows["difference"])]
     rows = select.with_families(rows, tables["runs"])
-    return tidy(
-        "schedule_differences", select.in_family_order(rows, ["reference_schedule", "tokens_per_parameter"])
-    )
+    return tidy("schedule_differences", select.in_family_order(rows, ["reference_schedule", "tokens_per_parameter"]))
 
 
 @style.styled

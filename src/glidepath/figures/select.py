@@ -30,9 +30,7 @@ def families(runs: pd.DataFrame) -> pd.DataFrame:
     """
     table = runs[["schedule", "schedule_kind", "final_lr_fraction", "decay_steps", "total_steps"]].copy()
     table["decay_fraction"] = table["decay_steps"] / table["total_steps"]
-    table = table.groupby(["schedule_kind", "schedule"], as_index=False)[
-        ["final_lr_fraction", "decay_fraction"]
-    ].mean()
+    table = table.groupby(["schedule_kind", "schedule"], as_index=False)[["final_lr_fraction", "decay_fraction"]].mean()
     table = table.sort_values(
         ["schedule_kind", "final_lr_fraction", "decay_fraction", "schedule"],
         ascending=[True, True, False, True],

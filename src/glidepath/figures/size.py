@@ -21,25 +21,19 @@ def data(tables: Tables) -> pd.DataFrame:
     """The best schedule, batch and peak learning rate of each model at each horizon."""
     best = select.at_best_lr(tables["runs"])
     best = (
-        best.sort_values(["val_loss"], kind="stable")
-        .groupby(["model", "tokens_per_parameter"], as_index=False)
-        .first()
+        best.sort_values(["val_loss"], kind="stable").groupby(["model", "tokens_per_parameter"], as_index=False).first()
     )
     best = best.sort_values(["train_flops_exact", "val_loss"], kind="stable")
     before = best["val_loss"].cummin().shift(fill_value=float("inf"))
     best = best.assign(frontier=best["val_loss"] < before)
     best = select.with_families(best, tables["runs"])
-    return tidy(
-        "size", best.sort_values(["n_params_counted", "model", "tokens_per_parameter"], kind="stable")
-    )
+    return tidy("size", best.sort_values(["n_params_counted", "model", "tokens_per_parameter"], kind="stable"))
 
 
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
-            TITLE, "No cell has completed.", "Train the study first: snakemake --cores N."
-        )
+        return style.nothing_to_draw(TITLE, "No cell has completed.", "Train the study first: snakemake --cores N.")
     models = list(frame["model"].unique())
     figure, (ax,) = style.panels(1)
     frontier = frame[frame["frontier"]].sort_values("train_flops_exact")
@@ -86,9 +80,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         for i, (model, color) in enumerate(zip(models, style.sequence(len(models)), strict=True))
     ]
     handles.append(Line2D([], [], color=style.BAND, linewidth=8, label="lowest so far"))
-    one = (
-        " One model only: it shows what more tokens buy, not which size is best." if len(models) == 1 else ""
-    )
+    one = " One model only: it shows what more tokens buy, not which size is best." if len(models) == 1 else ""
     style.heading(
         figure,
         TITLE,

@@ -146,11 +146,7 @@ def sequence(n: int) -> list[str]:
     if n > len(SEQUENCE):
         picks = np.linspace(0, len(SEQUENCE) - 1, n)
         return [SEQUENCE[round(float(pick))] for pick in picks]
-    return (
-        list(SEQUENCE[-n:])
-        if n < 3
-        else [SEQUENCE[round(i * (len(SEQUENCE) - 1) / (n - 1))] for i in range(n)]
-    )
+    return list(SEQUENCE[-n:]) if n < 3 else [SEQUENCE[round(i * (len(SEQUENCE) - 1) / (n - 1))] for i in range(n)]
 
 
 def schedules_in_order(frame: pd.DataFrame) -> list[tuple[str, str, int]]:
@@ -177,9 +173,7 @@ def heading(figure: Figure, title: str, note: str, handles: Sequence[Any] = ()) 
     figure.set_size_inches(width, total)
     figure.get_layout_engine().set(rect=(0.0, below / total, 1.0, height / total))  # type: ignore[union-attr,call-arg]
     left = 0.12 / width
-    figure.text(
-        left, 1 - 0.1 / total, "\n".join(title_lines), ha="left", va="top", fontweight="bold", fontsize=16
-    )
+    figure.text(left, 1 - 0.1 / total, "\n".join(title_lines), ha="left", va="top", fontweight="bold", fontsize=16)
     figure.text(left, 0.06 / total, "\n".join(note_lines), ha="left", va="bottom", fontsize=10.5, color=FAINT)
     if handles:
         figure.legend(
@@ -243,17 +237,22 @@ def log_ticks(
     present = sorted({float(value) for value in values if np.isfinite(value) and value > 0})
     if not present:
         return
-    gap = max(unit_gap, math.log10(present[-1] / present[0]) / most)
-    kept = [present[0]]
-    for value in present[1:]:
-        if math.log10(value / kept[-1]) >= gap * 0.999:
-            kept.append(value)
+    kept = apart(present, max(unit_gap, math.log10(present[-1] / present[0]) / most))
     if len(present) == 1:
         # One value alone gives matplotlib no scale to choose.
         (ax.set_xlim if which == "x" else ax.set_ylim)(present[0] / 1.6, present[0] * 1.6)
     axis.set_major_locator(FixedLocator(kept))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
+
+
+def apart(values: Sequence[float], decades: float) -> list[float]:
+    """Of ascending values those that are at least so many decades above the last one kept."""
+    kept = list(values[:1])
+    for value in values[1:]:
+        if math.log10(value / kept[-1]) >= decades * 0.999:
+            kept.append(value)
+    return kept
 
 
 def log_steps(ax: Axes, which: str, label: Callable[[float], str]) -> None:
@@ -275,7 +274,7 @@ def log_steps(ax: Axes, which: str, label: Callable[[float], str]) -> None:
         ticks = [m * 10.0**decade for decade in decades for m in mantissas if low <= m * 10.0**decade <= high]
         if len(ticks) >= 4:
             break
-    axis.set_major_locator(FixedLocator(ticks[:: math.ceil(len(ticks) / 8)]))
+    axis.set_major_locator(FixedLocator(apart(ticks, math.log10(high / low) / 7)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: label(value)))
 
@@ -296,9 +295,7 @@ def end_labels(ax: Axes, ends: Sequence[tuple[float, float, str, str]], *, gap: 
     low, high = ax.get_ylim()
     log = ax.get_yscale() == "log"
     position: Callable[[float], float] = (
-        (lambda y: math.log(max(y, low) / low) / math.log(high / low))
-        if log
-        else (lambda y: (y - low) / (high - low))
+        (lambda y: math.log(max(y, low) / low) / math.log(high / low)) if log else (lambda y: (y - low) / (high - low))
     )
     order = sorted(range(len(ends)), key=lambda i: ends[i][1])
     heights = spread([min(max(position(ends[i][1]), 0.0), 1.0) for i in order], gap)
@@ -335,28 +332,19 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
             (mean_b, n_b), (mean_a, n_a) = blocks.pop(), blocks.pop()
             blocks.append(((mean_a * n_a + mean_b * n_b) / (n_a + n_b), n_a + n_b))
     means = [mean for mean, n in blocks for _ in range(n)]
-    apart = [mean + offset * gap for offset, mean in enumerate(means)]
+    moved = [mean + offset * gap for offset, mean in enumerate(means)]
     # Those that were pushed out at the bottom come back in; the highest then bounds the rest at the top.
-    inside = [max(position, offset * gap) for offset, position in enumerate(apart)]
+    inside = [max(position, offset * gap) for offset, position in enumerate(moved)]
     room = [1.0 - gap * (len(inside) - 1 - offset) for offset in range(len(inside))]
-    return (
-        [min(position, bound) for position, bound in zip(inside, room, strict=True)]
-        if room[:1] >= [0.0]
-        else inside
-    )
+    if room and room[0] < 0:
+        return inside
+    return [min(position, bound) for position, bound in zip(inside, room, strict=True)]
 
 
-def schedule_handle(name: str, kind: str, rank: int, *, line: bool = True, marker: bool = True) -> Line2D:
+def schedule_handle(name: str, kind: str, rank: int) -> Line2D:
     """Legend entry of a schedule."""
     style = schedule_look(kind, rank)
-    return Line2D(
-        [],
-        [],
-        color=style.color,
-        linestyle=style.line_style if line else "none",
-        marker=style.marker if marker else "none",
-        label=name,
-    )
+    return Line2D([], [], color=style.color, linestyle=style.line_style, marker=style.marker, label=name)
 
 
 def edge_marks(ax: Axes, xs: Sequence[float], color: str, *, marker: str = "x", edge: float = 1.0) -> None:

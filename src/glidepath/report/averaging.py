@@ -61,9 +61,12 @@ def answer(tables: Tables, target: Target) -> Answer:
         gain_se=("gain_sem", _error_of_mean),
         gap=("gap_to_cooldown", "mean"),
         gap_se=("gap_to_cooldown_sem", _error_of_mean),
+        gap_sd=("gap_to_cooldown", "std"),
         closed=("closed_fraction", "mean"),
         n=("gain", "size"),
     )
+    # Trunks are replicates: what they differ by adds to the error over validation blocks.
+    points["gap_se"] = np.hypot(points["gap_se"], (points["gap_sd"] / np.sqrt(points["n"])).fillna(0.0))
     best = points.sort_values("averaged", kind="stable").iloc[0]
     cells = pool[(pool["peak_lr"] == best["peak_lr"]) & (pool["schedule"] == best["schedule"])]
     longest = float(best["tokens_per_parameter"])
@@ -82,10 +85,10 @@ def answer(tables: Tables, target: Target) -> Answer:
         "The best of the tried averages was chosen on the blocks it is scored on; with so few settings "
         "this flatters it little.",
     ]
+    if best["n"] == 1:
+        caveats.append("One trunk only: what another seed would change is not in the error.")
     if not np.isfinite(best["gap"]):
-        headline = (
-            f"Averaging changes the loss by {gain} nat/token; whether it replaces a decay is not measured."
-        )
+        headline = f"Averaging changes the loss by {gain} nat/token; whether it replaces a decay is not measured."
         return Answer(
             4,
             QUESTION,
@@ -125,7 +128,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         QUESTION,
         headline,
         sure,
-        f"{why} Errors are over validation blocks.",
+        f"{why} Errors are over validation blocks{' and trunks' if best['n'] > 1 else ''}.",
         tuple(evidence),
         tuple(caveats),
     )

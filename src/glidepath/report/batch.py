@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -89,49 +92,50 @@ def _trained(runs: pd.DataFrame, target: Target) -> tuple[tuple[str, Sure, str] 
     return (sentence, "resolved" if resolved else "not resolved", because), evidence
 
 
-class _Noise:
-    """Noise scale of one probed cell: its first and its last trusted window."""
+CLOSE = 1.5
+"""A noise scale within this factor of the batch calls for no other batch."""
 
-    def __init__(self, windows: pd.DataFrame, cell: pd.Series[float], target: Target) -> None:
-        first, last = windows.iloc[0], windows.iloc[-1]
-        batch = target.batch_tokens
-        ratio = float(last["noise_scale_tokens"]) / batch
-        place = "above" if ratio > 1.5 else "below" if ratio < 1 / 1.5 else "close to"
-        growth = float(last["noise_scale_tokens"] / first["noise_scale_tokens"])
-        spread = float(
-            np.hypot(*(w["noise_scale_tokens_se"] / w["noise_scale_tokens"] for w in (first, last)))
-        )
-        grows = abs(np.log(growth)) > 2 * spread
-        advice = {
-            "above": "a larger batch would lose little per token",
-            "below": "a smaller batch would use tokens better",
-            "close to": "the batch is at the knee between time and tokens",
-        }[place]
-        self.sentence = (
-            "The noise scale at the end is "
-            f"{estimate(last['noise_scale_tokens'], last['noise_scale_tokens_se'])} tokens, {place} the "
-            f"target's batch of {compact(batch)}: {advice}."
-        )
-        direction = f"changes by a factor {growth:.1f} from the first to the last trusted window"
-        self.sentence += (
-            f" It {direction}, so a batch that grows is worth a try."
-            if grows and growth > 1
-            else f" It {direction}: no case for a growing batch."
-            if grows
-            else " Whether it grows along training is not resolved."
-        )
-        self.because = (
-            f"From {len(windows)} trusted windows of one cell; errors by jackknife over probed updates."
-        )
-        conditions = {"cell_id": str(cell["cell_id"]), "group": "total"}
-        self.evidence = tuple(
+
+@dataclass(frozen=True)
+class _Noise:
+    """What one probed cell says about the batch."""
+
+    sentence: str
+    because: str
+    evidence: tuple[Evidence, ...]
+
+
+def _in_words(windows: pd.DataFrame, cell: pd.Series[Any], target: Target) -> _Noise:
+    """From the trusted windows of one cell, ascending: its first and its last."""
+    first, last = windows.iloc[0], windows.iloc[-1]
+    batch = target.batch_tokens
+    value, error = float(last["noise_scale_tokens"]), float(last["noise_scale_tokens_se"])
+    if value - 2 * error > CLOSE * batch:
+        place, advice = "above", "a larger batch would lose little per token"
+    elif value + 2 * error < batch / CLOSE:
+        place, advice = "below", "a smaller batch would use tokens better"
+    else:
+        place, advice = "not resolved from", "no case for another batch"
+    growth = value / float(first["noise_scale_tokens"])
+    spread = float(np.hypot(*(w["noise_scale_tokens_se"] / w["noise_scale_tokens"] for w in (first, last))))
+    change = f"It changes by a factor {growth:.1f} from the first to the last trusted window"
+    if abs(np.log(growth)) <= 2 * spread:
+        change = "Whether it grows along training is not resolved."
+    else:
+        change += ": a batch that grows is worth a try." if growth > 1 else ": no case for a growing batch."
+    return _Noise(
+        f"The noise scale at the end is {estimate(value, error)} tokens, {place} the target's batch of "
+        f"{compact(float(batch))}: {advice}. {change}",
+        f"From {len(windows)} trusted windows of one cell; errors by jackknife over probed updates.",
+        tuple(
             Evidence(
-                f"{where_}: {estimate(w['noise_scale_tokens'], w['noise_scale_tokens_se'])} tokens after "
-                f"{compact(float(w['tokens_seen']))} tokens ({cell['schedule']}).",
-                (rows("noise_scale", **conditions, window=int(w["window"])),),
+                f"{name} window: {estimate(w['noise_scale_tokens'], w['noise_scale_tokens_se'])} tokens "
+                f"after {compact(float(w['tokens_seen']))} tokens ({cell['schedule']}).",
+                (rows("noise_scale", cell_id=str(cell["cell_id"]), group="total", window=int(w["window"])),),
             )
-            for where_, w in (("First window", first), ("Last window", last))
-        )
+            for name, w in (("First", first), ("Last", last))
+        ),
+    )
 
 
 def _noise(tables: Tables, target: Target) -> _Noise | None:
@@ -144,8 +148,6 @@ def _noise(tables: Tables, target: Target) -> _Noise | None:
         runs = where(runs, cell_id=str(measured.sources[0].key["cell_id"]))
     if runs.empty:
         return None
-    cell = runs.sort_values(
-        ["tokens_per_parameter", "val_loss"], ascending=[False, True], kind="stable"
-    ).iloc[0]
+    cell = runs.sort_values(["tokens_per_parameter", "val_loss"], ascending=[False, True], kind="stable").iloc[0]
     windows = where(noise, cell_id=str(cell["cell_id"])).sort_values("window")
-    return _Noise(windows, cell, target)
+    return _in_words(windows, cell, target)

@@ -71,9 +71,7 @@ def _values(recommended: Recommendation) -> Iterator[Value]:
         recommended.schedule,
         f"not resolved from {', '.join(others)}" if others else "resolved from the others",
     )
-    yield Value(
-        "Peak learning rate", learning_rate(recommended.peak_lr.value), _range_of_rate(recommended.peak_lr)
-    )
+    yield Value("Peak learning rate", learning_rate(recommended.peak_lr.value), _range_of_rate(recommended.peak_lr))
     if recommended.factor_2_lr_cost:
         yield Value(
             "If that is off by a factor of 2",
@@ -84,7 +82,7 @@ def _values(recommended: Recommendation) -> Iterator[Value]:
     yield Value(
         "Batch",
         f"{compact(float(recommended.batch_tokens))} tokens",
-        f"noise scale near the end {compact(noise.value)} tokens" if noise else "noise scale not measured",
+        f"noise scale near the end {_range_of_tokens(noise)}" if noise else "noise scale not measured",
     )
     yield Value("Weight decay", f"{recommended.weight_decay:g}")
     yield Value("Averaging", *_averaging(recommended.averaging))
@@ -113,6 +111,12 @@ def _range_of_rate(estimate: Estimate) -> str:
     if not is_known(estimate):
         return "interval not identified"
     return f"{interval_words(estimate.ci_level)} [{learning_rate(low)}, {learning_rate(high)}]"
+
+
+def _range_of_tokens(estimate: Estimate) -> str:
+    value, low, high = (float(f"{end:.2g}") for end in ends(estimate))
+    known = f" [{compact(low)}, {compact(high)}]" if is_known(estimate) else ""
+    return f"{compact(value)}{known} tokens"
 
 
 def _averaging(averaging: Averaging) -> tuple[str, str]:

@@ -51,15 +51,14 @@ METHODS = (
     Method(
         "Compute saving",
         "1 − D′/D, where the schedule reaches at D′ tokens the loss that the reference reaches at D, by "
-        "their loss laws",
+        "the curves through the trained horizons",
         "After Bergsma et al., ICLR 2025 (arXiv 2502.15938), who report 60 % from one pair of grid points",
     ),
     Method(
         "Gradient noise scale",
         "tr Σ / |G|², |G|² = (B·|g_B|² − b·|g_b|²)/(B − b), tr Σ = (|g_b|² − |g_B|²)/(1/b − 1/B), b one "
         "sequence; ratio of window means, jackknife errors",
-        "McCandlish et al. 2018 (arXiv 1812.06162); per-example norms: Gray et al., NeurIPS 2024 (arXiv "
-        "2411.00999)",
+        "McCandlish et al. 2018 (arXiv 1812.06162); per-example norms: Gray et al., NeurIPS 2024 (arXiv 2411.00999)",
     ),
     Method(
         "Checkpoint averaging",

@@ -66,9 +66,7 @@ class Lost:
 def facts(runs: pd.DataFrame, planned: Plan) -> tuple[Fact, ...]:
     """The design in a dozen lines."""
     status = runs["status"].value_counts()
-    counts = [
-        f"{status[name]} {name}" for name in ("completed", "diverged", "excluded") if status.get(name, 0)
-    ]
+    counts = [f"{status[name]} {name}" for name in ("completed", "diverged", "excluded") if status.get(name, 0)]
     held = int(runs["holdout"].sum())
     models = runs.drop_duplicates("model").sort_values("n_params_counted")
     kinds = runs.drop_duplicates("schedule").sort_values(["schedule_kind", "schedule"])
@@ -82,9 +80,7 @@ def facts(runs: pd.DataFrame, planned: Plan) -> tuple[Fact, ...]:
             "Replicates",
             f"{runs['replicate'].nunique()} (initialisation and data order, the same for all schedules)",
         ),
-        Fact(
-            "Cells", f"{len(runs)}: {', '.join(counts)}" + (f"; {held} hidden from the fits" if held else "")
-        ),
+        Fact("Cells", f"{len(runs)}: {', '.join(counts)}" + (f"; {held} hidden from the fits" if held else "")),
         *_cost(runs, planned),
     )
 
@@ -158,8 +154,7 @@ def best_tables(runs: pd.DataFrame, comparisons: pd.DataFrame, reference: str) -
             reference_schedule=reference,
         )
         rows = tuple(
-            _best_row(row, paired, float(bits), reference)
-            for _, row in group.sort_values("val_loss").iterrows()
+            _best_row(row, paired, float(bits), reference) for _, row in group.sort_values("val_loss").iterrows()
         )
         tables.append(
             BestTable(

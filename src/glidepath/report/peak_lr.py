@@ -133,7 +133,6 @@ def _edges(ours: pd.DataFrame) -> tuple[str, ...]:
     if doubtful.empty:
         return ()
     listed = "; ".join(
-        f"{row['tokens_per_parameter']:g}: {str(row['status']).replace('_', ' ')}"
-        for _, row in doubtful.iterrows()
+        f"{row['tokens_per_parameter']:g}: {str(row['status']).replace('_', ' ')}" for _, row in doubtful.iterrows()
     )
     return (f"Optima that did not converge, by tokens per parameter: {listed}. Widen `peak_lrs` there.",)

@@ -57,10 +57,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         *beyond(longest, target),
         *stand_in(group, target),
         *(
-            (
-                f"The best peak learning rate lies at the edge of its grid for {', '.join(edges)} or the "
-                "reference.",
-            )
+            (f"The best peak learning rate lies at the edge of its grid for {', '.join(edges)} or the reference.",)
             if edges
             else ()
         ),
@@ -84,15 +81,13 @@ def _headline(here: pd.DataFrame, longest: float, target: Target) -> tuple[str, 
         best = better.iloc[0]
         ahead = difference(best["difference"], best["standard_error"])
         relative = percent_of(best["difference_relative"])
-        text = f"{best['schedule']} is best {at}: {ahead} nat/token ({relative}) against {reference}."
+        text = f"{best['schedule']} has the lowest loss {at}: {ahead} nat/token ({relative}) against {reference}."
         return text, "resolved", "Its interval against the reference lies below zero."
     if len(open_ones):
         names = ", ".join(open_ones["schedule"])
         smallest = float(open_ones["minimum_detectable_difference"].min())
         detectable = (
-            f"; differences below about {smallest:.2g} nat/token cannot be seen"
-            if np.isfinite(smallest)
-            else ""
+            f"; differences below about {smallest:.2g} nat/token cannot be seen" if np.isfinite(smallest) else ""
         )
         return (
             f"Not resolved: {at} no schedule is better than {reference} beyond the noise.",
@@ -114,9 +109,7 @@ def _rivals(target: Target) -> str:
     if recommended.equivalent_schedules:
         others = ", ".join(recommended.equivalent_schedules)
         return f"Recommended is {recommended.schedule}, {where_} not resolved from {others}."
-    return (
-        f"Recommended is {recommended.schedule}, {where_} resolved from every other schedule trained there."
-    )
+    return f"Recommended is {recommended.schedule}, {where_} resolved from every other schedule trained there."
 
 
 def _differences(here: pd.DataFrame, longest: float) -> Iterator[Evidence]:
@@ -209,8 +202,7 @@ def _zero_sentence(pairs: list[ZeroPair], longest: float) -> str:
     if not pairs:
         return "Decay to zero: not measured, no two schedules differ in their final learning rate only."
     parts = [
-        f"{pair.zero} − {pair.floor} = {difference(pair.difference, pair.standard_error)} nat/token "
-        f"({pair.verdict})"
+        f"{pair.zero} − {pair.floor} = {difference(pair.difference, pair.standard_error)} nat/token ({pair.verdict})"
         for pair in pairs
     ]
     verdicts = {pair.verdict for pair in pairs}
@@ -242,8 +234,9 @@ def _savings(tables: Tables, group: tuple[str, int], longest: float, target: Tar
         known = np.isfinite(row["ci_low"]) and np.isfinite(row["ci_high"])
         spread = f" [{percent_of(row['ci_low'], 0.1)}, {percent_of(row['ci_high'], 0.1)}]" if known else ""
         yield Evidence(
-            f"By the loss laws, reaching the loss of {target.reference_schedule} at {nearest:.3g} tokens "
-            f"per parameter, {row['schedule']} saves {percent_of(row['value'], 0.1)}{spread} of the tokens.",
+            f"Reaching the loss of {target.reference_schedule} at {nearest:.3g} tokens per parameter, "
+            f"{row['schedule']} saves {percent_of(row['value'], 0.1).lstrip('+')}{spread} of the tokens, by "
+            "the curves through the trained horizons.",
             (
                 rows(
                     "laws/loss_horizon/predictions",

@@ -36,13 +36,14 @@ class NoiseScale:
 
 
 def unbiased_parts(
-    grad_sq_norm_small: ArrayLike, grad_sq_norm_big: ArrayLike, small_batch: float, big_batch: float
+    grad_sq_norm_small: ArrayLike, grad_sq_norm_big: ArrayLike, small_batch: float, big_batch: ArrayLike
 ) -> tuple[Floats, Floats]:
     """|G|²_hat and trΣ_hat of every update (equations above), each of the inputs' shape.
 
-    Raises ValueError unless 0 < small_batch < big_batch.
+    `big_batch` is one for all updates or one for each. Raises ValueError unless 0 < small_batch < big_batch.
     """
-    if not 0 < small_batch < big_batch:
+    big_batch = np.asarray(big_batch, np.float64)
+    if not (small_batch > 0 and (big_batch > small_batch).all()):
         raise ValueError(f"batches of {small_batch} and {big_batch}: two different ones are needed, the smaller first")
     small, big = np.asarray(grad_sq_norm_small, np.float64), np.asarray(grad_sq_norm_big, np.float64)
     grad_sq_norm_true: Floats = (big_batch * big - small_batch * small) / (big_batch - small_batch)
@@ -69,7 +70,7 @@ def noise_scale(grad_sq_norm_true: ArrayLike, grad_noise_trace: ArrayLike, block
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = left_out[1] / left_out[0]
         estimate = float(trace.mean() / true.mean())
-    standard_error = float(np.sqrt((n - 1) / n * np.sum((ratios - ratios.mean()) ** 2)))
+        standard_error = float(np.sqrt((n - 1) / n * np.sum((ratios - ratios.mean()) ** 2)))
     true_se = float(np.std(sums[0] / block, ddof=1) / np.sqrt(n))
     trusted = true.mean() > TRUSTED_STANDARD_ERRORS * true_se
     return NoiseScale(

@@ -41,10 +41,12 @@ def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNo
 
     With S schedules and R replicates at a position, centred over each cell's replicates,
 
-        own² = Σ_x Σ (loss - position mean)²/Σ_x (S-1)(R-1),
+        own² = Σ_x Σ (loss - position mean)²/Σ_x (S-1)(R-1).
 
-    and the variances of the position means over positions and of their mean over all give `position` and `shared`, each less
-    what the finer noise contributes to it. Positions take part with the cells that have all replicates of that position.
+    The position means, less `shared` by least squares, give `position`; the variance of `shared` over replicates is left;
+    each less what the finer noise contributes to it. Positions take part with the cells that have all their replicates.
+    Replicates at one position only cannot tell `shared` from `position`: all of it is `position`. One schedule cannot tell
+    `position` from `own`: all of it is `own`. Either makes intervals too wide rather than too narrow.
 
     Raises ValueError when a cell has no replicate at all.
     """
@@ -52,37 +54,53 @@ def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNo
     counts = present.sum(1)
     if (counts == 0).any():
         raise ValueError("a cell without any replicate cannot be compared; leave it out")
-    centred = losses - np.nanmean(losses, axis=1, keepdims=True)
     effects: list[Floats] = []
-    squares = degrees = 0.0
     cells_per_position: list[int] = []
-    for x in np.unique(positions[counts > 1]):
-        here = (positions == x) & (counts == counts[positions == x].max())
-        columns = present[here].all(0)
-        if columns.sum() < 2:
+    squares = degrees = 0.0
+    for x in np.unique(positions):
+        columns = present[positions == x].any(0)
+        rows = losses[positions == x][:, columns]
+        rows = rows[np.isfinite(rows).all(1)]
+        if len(rows) == 0 or columns.sum() < 2:
             continue
-        rows = centred[np.ix_(here, columns)]
+        rows = rows - rows.mean(1, keepdims=True)
         effect = np.full(losses.shape[1], np.nan)
         effect[columns] = rows.mean(0)
         effects.append(effect)
         cells_per_position.append(len(rows))
         squares += float(((rows - rows.mean(0)) ** 2).sum())
         degrees += (len(rows) - 1) * (int(columns.sum()) - 1)
-    if degrees < 1:
+    if not effects:
         return ReplicateNoise(np.nanmean(losses, axis=1), counts, np.nan, np.nan, np.nan, 0)
-    own_variance = squares / degrees
     table = np.array(effects)
-    columns = np.isfinite(table).any(0)
-    shared = np.zeros(losses.shape[1])
-    shared[columns] = np.nanmean(table[:, columns], axis=0)
+    shared = _shared(table)
+    known = np.isfinite(shared)
+    within = int(np.isfinite(table).sum()) - len(table)
+    position_degrees = within - (int(known.sum()) - 1)
+    if position_degrees < 1:
+        shared, position_degrees = np.zeros(losses.shape[1]), within
     deviations = table - shared
-    position_degrees = int(np.isfinite(deviations).sum() - len(table) - (columns.sum() - 1))
-    mean_square = float(np.nansum(deviations**2)) / position_degrees if position_degrees > 0 else 0.0
-    position_variance = mean_square - own_variance * float(np.mean(1.0 / np.array(cells_per_position)))
-    shared_variance = float(shared[columns].var(ddof=1)) - mean_square / len(table)
-    means = np.nanmean(losses - shared, axis=1)
+    deviations -= np.nanmean(deviations, axis=1, keepdims=True)
+    mean_square = float(np.nansum(deviations**2)) / position_degrees
+    shared_variance = float(shared[known].var(ddof=1)) - mean_square / len(table)
+    if degrees < 1:
+        own_variance, position_variance, degrees = mean_square, 0.0, position_degrees
+    else:
+        own_variance = squares / degrees
+        position_variance = mean_square - own_variance * float(np.mean(1.0 / np.array(cells_per_position)))
+    means = np.nanmean(losses - np.where(known, shared, 0.0), axis=1)
     sds = [float(np.sqrt(max(0.0, v))) for v in (own_variance, position_variance, shared_variance)]
     return ReplicateNoise(means, counts, *sds, int(degrees))
+
+
+def _shared(effects: Floats) -> Floats:
+    """Least squares of effects[x, r] = a[x] + shared[r], Σ shared = 0, NaN for replicates nowhere present."""
+    x, r = np.nonzero(np.isfinite(effects))
+    design = np.zeros((len(x), effects.shape[0] + effects.shape[1]))
+    design[np.arange(len(x)), x] = design[np.arange(len(x)), effects.shape[0] + r] = 1.0
+    shared: Floats = np.linalg.lstsq(design, effects[x, r], rcond=None)[0][effects.shape[0] :]
+    columns = np.isfinite(effects).any(0)
+    return np.where(columns, shared - shared[columns].mean(), np.nan)
 
 
 def resampled_losses(

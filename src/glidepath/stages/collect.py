@@ -39,9 +39,7 @@ def main(args: argparse.Namespace) -> None:
             frame = frame.assign(cell_id=cell["cell_id"])
             gathered[table.name].append(frame)
         own = {segment for segment in chain if shared[segment] == 1}
-        runs.append(
-            _run(cell, [_record(segment) for segment in chain], own, {n: f[-1] for n, f in gathered.items()})
-        )
+        runs.append(_run(cell, [_record(segment) for segment in chain], own, {n: f[-1] for n, f in gathered.items()}))
     for table in GATHERED:
         tables.write(table, pd.concat(gathered[table.name]), args.output / f"{table.name}.parquet")
     tables.write(tables.RUNS, pd.DataFrame(runs), args.output / "runs.parquet")
@@ -90,9 +88,7 @@ def _run(
         "bits_per_byte": _only(end["bits_per_byte"]),
         "n_eval_tokens": _only(end["n_eval_tokens"]),
         "train_seconds": seconds,
-        "own_train_seconds": sum(
-            record["timing"]["updates"] for record in records if record["segment"] in own
-        ),
+        "own_train_seconds": sum(record["timing"]["updates"] for record in records if record["segment"] in own),
         "tokens_per_second": None if diverged or not seconds else cell["token_horizon"] / seconds,
         "matmul_peak_fraction": None
         if diverged or flops_per_second is None

@@ -18,9 +18,7 @@ SCHEME = ["averaging_scheme", "window_fraction", "ema_timescale_fraction"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--block-losses", type=Path, required=True)
-    parser.add_argument(
-        "--store", type=Path, default=Path("store/averages"), help="where the cells' averages are"
-    )
+    parser.add_argument("--store", type=Path, default=Path("store/averages"), help="where the cells' averages are")
     parser.add_argument("--output", type=Path, required=True, help="averages.parquet")
 
 

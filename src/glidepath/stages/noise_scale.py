@@ -51,13 +51,9 @@ def _rows(cell: pd.DataFrame, windows: int) -> Iterator[dict[str, Any]]:
         if len(rows) < MIN_PROBES or (batch_sequences[rows] < 2).any():
             continue
         here = cell.iloc[rows]
-        parts = [
-            unbiased_parts(small, big, 1.0, batch)
-            for small, big, batch in zip(
-                here["grad_sq_norm_small"], here["grad_sq_norm_big"], batch_sequences[rows], strict=True
-            )
-        ]
-        true, trace = (np.array([float(part[i]) for part in parts]) for i in (0, 1))
+        true, trace = unbiased_parts(
+            here["grad_sq_norm_small"], here["grad_sq_norm_big"], 1.0, batch_sequences[rows]
+        )
         estimate = noise_scale(true, trace)
         yield {
             "cell_id": here["cell_id"].iloc[0],

@@ -26,9 +26,7 @@ SHOWN_RUNNING = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--watch", type=Path, required=True, help="list of jobs and files, written by the workflow"
-    )
+    parser.add_argument("--watch", type=Path, required=True, help="list of jobs and files, written by the workflow")
     parser.add_argument("--parent", type=int, default=None, help="stop when this process has ended")
 
 
@@ -103,9 +101,7 @@ def look(watched: dict[str, Any], root: Path = Path()) -> Look:
     )
 
 
-def line(
-    watched: dict[str, Any], first: Look, now: Look, elapsed_seconds: float, training_seconds: float
-) -> str:
+def line(watched: dict[str, Any], first: Look, now: Look, elapsed_seconds: float, training_seconds: float) -> str:
     """One line for a person."""
     parts = [
         f"{watched['study']}: training {100 * now.flops_done / max(now.flops_total, 1.0):.0f} %, "

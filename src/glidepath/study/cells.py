@@ -150,9 +150,7 @@ def cells(study: StudyConfig, corpus_id: str, vocab_size: int) -> tuple[Cell, ..
     return tuple(found.values())
 
 
-def _block_cells(
-    study: StudyConfig, block: GridConfig, key: str, corpus_id: str, vocab_size: int
-) -> Iterator[Cell]:
+def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str, vocab_size: int) -> Iterator[Cell]:
     axes = product(
         block.models,
         block.batch_sequences,
@@ -217,16 +215,18 @@ def steps_in(tokens: float, batch_tokens: int, where: str) -> int:
 
     Raises StudyError when that is none, or more than can be planned; `where` names the cell in the message.
     """
-    total_steps = round(tokens / batch_tokens)
+    updates = tokens / batch_tokens
+    # Before rounding: a horizon may be infinite.
+    if updates > MAX_UPDATES:
+        raise StudyError(
+            f"{where}: the horizon of {tokens:.3g} tokens is {updates:.3g} updates, more than the "
+            f"{MAX_UPDATES} that a plan can hold. Lower tokens_per_parameter or raise batch_sequences."
+        )
+    total_steps = round(updates)
     if total_steps < 1:
         raise StudyError(
             f"{where}: the horizon of {tokens:.0f} tokens is less than half an update of {batch_tokens} "
             "tokens. Raise tokens_per_parameter or lower batch_sequences."
-        )
-    if total_steps > MAX_UPDATES:
-        raise StudyError(
-            f"{where}: the horizon of {tokens:.3g} tokens is {total_steps} updates, more than the "
-            f"{MAX_UPDATES} that a plan can hold. Lower tokens_per_parameter or raise batch_sequences."
         )
     return total_steps
 
@@ -274,9 +274,7 @@ def _warmup_steps(warmup: WarmupConfig, total_steps: int, batch_tokens: int) -> 
     return round((warmup.fraction or 0.0) * total_steps)
 
 
-def _snapshots(
-    averaging: AveragingConfig | None, schedule_name: str, total_steps: int, where: str
-) -> tuple[int, ...]:
+def _snapshots(averaging: AveragingConfig | None, schedule_name: str, total_steps: int, where: str) -> tuple[int, ...]:
     """Updates after which weights are kept: equally spaced over the last part of the horizon, with ends."""
     if averaging is None or schedule_name not in averaging.schedules:
         return ()

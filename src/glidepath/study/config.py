@@ -27,6 +27,7 @@ from glidepath.study.section import (
 
 Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon"]
 SOME = Field(min_length=1)
+TRAIN_IT = "add it to the grid"
 
 
 class StudyError(ValueError):
@@ -114,16 +115,14 @@ class ScheduleConfig(Section):
                 )
             if self.decay_shape is None:
                 raise ValueError(
-                    "decay_shape is missing: a wsd schedule needs one of linear, cosine, one_minus_sqrt. "
-                    "Add it"
+                    "decay_shape is missing: a wsd schedule needs one of linear, cosine, one_minus_sqrt. Add it"
                 )
         else:
             for key in ("decay_fraction", "decay_steps", "decay_shape"):
                 value = getattr(self, key)
                 if value is not None:
                     raise ValueError(
-                        f"{key} {value} is given for kind {self.kind}: only wsd has it. Remove it, or use "
-                        "kind: wsd"
+                        f"{key} {value} is given for kind {self.kind}: only wsd has it. Remove it, or use kind: wsd"
                     )
         if self.kind == "constant" and self.final_lr_fraction is not None:
             raise ValueError(
@@ -197,7 +196,7 @@ class GridConfig(Section):
 class EvaluationConfig(Section):
     """What is evaluated along training; all validation tokens are evaluated at the end of every cell."""
 
-    points_per_octave: Count = 3
+    points_per_octave: Annotated[Count, Field(le=100)] = 3
     """Evaluations per doubling of the updates, on a grid common to all cells."""
     first_update: Count = 32
     """First point of that grid [updates]."""
@@ -329,12 +328,12 @@ class StudyConfig(Section):
 
     @model_validator(mode="after")
     def _names(self) -> StudyConfig:
-        def known(key: str, names: tuple[str, ...], allowed: dict[str, Any]) -> None:
+        def known(key: str, names: tuple[str, ...], allowed: dict[str, Any], remedy: str = "define it") -> None:
             for name in names:
                 if name not in allowed:
                     raise ValueError(
                         f"{key} names {name!r}, which is not one of {', '.join(sorted(allowed))}. "
-                        f"Correct the name or define it"
+                        f"Correct the name or {remedy}"
                     )
 
         for i, block in enumerate(self.grid):
@@ -342,10 +341,10 @@ class StudyConfig(Section):
             known(f"grid.{i}.schedules", block.schedules, self.schedules)
         in_grid = {name: self.schedules[name] for block in self.grid for name in block.schedules}
         if self.averaging:
-            known("averaging.schedules", self.averaging.schedules, in_grid)
+            known("averaging.schedules", self.averaging.schedules, in_grid, TRAIN_IT)
         if self.noise_scale:
-            known("noise_scale.schedules", self.noise_scale.schedules, in_grid)
-        known("analysis.reference_schedule", (self.analysis.reference_schedule,), in_grid)
+            known("noise_scale.schedules", self.noise_scale.schedules, in_grid, TRAIN_IT)
+        known("analysis.reference_schedule", (self.analysis.reference_schedule,), in_grid, TRAIN_IT)
         known("target.model", (self.target.model,), self.models)
         return self
 
@@ -360,8 +359,7 @@ class StudyConfig(Section):
             )
         if all(block.holdout for block in self.grid):
             raise ValueError(
-                "grid has holdout: true in every block: nothing is left to fit. Set it to false in one of "
-                "them"
+                "grid has holdout: true in every block: nothing is left to fit. Set it to false in one of them"
             )
         probed = self.noise_scale.schedules if self.noise_scale else ()
         for i, block in enumerate(self.grid):
@@ -409,10 +407,9 @@ def read_study(path: Path) -> StudyConfig:
         raise StudyError(
             f"The study {path} cannot be read: {error.strerror}. Give an existing file: --configfile PATH."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(
-            f"The study {path} is not YAML: {' '.join(str(error).split())}. Correct that line."
-        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: bytes that are not UTF-8, or a value such as the date 2024-13-01.
+        raise StudyError(f"The study {path} is not YAML: {' '.join(str(error).split())}. Correct that line.") from error
     return parse_study(data, str(path))
 
 
@@ -459,6 +456,8 @@ RULES_AND_REMEDIES = {
     "int_from_float": WHOLE_NUMBER,
     "string_type": "text is needed. Put it in quotes if it looks like a number or a date",
     "string_pattern_mismatch": "a name has lower-case letters, digits and underscores only. Change it",
+    "string_too_short": "text is needed. Write it, or remove the key",
+    "invalid_key": "a key is text. Correct it or remove it; config/README.md lists the keys",
     "string_too_long": "a name has at most 40 characters. Shorten it",
     "too_short": "at least one entry is needed. Add one",
     "tuple_type": LIST,

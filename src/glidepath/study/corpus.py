@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from glidepath.study.identity import digest
-from glidepath.study.section import Count, Number, Section
+from glidepath.study.section import Count, Name, Number, Section, Text
 
 CORPUS_VERSION = 1
 """Raised by hand when the same configuration and the same text would give other tokens."""
@@ -53,15 +53,15 @@ FINGERPRINT_BLOCK_BYTES = 65_536
 
 
 class PythonEnvironment(Section):
-    """Python source of the standard library and of `RUNTIME_PACKAGES`, as installed here; offline, on every
-    machine.
+    """Python source of the standard library and of the packages that Glidepath runs on, as installed here;
+    offline, on every machine.
     """
 
     kind: Literal["python_environment"]
 
 
 class CHeaders(Section):
-    """C, C++ and CUDA headers that `RUNTIME_PACKAGES` install."""
+    """C, C++ and CUDA headers that the packages that Glidepath runs on install; offline."""
 
     kind: Literal["c_headers"]
 
@@ -76,7 +76,7 @@ class Files(Section):
     """Globs of a validation set of the user's own; empty: documents of `paths` are held out by
     `validation_fraction`.
     """
-    text_column: str = "text"
+    text_column: Text = "text"
     """Key of a .jsonl object, or column of a .parquet file, that holds the text of one document."""
     document_separator: str | None = None
     """Text that stands between two documents of a .txt file; null: a file is one document."""
@@ -106,14 +106,17 @@ class HuggingFace(Section):
     """A dataset of the Hugging Face Hub, streamed, or a local dataset directory; needs the extra `hf`."""
 
     kind: Literal["huggingface"]
-    name: str
+    name: Text
     """A directory, relative to the working directory, or else a name on the Hub."""
-    config: str | None = None
-    split: str = "train"
-    validation_split: str | None = None
+    config: Text | None = None
+    """Configuration of the dataset; null: its only one."""
+    split: Text = "train"
+    """Split that documents are taken from."""
+    validation_split: Text | None = None
     """Split that is the validation set; null: documents of `split` are held out by `validation_fraction`."""
-    text_column: str = "text"
-    revision: str | None = None
+    text_column: Text = "text"
+    """Column that holds the text of one document."""
+    revision: Text | None = None
     """Commit of a Hub dataset. Without it a change on the Hub goes unnoticed: the corpus keeps its identity.
     """
 
@@ -124,18 +127,22 @@ Source = Annotated[PythonEnvironment | CHeaders | Files | HuggingFace, Field(dis
 class Domain(Section):
     """One kind of text, with a validation loss of its own."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: Name
+    """Name in tables and figures; every domain has its own."""
     use: Literal["training", "validation"] = "training"
     """training: documents are trained on and some are held out; validation: all documents are held out."""
     source: Source
+    """Where its documents come from."""
     max_bytes: Count | None = None
     """Bound on the text that is used [bytes]: documents in the order of their hash (of the stream, for
     huggingface).
     """
     validation_fraction: Number | None = None
-    """Share of the documents held out, chosen by the hash of their content."""
+    """Share of the documents held out, chosen by the hash of their content: more than 0 and at most 0.5.
+    Required of a training domain whose source names no validation set, refused elsewhere.
+    """
     validation_tokens: Count = 131_072
-    """Exactly so many tokens are evaluated."""
+    """Exactly so many tokens are evaluated; at least two sequences."""
 
     @property
     def has_own_validation_set(self) -> bool:
@@ -169,7 +176,7 @@ class Domain(Section):
         elif fraction is None or not 0.0 < fraction <= 0.5:
             raise ValueError(
                 f"domain '{self.name}': validation_fraction is {fraction}; a training domain holds out more "
-                "than 0 and at most 0.5 of its documents: give for example 0.05, or name a validation set "
+                "than 0 and at most 0.5 of its documents. Give for example 0.05, or name a validation set "
                 "(validation_paths of files, validation_split of huggingface)"
             )
         return self
@@ -180,7 +187,7 @@ class TrainBPE(Section):
 
     kind: Literal["train_bpe"]
     vocab_size: VocabSize
-    """Tokens, the 256 bytes and the end-of-document token included."""
+    """Tokens, the 256 bytes and the end-of-document token included: at least 257."""
     train_bytes: Count = 10_000_000
     """Text it is trained on [bytes], a fair sample of the training documents."""
 
@@ -199,9 +206,9 @@ class TokenizerFile(Section):
     """An existing `tokenizer.json` of the library `tokenizers`."""
 
     kind: Literal["file"]
-    path: str
+    path: Text
     """Relative to the working directory."""
-    end_of_document: str | None = None
+    end_of_document: Text | None = None
     """Token that ends a document; null: the one of the usual names that the vocabulary has."""
 
 
@@ -209,12 +216,15 @@ class TokenizerHub(Section):
     """The `tokenizer.json` of a Hugging Face Hub repository."""
 
     kind: Literal["hub"]
-    id: str
+    id: Text
+    """Repository, as owner/name."""
     vocab_size: VocabSize
     """Largest token id plus one; declared, since the model's shape is needed before anything is downloaded.
     """
-    revision: str | None = None
-    end_of_document: str | None = None
+    revision: Text | None = None
+    """Commit of the repository; null: its newest."""
+    end_of_document: Text | None = None
+    """Token that ends a document; null: the one of the usual names that the vocabulary has."""
 
 
 TokenizerChoice = Annotated[TrainBPE | TokenizerFile | TokenizerHub, Field(discriminator="kind")]
@@ -224,8 +234,9 @@ class CorpusConfig(Section):
     """What is trained and evaluated on, and how it is cut into tokens."""
 
     domains: tuple[Domain, ...]
-    """The first one is the domain whose validation loss selects."""
+    """Kinds of text, at least one of them for training. The validation loss of the first one selects."""
     tokenizer: TokenizerChoice
+    """How text is cut into tokens."""
 
     @field_validator("domains")
     @classmethod
@@ -238,8 +249,7 @@ class CorpusConfig(Section):
             )
         if not any(domain.use == "training" for domain in domains):
             raise ValueError(
-                f"no domain among {names} has use: training; there would be nothing to train on: give at "
-                "least one"
+                f"no domain among {names} has use: training; there would be nothing to train on: give at least one"
             )
         return domains
 
@@ -375,9 +385,7 @@ def _source_identity(domain: Domain, base: Path) -> Any:
             directory = dataset_directory(domain, source, base)
             if directory is None:
                 return "hub"
-            files = sorted(
-                path for path in directory.rglob("*") if path.is_file() and not path.name.startswith(".")
-            )
+            files = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
             return [[path.relative_to(directory).as_posix(), _fingerprint(path)] for path in files]
         case _:
             return [platform.python_version(), *(runtime_version(package) for package in RUNTIME_PACKAGES)]

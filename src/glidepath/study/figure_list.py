@@ -26,8 +26,7 @@ from glidepath.study.tables import (
 )
 
 SCHEMAS = {
-    table.name: table
-    for table in (PLAN, RUNS, UPDATES, EVALUATIONS, BLOCK_LOSSES, AVERAGES, NOISE_SCALE, COMPARISONS)
+    table.name: table for table in (PLAN, RUNS, UPDATES, EVALUATIONS, BLOCK_LOSSES, AVERAGES, NOISE_SCALE, COMPARISONS)
 }
 LAW_SCHEMAS = {table.name: table for table in (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)}
 
@@ -65,14 +64,11 @@ CATEGORIES = (
     "5 Loss",
 )
 
-ITEM = Column("item", "string", "-", "what the row is drawn as")
 MODEL = Column("model", "string", "-", "model")
 SCHEDULE = (
     Column("schedule", "string", "-", "schedule"),
     Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd: decides the colour"),
-    Column(
-        "family_rank", "int64", "-", "place among the schedules of its kind: decides line style and marker"
-    ),
+    Column("family_rank", "int64", "-", "place among the schedules of its kind: decides line style and marker"),
 )
 TPP = Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon")
 TOKEN_HORIZON = Column("token_horizon", "float64", "tokens", "horizon")
@@ -128,9 +124,7 @@ FIGURES: tuple[FigureEntry, ...] = (
                 PEAK_LR,
                 N_REPLICATES,
                 TOKENS_SEEN,
-                Column(
-                    "val_loss", "float64", "nat/token", "mean over replicates, first validation blocks only"
-                ),
+                Column("val_loss", "float64", "nat/token", "mean over replicates, first validation blocks only"),
                 Column("val_loss_min", "float64", "nat/token", "lowest replicate"),
                 Column("val_loss_max", "float64", "nat/token", "highest replicate"),
                 Column("bits_per_byte", "float64", "bit/byte", "mean over replicates"),
@@ -246,9 +240,7 @@ FIGURES: tuple[FigureEntry, ...] = (
                 CI_LEVEL,
                 EXTRAPOLATED,
                 STATUS,
-                Column(
-                    "exponent", "float64", "-", "exponent of the law in the token horizon; null for optima"
-                ),
+                Column("exponent", "float64", "-", "exponent of the law in the token horizon; null for optima"),
                 Column("exponent_low", "float64", "-", "lower end of its interval; null if none"),
                 Column("exponent_high", "float64", "-", "upper end of its interval; null if none"),
             ),
@@ -284,8 +276,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", "noise_scale"),
         Table(
             "noise_scale_norm_total",
-            "Noise scale of all layers against that of the norm layers, window by window, with the line "
-            "through them.",
+            "Noise scale of all layers against that of the norm layers, window by window, with the line through them.",
             (
                 Column("item", "string", "-", "window or line"),
                 MODEL,
@@ -311,17 +302,14 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", "noise_scale"),
         Table(
             "batch_size",
-            "Final loss at the best peak learning rate of each batch size, with the noise scale of the "
-            "last window.",
+            "Final loss at the best peak learning rate of each batch size, with the noise scale of the last window.",
             (
                 Column("item", "string", "-", "loss or noise_scale"),
                 MODEL,
                 *SCHEDULE,
                 TPP,
                 Column("batch_tokens", "float64", "tokens", "tokens per update, or the noise scale"),
-                Column(
-                    "peak_lr", "float64", "-", "best peak learning rate of the grid; null for the noise scale"
-                ),
+                Column("peak_lr", "float64", "-", "best peak learning rate of the grid; null for the noise scale"),
                 Column("n_replicates", "int64", "-", "replicates averaged; null for the noise scale"),
                 Column("val_loss", "float64", "nat/token", "validation loss; null for the noise scale"),
                 VAL_LOSS_SE,
@@ -357,9 +345,7 @@ FIGURES: tuple[FigureEntry, ...] = (
                     "nat/token",
                     "loss minus the cooldown's loss, paired; null if no cooldown",
                 ),
-                Column(
-                    "gap_to_cooldown_se", "float64", "nat/token", "its standard error; null for raw weights"
-                ),
+                Column("gap_to_cooldown_se", "float64", "nat/token", "its standard error; null for raw weights"),
             ),
         ),
     ),
@@ -369,8 +355,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", f"{LOSS_HORIZON}/predictions"),
         Table(
             "loss_horizon",
-            "Loss at the best peak learning rate of each schedule against tokens per parameter, with the "
-            "law.",
+            "Loss at the best peak learning rate of each schedule against tokens per parameter, with the law.",
             (
                 Column("item", "string", "-", "loss, diverged or law"),
                 MODEL,
@@ -427,9 +412,7 @@ FIGURES: tuple[FigureEntry, ...] = (
                 Column("unshared_updates", "int64", "updates", "updates if every cell were trained alone"),
                 Column("own_updates", "int64", "updates", "updates that no other cell shares"),
                 Column("unshared_seconds", "float64", "s", "training time if every cell were trained alone"),
-                Column(
-                    "own_seconds", "float64", "s", "training time of the updates that no other cell shares"
-                ),
+                Column("own_seconds", "float64", "s", "training time of the updates that no other cell shares"),
             ),
         ),
     ),

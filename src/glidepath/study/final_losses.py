@@ -44,11 +44,7 @@ class FinalLosses:
 
     @property
     def resampling_unit(self) -> str:
-        return (
-            "validation blocks and pooled replicates"
-            if self.noise.degrees_of_freedom
-            else "validation blocks"
-        )
+        return "validation blocks and pooled replicates" if self.noise.degrees_of_freedom else "validation blocks"
 
 
 def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: bool = False) -> FinalLosses:
@@ -70,13 +66,9 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
         .reset_index()
     )
     index = pd.MultiIndex.from_frame(points[POINT])
-    wide = open_runs.pivot_table(index=POINT, columns="replicate", values="val_loss", sort=False).reindex(
-        index
-    )
+    wide = open_runs.pivot_table(index=POINT, columns="replicate", values="val_loss", sort=False).reindex(index)
     first_domain = block_losses["domain"].iloc[0]
-    selected = block_losses[block_losses["domain"] == first_domain].merge(
-        open_runs[["cell_id", *POINT]], on="cell_id"
-    )
+    selected = block_losses[block_losses["domain"] == first_domain].merge(open_runs[["cell_id", *POINT]], on="cell_id")
     blocks = selected.pivot_table(index=POINT, columns="block", values="loss", sort=False).reindex(index)
     replicates = wide.to_numpy(np.float64)
     positions = points.groupby(POSITION, sort=False).ngroup().to_numpy(np.int64)

@@ -62,19 +62,13 @@ def _read(path: Path, package: Path) -> tuple[str, tuple[str, ...]]:
             digest.update(extra.read_bytes())
     parents = {name.rsplit(".", 1)[0] for name in imported if name.count(".") > 1}
     modules = tuple(
-        sorted(
-            name for name in imported | parents if _path(name, package) is not None and name != package.name
-        )
+        sorted(name for name in imported | parents if _path(name, package) is not None and name != package.name)
     )
     return digest.hexdigest(), modules
 
 
 def _is_bare_string(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def versions() -> dict[str, str]:

@@ -10,8 +10,11 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-NonNegative = Annotated[int, Field(ge=0, strict=True)]
+Text = Annotated[str, Field(min_length=1)]
+LARGEST = 2**53
+"""Whole numbers up to here fit the tables' integers and are exact as floats."""
+Count = Annotated[int, Field(gt=0, le=LARGEST, strict=True)]
+NonNegative = Annotated[int, Field(ge=0, le=LARGEST, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 

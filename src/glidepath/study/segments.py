@@ -61,11 +61,7 @@ class Plan:
 
     def own_steps(self, cell: Cell) -> int:
         """Updates of the cell that no other cell shares."""
-        own = [
-            self.segments[name]
-            for name in self.chains[cell.cell_id]
-            if len(self.segments[name].cell_ids) == 1
-        ]
+        own = [self.segments[name] for name in self.chains[cell.cell_id] if len(self.segments[name].cell_ids) == 1]
         return sum(segment.spec.stop - segment.spec.start for segment in own)
 
 
@@ -113,9 +109,7 @@ def _branches(walks: list[_Walk]) -> Iterator[tuple[list[_Walk], int, int, str |
         # These walks agree up to update `known`; their open segment began at `start`.
         walks, known, start = waiting.pop()
         first, *others = walks
-        stop = min(
-            [len(first.updates), *(_agreement(first.updates, other.updates, known) for other in others)]
-        )
+        stop = min([len(first.updates), *(_agreement(first.updates, other.updates, known) for other in others)])
         ends = any(len(walk.updates) == stop for walk in walks)
         if ends or len(walks) == 1 or stop - start >= MIN_SHARED_UPDATES:
             yield walks, start, stop, first.parent
@@ -134,17 +128,13 @@ def _agreement(a: NDArray[np.float64], b: NDArray[np.float64], start: int) -> in
     return start + int(differs[0]) if len(differs) else n
 
 
-def _segment(
-    study: StudyConfig, through: Sequence[Cell], start: int, stop: int, parent: str | None
-) -> Segment:
+def _segment(study: StudyConfig, through: Sequence[Cell], start: int, stop: int, parent: str | None) -> Segment:
     # Any of the cells would do. In the rare case that two spell equal updates differently, as a linear and a
     # cosine decay of two updates do, the choice must not depend on the order of the grid.
     cell = min(through, key=lambda c: c.cell_id)
     ends_here = any(c.total_steps == stop for c in through)
     curve = _evaluation_grid(study.evaluation, stop)
-    probe_every = (
-        study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else 0
-    )
+    probe_every = study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else 0
     recording = Recording(
         log_every=study.logging.every_updates,
         evaluate_subset_at=_within({*curve, *([stop] if ends_here else ())}, start, stop),

@@ -14,7 +14,7 @@ from glidepath.study.identity import canonical_json, digest
 
 
 class Spec(BaseModel):
-    """Frozen, closed and strict: an unknown or missing field is an error."""
+    """Frozen and closed: an unknown or missing field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 

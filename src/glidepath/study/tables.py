@@ -64,9 +64,7 @@ CELL_COLUMNS = (
     Column("n_params_total", "int64", "parameters", "all parameters, a tied head counted once"),
     Column("n_params_non_embedding", "int64", "parameters", "without the embedding and an untied head"),
     Column("n_params_matrices_and_head", "int64", "parameters", "hidden matrices and the head, tied or not"),
-    Column(
-        "n_params_counted", "int64", "parameters", "the count that this study's tokens_per_parameter uses"
-    ),
+    Column("n_params_counted", "int64", "parameters", "the count that this study's tokens_per_parameter uses"),
     Column("schedule", "string", "-", "name of the schedule in the configuration"),
     Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd"),
     Column("final_lr_fraction", "float64", "-", "learning rate that the decay aims at, over the peak"),
@@ -96,9 +94,7 @@ CELL_COLUMNS = (
         "-",
         "the chain: names of its segments in store/segments, in order, separated by spaces",
     ),
-    Column(
-        "average", "string", "-", "name of its averages in store/averages; empty if no snapshots are kept"
-    ),
+    Column("average", "string", "-", "name of its averages in store/averages; empty if no snapshots are kept"),
     Column("own_steps", "int64", "updates", "updates that no other cell shares"),
     Column("train_flops_6nd", "float64", "FLOP", "6 × n_params_non_embedding × token_horizon"),
     Column(
@@ -126,9 +122,7 @@ RUNS = Table(
             "nat/token",
             "last finite training loss of a diverged cell; null otherwise",
         ),
-        Column(
-            "train_loss", "float64", "nat/token", "mean training loss over the last 5 % of the logged updates"
-        ),
+        Column("train_loss", "float64", "nat/token", "mean training loss over the last 5 % of the logged updates"),
         Column(
             "val_loss",
             "float64",
@@ -138,14 +132,10 @@ RUNS = Table(
         Column("val_loss_sem", "float64", "nat/token", "standard error of val_loss over validation blocks"),
         Column("bits_per_byte", "float64", "bit/byte", "val_loss / ln 2 / bytes per token"),
         Column("n_eval_tokens", "int64", "tokens", "validation tokens behind val_loss"),
-        Column(
-            "train_seconds", "float64", "s", "time of the chain's updates, shared segments counted in full"
-        ),
+        Column("train_seconds", "float64", "s", "time of the chain's updates, shared segments counted in full"),
         Column("own_train_seconds", "float64", "s", "time of the updates that no other cell shares"),
         Column("tokens_per_second", "float64", "tokens/s", "token_horizon / train_seconds"),
-        Column(
-            "matmul_peak_fraction", "float64", "-", "exact FLOP/s over the machine's measured matmul peak"
-        ),
+        Column("matmul_peak_fraction", "float64", "-", "exact FLOP/s over the machine's measured matmul peak"),
         Column("engine_version", "int64", "-", "version of the numerics"),
         Column("corpus_id", "string", "-", "content address of the tokens"),
         Column("device", "string", "-", "device the last segment ran on"),
@@ -172,25 +162,20 @@ UPDATES = Table(
         Column("batch_tokens", "int64", "tokens", "tokens of this update"),
         Column("train_loss", "float64", "nat/token", "loss of this update's batch before the update"),
         Column("grad_norm", "float64", "-", "global gradient norm before clipping"),
-        Column(
-            "update_norm", "float64", "-", "global norm of the change that the update made to the weights"
-        ),
+        Column("update_norm", "float64", "-", "global norm of the change that the update made to the weights"),
         Column("param_norm", "float64", "-", "global norm of the weights after the update"),
     ),
 )
 
 EVALUATIONS = Table(
     "evaluations",
-    "One row per cell, evaluated update, domain and evaluation set. Subset and full losses must never be "
-    "mixed.",
+    "One row per cell, evaluated update, domain and evaluation set. Subset and full losses must never be mixed.",
     (
         CELL,
         UPDATES_DONE,
         TOKENS_SEEN,
         DOMAIN,
-        Column(
-            "eval_set", "string", "-", "subset: first blocks only, along training; full: all blocks", key=True
-        ),
+        Column("eval_set", "string", "-", "subset: first blocks only, along training; full: all blocks", key=True),
         Column("val_loss", "float64", "nat/token", "mean cross-entropy"),
         Column("val_loss_sem", "float64", "nat/token", "standard error over blocks"),
         Column("bits_per_byte", "float64", "bit/byte", "val_loss / ln 2 / bytes per token"),
@@ -204,17 +189,14 @@ BLOCK_LOSSES = Table(
     (
         CELL,
         DOMAIN,
-        Column(
-            "block", "int64", "-", "index of the validation block; the same text for every cell", key=True
-        ),
+        Column("block", "int64", "-", "index of the validation block; the same text for every cell", key=True),
         Column("loss", "float32", "nat/token", "mean cross-entropy of the block"),
     ),
 )
 
 AVERAGES = Table(
     "averages",
-    "One row per cell and average of its snapshots, next to the raw weights and the real cooldowns of the "
-    "same trunk.",
+    "One row per cell and average of its snapshots, next to the raw weights and the real cooldowns of the same trunk.",
     (
         CELL,
         Column(
@@ -253,9 +235,7 @@ AVERAGES = Table(
             "best real cooldown of the same trunk at equal tokens; null if none",
         ),
         Column("val_loss_cooldown", "float64", "nat/token", "its loss; null if none"),
-        Column(
-            "gap_to_cooldown", "float64", "nat/token", "val_loss_averaged - val_loss_cooldown; null if none"
-        ),
+        Column("gap_to_cooldown", "float64", "nat/token", "val_loss_averaged - val_loss_cooldown; null if none"),
         Column(
             "gap_to_cooldown_sem",
             "float64",
@@ -290,11 +270,7 @@ AVERAGE_BLOCK_LOSSES = Table(
     "block_losses",
     "Loss of every validation block of the first domain under every average of one cell.",
     (
-        *(
-            c
-            for c in AVERAGES.columns
-            if c.name in ("averaging_scheme", "window_fraction", "ema_timescale_fraction")
-        ),
+        *(c for c in AVERAGES.columns if c.name in ("averaging_scheme", "window_fraction", "ema_timescale_fraction")),
         *(c for c in BLOCK_LOSSES.columns if c.name in ("block", "loss")),
     ),
 )
@@ -317,9 +293,7 @@ GRADIENT_STATISTICS = Table(
         TOKENS_SEEN,
         GROUP,
         Column("grad_sq_norm_small", "float64", "-", "mean squared norm of one sequence's gradient"),
-        Column(
-            "grad_sq_norm_big", "float64", "-", "squared norm of the batch's mean gradient, before clipping"
-        ),
+        Column("grad_sq_norm_big", "float64", "-", "squared norm of the batch's mean gradient, before clipping"),
         Column("small_batch_tokens", "int64", "tokens", "tokens of one sequence"),
         Column("big_batch_tokens", "int64", "tokens", "tokens of the batch"),
     ),
@@ -364,9 +338,7 @@ COMPARISONS = Table(
         Column("edge_of_grid", "bool", "-", "one of the two best LRs is at the edge of its grid"),
         Column("val_loss", "float64", "nat/token", "mean over replicates"),
         Column("reference_val_loss", "float64", "nat/token", "mean over replicates"),
-        Column(
-            "difference", "float64", "nat/token", "val_loss - reference_val_loss, mean of paired differences"
-        ),
+        Column("difference", "float64", "nat/token", "val_loss - reference_val_loss, mean of paired differences"),
         Column("difference_relative", "float64", "-", "difference / reference_val_loss"),
         Column(
             "standard_error",
@@ -409,9 +381,7 @@ LAW_PARAMETERS = Table(
         Column("n_points", "int64", "-", "points fitted"),
         Column("n_bootstrap", "int64", "-", "bootstrap fits that succeeded"),
         Column("resampling_unit", "string", "-", "what the bootstrap resamples"),
-        Column(
-            "status", "string", "-", "converged, max_iter, bound_hit, edge_of_grid, not_identified or failed"
-        ),
+        Column("status", "string", "-", "converged, max_iter, bound_hit, edge_of_grid, not_identified or failed"),
     ),
 )
 
@@ -420,9 +390,7 @@ LAW_PREDICTIONS = Table(
     "A law evaluated on a grid, with its band.",
     (
         *GROUP_COLUMNS,
-        Column(
-            "x_name", "string", "-", "what x is: peak_lr, token_horizon or tokens_per_parameter", key=True
-        ),
+        Column("x_name", "string", "-", "what x is: peak_lr, token_horizon or tokens_per_parameter", key=True),
         Column("x", "float64", "see x_name", "abscissa", key=True),
         Column("quantity", "string", "-", "what is predicted: val_loss, peak_lr, compute_saving", key=True),
         HORIZON_OF_GROUP,
@@ -437,9 +405,7 @@ LAW_SCORES = Table(
     "Out-of-sample error of a law: cells hidden from the fit, predicted and compared.",
     (
         *GROUP_COLUMNS,
-        Column(
-            "holdout", "string", "-", "what was hidden: longest_horizon or one cell after another", key=True
-        ),
+        Column("holdout", "string", "-", "what was hidden: longest_horizon or one cell after another", key=True),
         Column("quantity", "string", "-", "what is predicted", key=True),
         Column("n_hidden", "int64", "-", "hidden points"),
         Column("mean_absolute_error", "float64", "as quantity", "mean of |prediction - observation|"),
@@ -508,16 +474,34 @@ def write(table: Table, frame: pd.DataFrame | dict[str, Any], path: Path) -> Non
         raise ValueError(
             f"table {table.name}: the key {table.key} repeats: {keys[keys.duplicated()].iloc[0].to_dict()}"
         )
-    try:
-        arrow = pa.Table.from_pandas(
-            frame[table.names], schema=arrow_schema(table), preserve_index=False, safe=True
-        )
-    except (pa.ArrowException, OverflowError) as error:
-        raise ValueError(f"table {table.name}: {error}") from error
+    schema = arrow_schema(table)
+    arrays = [
+        _array(frame[name], schema.field(name).type, f"table {table.name}, column {name}") for name in table.names
+    ]
+    arrow = pa.Table.from_arrays(arrays, schema=schema)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     pq.write_table(arrow, temporary, compression="zstd")
     temporary.replace(path)
+
+
+def _array(values: pd.Series[Any], type_: pa.DataType, where: str) -> pa.Array:
+    """Values as an Arrow array; numbers may become wider numbers, nothing else becomes anything else."""
+    import pyarrow as pa
+    from pyarrow import types
+
+    try:
+        # Told the type at once, Arrow would read the text "1" as the number 1.
+        found = pa.array(values, from_pandas=True)
+        alike = (types.is_large_string(found.type) and types.is_string(type_)) or (
+            (types.is_integer(found.type) or types.is_floating(found.type))
+            and (types.is_integer(type_) or types.is_floating(type_))
+        )
+        if not (alike or found.type == type_ or types.is_null(found.type)):
+            raise ValueError(f"{found.type} is not {type_}")
+        return found.cast(type_)
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        raise ValueError(f"{where}: {error}; see docs/tables.md") from error
 
 
 def read(table: Table, path: Path) -> pd.DataFrame:

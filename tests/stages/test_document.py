@@ -1,0 +1,85 @@
+"""Generated documentation: in step with the code, and its examples are right."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from glidepath.__main__ import main
+from glidepath.stages.document import EXAMPLES, Place, documents, places
+from glidepath.study.config import StudyConfig
+from glidepath.study.figure_list import FIGURES
+from glidepath.study.tables import LAW_TABLES, TABLES
+
+REPOSITORY = Path(__file__).parents[2]
+PLACES = tuple(places(StudyConfig, "", ""))
+
+
+@pytest.mark.parametrize("name", documents())
+def test_committed_files_are_what_the_code_says(name: str) -> None:
+    committed = REPOSITORY / name
+    assert committed.is_file(), f"{name} is missing: run `make document`"
+    assert committed.read_text(encoding="utf-8") == documents()[name], f"{name} is stale: run `make document`"
+
+
+def test_the_command_writes_every_document(tmp_path: Path) -> None:
+    assert main(["document", "--output", str(tmp_path)]) == 0
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == set(documents())
+
+
+def test_every_key_is_described() -> None:
+    bare = [
+        f"{place.title}.{key}"
+        for place in PLACES
+        for key, field in place.model.model_fields.items()
+        if not field.description and key != "kind"
+    ]
+    assert bare == []
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.model.__name__)
+def test_an_example_is_valid(place: Place) -> None:
+    example = yaml.safe_load(textwrap.dedent(EXAMPLES[place.model.__name__]))
+    if isinstance(example, list):
+        sections = example
+    elif place.model is StudyConfig:
+        assert set(example) <= set(StudyConfig.model_fields)
+        return
+    else:
+        ((_, value),) = example.items()
+        named = place.title.endswith(".<name>`")
+        sections = value if isinstance(value, list) else list(value.values()) if named else [value]
+    for section in sections:
+        place.model.model_validate(section)
+
+
+def test_no_example_is_left_over() -> None:
+    assert set(EXAMPLES) == {place.model.__name__ for place in PLACES}
+
+
+def test_every_key_is_in_the_readme_and_the_schema() -> None:
+    texts = documents()
+    schema = json.loads(texts["config/study.schema.json"])
+    known = {key for part in (schema, *schema["$defs"].values()) for key in part["properties"]}
+    for place in PLACES:
+        for key in place.model.model_fields:
+            assert f"| `{key}` |" in texts["config/README.md"]
+            assert key in known
+
+
+def test_every_column_is_in_the_data_dictionary() -> None:
+    text = documents()["docs/tables.md"]
+    for table in (*TABLES, *LAW_TABLES, *(entry.table for entry in FIGURES)):
+        assert f"### `{table.name}`" in text
+        for column in table.columns:
+            assert f"| `{column.name}` | {column.type} | {column.unit} |" in text
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda path: path.name)
+def test_studies_name_the_schema(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=study.schema.json"

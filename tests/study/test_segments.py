@@ -1,0 +1,274 @@
+"""The planner: what is shared, what a chain amounts to, and what leaves which identity alone."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from glidepath.science import schedules
+from glidepath.study.segments import MIN_SHARED_UPDATES, Plan
+from tests.study.studies import GOOD, MISSING, planned
+
+BLOCK: dict[str, Any] = GOOD["grid"][0]
+ONE = {**BLOCK, "peak_lrs": [0.01], "tokens_per_parameter": [20]}
+QUIET = (("averaging", MISSING), ("noise_scale", MISSING))
+
+
+def spans(plan: Plan, schedule: str) -> list[tuple[int, int]]:
+    """Start and stop of the chain of the one cell of a schedule."""
+    (cell,) = [cell for cell in plan.cells if cell.schedule_name == schedule]
+    return [(plan.segments[name].spec.start, plan.segments[name].spec.stop) for name in plan.chains[cell.cell_id]]
+
+
+def test_a_trunk_carries_its_cooldown() -> None:
+    """264 updates: the cooldown's last 53 begin at 211, and its first update is the trunk's."""
+    plan = planned(("grid", [ONE]), *QUIET)
+    assert spans(plan, "constant") == [(0, 212), (212, 264)]
+    assert spans(plan, "wsd") == [(0, 212), (212, 264)]
+    assert spans(plan, "linear_0") == [(0, 264)]
+    constant, linear, wsd = plan.cells
+    assert plan.chains[constant.cell_id][0] == plan.chains[wsd.cell_id][0]
+    assert plan.own_steps(constant) == plan.own_steps(wsd) == 52
+    assert plan.own_steps(linear) == 264
+    parents = {name: segment.parent for name, segment in plan.segments.items()}
+    assert sorted(map(str, parents.values())).count("None") == 2
+    assert {parents[plan.chains[cell.cell_id][-1]] for cell in (constant, wsd)} == {plan.chains[wsd.cell_id][0]}
+
+
+def test_horizons_of_a_constant_schedule_are_one_trunk() -> None:
+    block = {**ONE, "schedules": ["constant"], "tokens_per_parameter": [10, 20, 40]}
+    plan = planned(("grid", [block]), *QUIET)
+    assert len(plan.segments) == 3
+    longest = plan.cells[-1]
+    assert [plan.segments[name].spec.stop for name in plan.chains[longest.cell_id]] == [132, 264, 528]
+
+
+def test_a_prefix_that_costs_less_than_a_job_is_not_shared() -> None:
+    """Two linear decays agree on their warm-up and their first update only."""
+    block = {**ONE, "schedules": ["linear_0"], "tokens_per_parameter": [10, 20]}
+    for warmup, segments in ((MIN_SHARED_UPDATES - 2, 2), (MIN_SHARED_UPDATES - 1, 3)):
+        plan = planned(("grid", [block]), ("warmup.steps", warmup), ("analysis.reference_schedule", "linear_0"), *QUIET)
+        assert len(plan.segments) == segments
+
+
+def test_cells_of_other_models_batches_and_replicates_share_nothing() -> None:
+    block = {**ONE, "schedules": ["constant"], "batch_sequences": [4, 8], "replicates": [0, 1]}
+    plan = planned(("grid", [block]), *QUIET)
+    assert len(plan.cells) == len(plan.segments) == 4
+
+
+def test_equal_cells_under_two_names_are_trained_once() -> None:
+    both = {**ONE, "schedules": ["linear_0", "same"]}
+    plan = planned(("schedules.same", {"kind": "linear", "final_lr_fraction": 0.0}), ("grid", [both]),
+                   ("analysis.reference_schedule", "same"), *QUIET)  # fmt: skip
+    assert (len(plan.cells), len(plan.segments)) == (2, 1)
+
+
+def test_a_cell_in_two_blocks_is_one_cell() -> None:
+    again = {**ONE, "schedules": ["constant"]}
+    assert len(planned(("grid", [ONE, again])).cells) == len(planned(("grid", [ONE])).cells)
+
+
+# -- identities: what leaves them alone
+
+
+def ids(*changes: tuple[str, Any]) -> set[str]:
+    return set(planned(*changes).segments)
+
+
+def test_adding_a_peak_lr_keeps_every_segment() -> None:
+    more = ids(("grid.0.peak_lrs", [0.01, 0.015, 0.02]))
+    assert ids() < more
+    assert len(more) == len(ids()) * 3 // 2
+
+
+def test_adding_a_replicate_or_a_schedule_of_its_own_keeps_every_segment() -> None:
+    assert ids() < ids(("grid.0.replicates", [0, 1]))
+    cosine = {"kind": "cosine", "final_lr_fraction": 0.1}
+    added = ("grid.0.schedules", ["cosine", *BLOCK["schedules"]])
+    assert ids() < ids(("schedules.cosine", cosine), added)
+
+
+def test_adding_a_longer_horizon_keeps_every_segment() -> None:
+    """Twice as long, so that its cooldown and its snapshots lie behind the end of the shorter ones."""
+    assert ids() < ids(("grid.0.tokens_per_parameter", [10, 20, 40]))
+
+
+def test_a_branching_point_inside_a_segment_cuts_it_and_keeps_what_follows() -> None:
+    wsd = {"kind": "wsd", "final_lr_fraction": 0, "decay_shape": "linear"}
+    long = {**ONE, "tokens_per_parameter": [40]}
+    before = planned(("grid", [long]), *QUIET)
+    trunk, tail = before.chains[before.cells[0].cell_id]
+    for decay_fraction, cut in ((0.1, tail), (0.5, trunk)):
+        new = ("schedules.new", wsd | {"decay_fraction": decay_fraction})
+        after = planned(("grid", [{**long, "schedules": [*long["schedules"], "new"]}]), new, *QUIET)
+        assert set(before.segments) - set(after.segments) == {cut}
+
+
+def test_order_and_spelling_change_nothing() -> None:
+    reordered = {
+        **BLOCK,
+        "schedules": BLOCK["schedules"][::-1],
+        "peak_lrs": [2.0e-2, 1e-2],
+        "tokens_per_parameter": [20.0, 10],
+    }
+    assert ids(("grid", [reordered])) == ids()
+    halves = [{**BLOCK, "peak_lrs": [peak_lr]} for peak_lr in (0.02, 0.01)]
+    assert ids(("grid", halves)) == ids()
+
+
+def test_order_does_not_matter_where_two_shapes_are_one_array() -> None:
+    """Linear and cosine over two updates: 1 and 1/2."""
+    two = {"kind": "wsd", "final_lr_fraction": 0, "decay_steps": 2}
+    shapes = [(f"schedules.{shape}", two | {"decay_shape": shape}) for shape in ("linear", "cosine")]
+    plans = [
+        planned(*shapes, ("grid", [{**ONE, "schedules": names}]), ("analysis.reference_schedule", "linear"), *QUIET)
+        for names in (["linear", "cosine"], ["cosine", "linear"])
+    ]
+    assert set(plans[0].segments) == set(plans[1].segments)
+    assert len(plans[0].segments) == 1
+
+
+def test_analysis_target_names_and_figures_change_no_segment() -> None:
+    assert ids() == ids(
+        ("analysis", {"reference_schedule": "wsd", "ci_level": 0.95, "bootstrap_samples": 500, "seed": 3}),
+        ("target.tokens_per_parameter", 100),
+        ("study", "another"),
+        ("description", "another"),
+        ("noise_scale.windows", 3),
+        ("averaging.window_fractions", [0.2]),
+        ("grid.0.holdout", False),
+        ("models.unused", {"depth": 1, "width": 32}),
+    )
+
+
+def test_holding_out_changes_no_segment() -> None:
+    hidden = [{**BLOCK, "tokens_per_parameter": [10]}, {**BLOCK, "tokens_per_parameter": [20], "holdout": True}]
+    assert ids(("grid", hidden)) == ids()
+
+
+def test_numbers_of_the_science_change_every_segment() -> None:
+    for change in (("optimizer", {"adam_beta2": 0.99}), ("optimizer", {"weight_decay": 0.0}), ("warmup.steps", 5)):
+        assert not ids(change) & ids()
+
+
+# -- what holds for every study
+
+FRACTIONS = st.sampled_from([0.1, 0.2, 0.4, 0.5])
+SHAPES = st.sampled_from(["linear", "cosine", "one_minus_sqrt"])
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
+    """Changes of the good study: some schedules, some peaks, some horizons, with and without records."""
+    found: dict[str, Any] = {"constant": {"kind": "constant"}}
+    for i in range(draw(st.integers(0, 3))):
+        fields = {"final_lr_fraction": draw(st.sampled_from([0, 0.1, 0.5]))}
+        kind = draw(st.sampled_from(["cosine", "linear", "wsd"]))
+        if kind == "wsd":
+            fields |= {"decay_fraction": draw(FRACTIONS), "decay_shape": draw(SHAPES)}
+        found[f"s{i}"] = {"kind": kind, **fields}
+    horizons = draw(st.lists(st.floats(6, 40), min_size=1, max_size=3, unique=True))
+    block = {**BLOCK, "schedules": sorted(found), "tokens_per_parameter": horizons,
+             "peak_lrs": draw(st.lists(st.sampled_from([0.01, 0.02]), min_size=1, unique=True))}  # fmt: skip
+    warmup = draw(st.sampled_from([{"steps": 0}, {"steps": 1}, {"steps": 33}, {"tokens": 1000}, {"fraction": 0.05}]))
+    records = draw(st.sampled_from([(), QUIET]))
+    return (("schedules", found), ("warmup", warmup), ("grid", [block]), *records)
+
+
+@given(changes=grids())
+@settings(max_examples=60, deadline=None)
+def test_chains_amount_to_their_cells(changes: tuple[tuple[str, Any], ...]) -> None:
+    plan = planned(*changes)
+    assert {name for chain in plan.chains.values() for name in chain} == set(plan.segments)
+    for cell in plan.cells:
+        chain = [plan.segments[name] for name in plan.chains[cell.cell_id]]
+        assert [segment.parent for segment in chain] == [None, *plan.chains[cell.cell_id][:-1]]
+        assert [segment.spec.start for segment in chain] == [0, *(segment.spec.stop for segment in chain[:-1])]
+        for name in ("lr", "weight_decay", "batch_sequences"):
+            own = schedules.values(getattr(cell.trajectory.path, name))
+            walked = [schedules.values(getattr(s.spec.trajectory.path, name))[s.spec.start :] for s in chain]
+            assert np.concatenate(walked).tobytes() == own.tobytes()
+        last = chain[-1].spec
+        assert last.stop == cell.total_steps
+        assert last.recording.evaluate_full_at == (cell.total_steps,)
+        assert cell.total_steps in last.recording.evaluate_subset_at
+        kept = {update for segment in chain for update in segment.spec.recording.snapshot_at}
+        assert set(cell.snapshot_at) <= kept
+        for segment in chain:
+            record = segment.spec.recording
+            recorded = (*record.evaluate_subset_at, *record.evaluate_full_at, *record.snapshot_at, *record.probe_at)
+            assert all(segment.spec.start < update <= segment.spec.stop for update in recorded)
+            assert cell.cell_id in segment.cell_ids
+
+
+@given(changes=grids())
+@settings(max_examples=40, deadline=None)
+def test_no_two_segments_do_the_same_work(changes: tuple[tuple[str, Any], ...]) -> None:
+    """Of all that could be shared, only prefixes shorter than a job are trained twice."""
+    plan = planned(*changes)
+    done: set[tuple[bytes, ...]] = set()
+    for segment in plan.segments.values():
+        path = segment.spec.trajectory.path
+        work = tuple(schedules.values(p).tobytes() for p in (path.lr, path.batch_sequences))
+        assert work not in done
+        done.add(work)
+    starts = [schedules.values(segment.spec.trajectory.path.lr)[: segment.spec.stop]
+              for segment in plan.segments.values() if segment.spec.start == 0]  # fmt: skip
+    for i, a in enumerate(starts):
+        for b in starts[:i]:
+            n = min(len(a), len(b))
+            same = a[:n] == b[:n]
+            assert (n if same.all() else int(np.argmin(same))) < MIN_SHARED_UPDATES
+
+
+@given(changes=grids())
+@settings(max_examples=20, deadline=None)
+def test_order_of_schedules_never_matters(changes: tuple[tuple[str, Any], ...]) -> None:
+    *others, (key, [block]) = [change for change in changes if change[0] != "grid"] + [
+        change for change in changes if change[0] == "grid"
+    ]
+    turned = {**block, "schedules": block["schedules"][::-1], "peak_lrs": block["peak_lrs"][::-1]}
+    assert ids(*changes) == ids(*others, (key, [turned]))
+
+
+# -- what sharing saves
+
+
+def test_cooldowns_of_four_horizons_cost_a_third_of_training_them_alone() -> None:
+    """T, 2T, 4T, 8T × cooldowns of 10, 20, 40 % × three shapes: a trunk of 8T and 3·0.7·15T of cooldowns."""
+    found = {
+        f"wsd_{percent}_{shape}": {
+            "kind": "wsd", "final_lr_fraction": 0, "decay_fraction": percent / 100, "decay_shape": shape
+        }
+        for percent in (10, 20, 40)
+        for shape in ("linear", "cosine", "one_minus_sqrt")
+    }  # fmt: skip
+    horizons = [20, 40, 80, 160]
+    block = {**ONE, "schedules": sorted(found), "tokens_per_parameter": horizons}
+    plan = planned(("schedules", found), ("grid", [block]), ("analysis.reference_schedule", sorted(found)[0]), *QUIET)
+    assert len(plan.cells) == 36
+    shared = sum(segment.spec.stop - segment.spec.start for segment in plan.segments.values())
+    unshared = sum(cell.total_steps for cell in plan.cells)
+    T = plan.cells[0].total_steps
+    assert shared / unshared <= 1 / 3
+    assert abs(shared - (0.9 * 8 + 3 * 0.7 * 15) * T) < 0.01 * unshared
+
+
+def test_snapshots_are_equally_spaced_to_the_end() -> None:
+    cell = next(cell for cell in planned().cells if cell.schedule_name == "constant" and cell.total_steps == 264)
+    assert cell.snapshot_at == (211, 224, 238, 251, 264)
+    assert all(13 <= b - a <= 14 for a, b in pairwise(cell.snapshot_at))
+
+
+def test_evaluations_lie_on_a_grid_common_to_all_horizons() -> None:
+    plan = planned(("grid.0.tokens_per_parameter", [10, 20, 40]))
+    ends = {cell.total_steps for cell in plan.cells}
+    on_grid = {round(32 * 2 ** (i / 3)) for i in range(20)}
+    for segment in plan.segments.values():
+        assert set(segment.spec.recording.evaluate_subset_at) <= on_grid | ends
+        assert all(update % 8 == 0 for update in segment.spec.recording.probe_at)

@@ -1,0 +1,73 @@
+"""Every command of the README is run: in a copy of the project, with the smoke study in the place of the default."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow.conftest import REPOSITORY, Workplace
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+ONLY_PLANNED = ("h200.yaml", "profiles/slurm")
+"""Commands that need another machine are planned to the last job, but not run."""
+
+
+def commands() -> list[str]:
+    """Lines of the README's bash blocks, without comments."""
+    blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for raw in block.splitlines() if (line := raw.split("  #")[0].strip())]
+
+
+@pytest.fixture(scope="module")
+def project(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy with the smoke study as the default one, this environment as .venv, and the README's own study."""
+    root = finished.copy(tmp_path_factory.mktemp("readme") / "project").root
+    smoke = yaml.safe_load((root / "config/smoke.yaml").read_text())
+    (root / "config/quick.yaml").write_text(yaml.safe_dump(smoke | {"study": "quick"}, sort_keys=False))
+    mine = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert mine
+    (root / "config/mine.yaml").write_text(yaml.safe_dump(smoke | yaml.safe_load(mine[1]), sort_keys=False))
+    (root / "data/shelf").mkdir(parents=True)
+    for n in range(400):
+        text = "\n".join(" ".join(f"w{(i * j + n * 7) % 997}" for j in range(1, 40)) for i in range(60))
+        (root / f"data/shelf/{n}.txt").write_text(text)
+    (root / ".venv").symlink_to(sys.prefix)
+    return root
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_command_of_the_readme(command: str, project: Path) -> None:
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(project / ".cache"),
+        "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(project / "src"),
+    }
+    if any(name in command for name in ONLY_PLANNED):
+        command += " --dry-run"
+    if command == "make test":
+        environment["PYTEST_ADDOPTS"] = "--collect-only --quiet"
+    done = subprocess.run(
+        ["bash", "-euc", command], cwd=project, env=environment, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+
+
+def test_there_are_commands_for_each_promise() -> None:
+    """What the README is for: the two commands, own text, a GPU box, Slurm, a partial result."""
+    text = "\n".join(commands())
+    promised = ("make study", "make test", "--configfile config/mine.yaml", "gpu=1", "profiles/slurm", "average")
+    assert [promise for promise in promised if promise not in text] == []
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert [target for target in targets if not target.startswith("http") and not (REPOSITORY / target).exists()] == []
