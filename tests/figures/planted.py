@@ -59,9 +59,7 @@ def filled(table: tables.Table, rows: list[dict[str, Any]]) -> pd.DataFrame:
         if column.name not in frame:
             frame[column.name] = FILL[column.type]
         if column.type == "int64":
-            frame[column.name] = frame[column.name].astype(
-                "Int64" if frame[column.name].isna().any() else "int64"
-            )
+            frame[column.name] = frame[column.name].astype("Int64" if frame[column.name].isna().any() else "int64")
     return frame[table.names]
 
 

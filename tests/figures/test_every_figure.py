@@ -36,9 +36,7 @@ def frame_of(name: str, all_tables: Tables) -> pd.DataFrame:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", NAMES)
-def test_draws_from_its_parquet(
-    name: str, case: str, tables_of: Callable[[str], Tables], tmp_path: Path
-) -> None:
+def test_draws_from_its_parquet(name: str, case: str, tables_of: Callable[[str], Tables], tmp_path: Path) -> None:
     frame = frame_of(name, tables_of(case))
     file = tmp_path / "drawn.parquet"
     tables.write(figure_list.entry(name).table, frame, file)
@@ -71,15 +69,11 @@ def test_same_tables_give_same_bytes(name: str, tables_of: Callable[[str], Table
 def test_stage_writes_three_files(tables_of: Callable[[str], Tables], tmp_path: Path) -> None:
     entry = figure_list.entry("size")
     for name in entry.tables:
-        tables.write(
-            figure_list.table_schema(name), tables_of("whole")[name], figure_list.table_path(name, tmp_path)
-        )
+        tables.write(figure_list.table_schema(name), tables_of("whole")[name], figure_list.table_path(name, tmp_path))
     parser = ArgumentParser()
     figure_stage.add_arguments(parser)
     prefix = tmp_path / "figures" / "size"
-    figure_stage.main(
-        parser.parse_args(["--name", "size", "--results", str(tmp_path), "--output-prefix", str(prefix)])
-    )
+    figure_stage.main(parser.parse_args(["--name", "size", "--results", str(tmp_path), "--output-prefix", str(prefix)]))
     assert sorted(path.suffix for path in prefix.parent.iterdir()) == [".parquet", ".pdf", ".svg"]
     svg = prefix.with_suffix(".svg").read_text()
     assert "validation loss [nat/token]" in svg, "text must stay text, so that it can be searched"

@@ -84,12 +84,8 @@ def test_optimum_and_its_interval_come_from_the_law(tables_of: Callable[[str], T
     frame = frame_of("lr_horizon", tables_of("whole"))
     optima = frame[frame["item"] == "optimum"]
     runs = tables_of("whole")["runs"]
-    tpp = optima.merge(runs[["token_horizon", "tokens_per_parameter"]].drop_duplicates())[
-        "tokens_per_parameter"
-    ]
-    expected = [
-        planted.optimum(schedule, horizon) for schedule, horizon in zip(optima["schedule"], tpp, strict=True)
-    ]
+    tpp = optima.merge(runs[["token_horizon", "tokens_per_parameter"]].drop_duplicates())["tokens_per_parameter"]
+    expected = [planted.optimum(schedule, horizon) for schedule, horizon in zip(optima["schedule"], tpp, strict=True)]
     np.testing.assert_allclose(optima["peak_lr"], expected)
     law = frame[frame["item"] == "law"]
     assert law["extrapolated"].any()
@@ -100,9 +96,7 @@ def test_optimum_and_its_interval_come_from_the_law(tables_of: Callable[[str], T
 def test_averaging_keeps_the_best_of_each_kind(tables_of: Callable[[str], Tables]) -> None:
     frame = frame_of("averaging", tables_of("whole"))
     windows = frame[frame["variant"] == "window"]
-    assert windows["setting"].unique() == [0.2], (
-        "the 20 % window closes more of the planted gap than the 10 % one"
-    )
+    assert windows["setting"].unique() == [0.2], "the 20 % window closes more of the planted gap than the 10 % one"
     raw = frame[frame["variant"] == "raw"].set_index(["peak_lr", "tokens_seen"])["gap_to_cooldown"]
     closed = 1 - windows.set_index(["peak_lr", "tokens_seen"])["gap_to_cooldown"] / raw
     np.testing.assert_allclose(closed, 0.6)
@@ -117,9 +111,7 @@ def test_norm_layers_predict_the_total(tables_of: Callable[[str], Tables]) -> No
 
 def test_noise_scale_bands_are_two_standard_errors(tables_of: Callable[[str], Tables]) -> None:
     frame = frame_of("noise_scale", tables_of("whole"))
-    np.testing.assert_allclose(
-        frame["ci_high"] - frame["noise_scale_tokens"], 1.96 * 0.2 * frame["noise_scale_tokens"]
-    )
+    np.testing.assert_allclose(frame["ci_high"] - frame["noise_scale_tokens"], 1.96 * 0.2 * frame["noise_scale_tokens"])
     assert frame.groupby("schedule")["peak_lr"].nunique().max() == 1
 
 
@@ -207,8 +199,6 @@ def test_learning_rates_read_as_they_are_typed(value: float, expected: str) -> N
     assert text.learning_rate(value) == expected
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(512, "512"), (1024, "1024"), (1_310_000, "1.31M"), (2e9, "2B")]
-)
+@pytest.mark.parametrize(("value", "expected"), [(512, "512"), (1024, "1024"), (1_310_000, "1.31M"), (2e9, "2B")])
 def test_counts_are_short(value: float, expected: str) -> None:
     assert text.compact(value) == expected

@@ -16,7 +16,7 @@ OWN, POSITION, SHARED, BLOCK, COMMON_BLOCK = 0.008, 0.012, 0.03, 0.02, 0.3
 
 
 def test_by_hand() -> None:
-    """Replicates differ by 0.2 ± 0.1 each, SE² = 2·0.1²/2 + (1/2)/2·... = 0.01 + 0.02."""
+    """SE² = 2·0.1²/2 of the replicates + (0.2² + 0.2²)/2 of the blocks."""
     result = paired_difference(np.array([0.1, 0.3]), np.array([0.0, 0.4]), 0.1, 10, 0.95)
     standard_error = (2 * 0.01 / 2 + 0.08 / 2) ** 0.5
     assert result.difference == pytest.approx(0.2)

@@ -10,7 +10,7 @@ import numpy as np
 
 from glidepath.study import tables
 from glidepath.study.layout import segment_directory
-from glidepath.study.segments import Plan, Segment
+from glidepath.study.segments import Segment
 
 N_BLOCKS = 4
 DOMAINS = ("python", "c")
@@ -85,9 +85,3 @@ def write_segment(root: Path, segment: Segment, loss: float, **record: Any) -> N
         **record,
     }
     (directory / "segment.json").write_text(json.dumps(whole))
-
-
-def write_plan(root: Path, plan: Plan, frame: Any) -> Path:
-    path = root / "plan.parquet"
-    tables.write(tables.PLAN, frame, path)
-    return path

@@ -49,6 +49,11 @@ def figure_tables(wildcards):
     return [str(table_path(table, LAYOUT.results)) for table in figure_entry(wildcards.figure).tables]
 
 
+def figure_category(wildcards):
+    """The question that a figure serves."""
+    return figure_entry(wildcards.figure).category
+
+
 def figure_code(wildcards):
     """Changing one figure redraws that figure."""
     return digest([code("figure"), source_digest(f"glidepath.figures.{wildcards.figure}")])

@@ -8,7 +8,7 @@ rule figure:
         svg=report(
             f"{LAYOUT.results}/figures/{{figure}}.svg",
             caption="../report/{figure}.rst",
-            category="Figures",
+            category=figure_category,
             labels={"figure": "{figure}"},
         ),
         pdf=f"{LAYOUT.results}/figures/{{figure}}.pdf",

@@ -17,21 +17,7 @@ TWO_SIDED_95 = 1.96
 
 def answer(tables: Tables, target: Target) -> Answer:
     """The best average at the longest horizon and the best learning rate of the averaged trunks."""
-    averages = tables["averages"].merge(
-        tables["runs"][
-            [
-                "cell_id",
-                "model",
-                "schedule",
-                "peak_lr",
-                "tokens_per_parameter",
-                "batch_sequences",
-                "replicate",
-            ]
-        ],
-        on="cell_id",
-    )
-    averages = averages[averages["val_loss_averaged"].notna()]
+    averages = _averages(tables, target)
     if averages.empty:
         return Answer(
             4,
@@ -40,12 +26,65 @@ def answer(tables: Tables, target: Target) -> Answer:
             "not measured",
             "Add an `averaging` section to the study.",
         )
-    if len(where(averages, model=target.model)):
-        averages = where(averages, model=target.model)
-    paired = averages[averages["gap_to_cooldown"].notna()]
-    pool = paired if len(paired) else averages
-    pool = pool[pool["tokens_per_parameter"] == pool["tokens_per_parameter"].max()]
-    points = pool.groupby(
+    best = _points(averages).sort_values("averaged", kind="stable").iloc[0]
+    cells = where(averages, schedule=str(best["schedule"]), peak_lr=float(best["peak_lr"]))
+    longest = float(best["tokens_per_parameter"])
+    gain = difference(-best["gain"], best["gain_se"])
+    evidence = [
+        Evidence(
+            f"Averaging changes the loss of the {best['schedule']} trunk at peak {learning_rate(best['peak_lr'])} and "
+            f"{longest:g} tokens per parameter by {gain} nat/token ({_setting(best)}): what the stable-phase "
+            "checkpoint gains without any decay.",
+            (_rows(cells, best),),
+        )
+    ]
+    caveats = [
+        *beyond(longest, target),
+        "The best of the tried averages was chosen on the blocks it is scored on; with so few settings this flatters "
+        "it little.",
+    ]
+    if best["n"] == 1:
+        caveats.append("One trunk only: what another seed would change is not in the error.")
+    if not np.isfinite(best["gap"]):
+        return Answer(
+            4,
+            QUESTION,
+            f"Averaging changes the loss by {gain} nat/token; whether it replaces a decay is not measured.",
+            "not measured",
+            "No cooldown of the same trunk was trained: add a wsd schedule to the grid.",
+            tuple(evidence),
+            tuple(caveats),
+        )
+    trunks = "1 trunk" if best["n"] == 1 else f"{int(best['n'])} trunks"
+    evidence.append(
+        Evidence(
+            "Against the best real cooldown of the same trunk at equal tokens: "
+            f"{difference(best['gap'], best['gap_se'])} nat/token ({trunks}).",
+            (_rows(cells, best),),
+        )
+    )
+    headline, sure, why = _verdict(best)
+    if sure == "resolved" and beyond(longest, target):
+        sure, why = "extrapolated", f"Resolved at {longest:g}, not measured at the target's horizon. {why}"
+    why += f" Errors are over validation blocks{' and trunks' if best['n'] > 1 else ''}."
+    return Answer(4, QUESTION, headline, sure, why, tuple(evidence), tuple(caveats))
+
+
+def _averages(tables: Tables, target: Target) -> pd.DataFrame:
+    """Averages at the longest horizon: of the target's model, and of trunks with a cooldown, where there are any."""
+    fields = ["cell_id", "model", "schedule", "peak_lr", "tokens_per_parameter"]
+    averages = tables["averages"].merge(tables["runs"][fields], on="cell_id")
+    averages = averages[averages["val_loss_averaged"].notna()]
+    own = where(averages, model=target.model)
+    averages = own if len(own) else averages
+    with_cooldown = averages[averages["gap_to_cooldown"].notna()]
+    averages = with_cooldown if len(with_cooldown) else averages
+    return where(averages, tokens_per_parameter=float(averages["tokens_per_parameter"].max()))
+
+
+def _points(averages: pd.DataFrame) -> pd.DataFrame:
+    """One row per learning rate and kind of average: means over trunks, which are replicates."""
+    points = averages.groupby(
         [
             "schedule",
             "peak_lr",
@@ -65,72 +104,33 @@ def answer(tables: Tables, target: Target) -> Answer:
         closed=("closed_fraction", "mean"),
         n=("gain", "size"),
     )
-    # Trunks are replicates: what they differ by adds to the error over validation blocks.
+    # What trunks differ by adds to the error over validation blocks.
     points["gap_se"] = np.hypot(points["gap_se"], (points["gap_sd"] / np.sqrt(points["n"])).fillna(0.0))
-    best = points.sort_values("averaged", kind="stable").iloc[0]
-    cells = pool[(pool["peak_lr"] == best["peak_lr"]) & (pool["schedule"] == best["schedule"])]
-    longest = float(best["tokens_per_parameter"])
-    setting = _setting(best)
-    gain = difference(-best["gain"], best["gain_se"])
-    evidence = [
-        Evidence(
-            f"Averaging changes the loss of the {best['schedule']} trunk at peak "
-            f"{learning_rate(best['peak_lr'])} and {longest:g} tokens per parameter by {gain} nat/token "
-            f"({setting}): what the stable-phase checkpoint gains without any decay.",
-            (_rows(cells, best),),
-        )
-    ]
-    caveats = [
-        *beyond(longest, target),
-        "The best of the tried averages was chosen on the blocks it is scored on; with so few settings "
-        "this flatters it little.",
-    ]
-    if best["n"] == 1:
-        caveats.append("One trunk only: what another seed would change is not in the error.")
-    if not np.isfinite(best["gap"]):
-        headline = f"Averaging changes the loss by {gain} nat/token; whether it replaces a decay is not measured."
-        return Answer(
-            4,
-            QUESTION,
-            headline,
-            "not measured",
-            "No cooldown of the same trunk was trained: add a wsd schedule to the grid.",
-            tuple(evidence),
-            tuple(caveats),
-        )
-    evidence.append(
-        Evidence(
-            "Against the best real cooldown of the same trunk at equal tokens: "
-            f"{difference(best['gap'], best['gap_se'])} nat/token ({int(best['n'])} "
-            f"trunk{'s' if best['n'] != 1 else ''}).",
-            (_rows(cells, best),),
-        )
-    )
-    half = TWO_SIDED_95 * float(best["gap_se"])
-    gap = float(best["gap"])
+    return points
+
+
+def _verdict(best: pd.Series[Any]) -> tuple[str, Sure, str]:
+    """Headline, how sure, and why."""
+    gap, half = float(best["gap"]), TWO_SIDED_95 * float(best["gap_se"])
     to_cooldown = f"{estimate(abs(gap), best['gap_se'])} nat/token"
     closed = percent_of(best["closed"], 0.1).lstrip("+")
     share = f"It closes {closed} of the gap from the raw weights to the cooldown."
-    sure: Sure
     if gap > half:
-        headline = f"No: the best average stays above a real decay, by {to_cooldown}. {share}"
-        sure, why = "resolved", "The 95 % interval of the gap lies above zero."
-    elif gap < -half:
-        headline = f"Yes: the best average is below a real decay, by {to_cooldown}. {share}"
-        sure, why = "resolved", "The 95 % interval of the gap lies below zero."
-    else:
-        headline = f"Not resolved: the best average differs from a real decay by {to_cooldown}. {share}"
-        sure, why = "not resolved", "The 95 % interval of the gap includes zero."
-    if sure == "resolved" and beyond(longest, target):
-        sure, why = "extrapolated", f"Resolved at {longest:g}, not measured at the target's horizon. {why}"
-    return Answer(
-        4,
-        QUESTION,
-        headline,
-        sure,
-        f"{why} Errors are over validation blocks{' and trunks' if best['n'] > 1 else ''}.",
-        tuple(evidence),
-        tuple(caveats),
+        return (
+            f"No: the best average stays above a real decay, by {to_cooldown}. {share}",
+            "resolved",
+            "The 95 % interval of the gap lies above zero.",
+        )
+    if gap < -half:
+        return (
+            f"Yes: the best average is below a real decay, by {to_cooldown}. {share}",
+            "resolved",
+            "The 95 % interval of the gap lies below zero.",
+        )
+    return (
+        f"Not resolved: the best average differs from a real decay by {to_cooldown}. {share}",
+        "not resolved",
+        "The 95 % interval of the gap includes zero.",
     )
 
 

@@ -95,6 +95,8 @@ def _run(argv: list[str]) -> int:
     try:
         return main(argv)
     except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()

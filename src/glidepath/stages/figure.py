@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, choices=figure_list.FIGURE_NAMES, help="figure to draw")
-    parser.add_argument(
-        "--results", type=Path, required=True, help="results folder of the study, with its tables"
-    )
+    parser.add_argument("--results", type=Path, required=True, help="results folder of the study, with its tables")
     parser.add_argument(
         "--output-prefix",
         type=Path,
@@ -39,7 +37,4 @@ def main(args: argparse.Namespace) -> None:
 
 def read_tables(names: tuple[str, ...], results: Path) -> dict[str, pd.DataFrame]:
     """Tables by name, as in `FigureEntry.tables`."""
-    return {
-        name: tables.read(figure_list.table_schema(name), figure_list.table_path(name, results))
-        for name in names
-    }
+    return {name: tables.read(figure_list.table_schema(name), figure_list.table_path(name, results)) for name in names}

@@ -171,15 +171,14 @@ def _how_sure(
 def _noise_scale(
     noise_scale: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int, level: float
 ) -> Estimate | None:
-    """The last trusted window of the probed run with the longest horizon and, there, the lowest loss."""
+    """The last trusted window of the run that was probed longest and, among equals, reached the lowest loss."""
     of_model = runs[(runs["model"] == model) & (runs["batch_sequences"] == batch_sequences)]
     total = noise_scale[(noise_scale["group"] == "total") & (noise_scale["status"] == "ok")]
-    probed = of_model[of_model["cell_id"].isin(total["cell_id"])]
+    probed = total.merge(of_model[["cell_id", "val_loss"]], on="cell_id")
     if probed.empty:
         return None
-    cell = probed.sort_values(["token_horizon", "val_loss"], ascending=[False, True]).iloc[0]["cell_id"]
-    last = total[total["cell_id"] == cell].sort_values("window").iloc[-1]
-    source = Source(table="noise_scale", key={"cell_id": str(cell), "group": "total", "window": int(last["window"])})
+    last = probed.sort_values(["tokens_seen", "val_loss"], ascending=[False, True]).iloc[0]
+    source = Source(table="noise_scale", key={"cell_id": str(last["cell_id"]), "group": "total", "window": int(last["window"])})
     return _normal(float(last["noise_scale_tokens"]), float(last["noise_scale_tokens_se"]), level, source)
 
 

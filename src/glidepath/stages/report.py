@@ -43,9 +43,7 @@ def main(args: argparse.Namespace) -> None:
 
     study = parse_study(json.loads(args.config), "given as JSON")
     manifest = json.loads(args.manifest.read_text(encoding="utf-8"))
-    recommended = Recommendation.model_validate_json(
-        (args.results / "recommendation.json").read_text(encoding="utf-8")
-    )
+    recommended = Recommendation.model_validate_json((args.results / "recommendation.json").read_text(encoding="utf-8"))
     found = read_tables(NEEDED_TABLES, args.results)
     runs, reference = found["runs"], study.analysis.reference_schedule
     planned = plan(study, _corpus_id(runs), int(runs["vocab_size"].iloc[0]))

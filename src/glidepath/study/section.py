@@ -28,7 +28,8 @@ class Section(BaseModel):
     def _no_repeats(cls, value: Any) -> Any:
         if isinstance(value, tuple):
             for i, entry in enumerate(value):
-                if entry in value[:i]:
+                # Sections with a name are told apart by it, where they are listed.
+                if entry in value[:i] and not hasattr(entry, "name"):
                     what = "a block" if isinstance(entry, BaseModel) else shortened(entry)
                     raise ValueError(
                         f"{what} is given twice, as entries {value.index(entry)} and {i}: a list of "

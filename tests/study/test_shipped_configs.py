@@ -1,0 +1,65 @@
+"""The studies in config/ are valid and can be planned, and a dry run accepts them without a network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glidepath.__main__ import main
+from glidepath.study.config import read_study
+from glidepath.study.segments import plan
+from glidepath.study.target import target_of
+from tests.study.studies import CORPUS_ID
+
+REPOSITORY = Path(__file__).parents[2]
+STUDIES = sorted((REPOSITORY / "config").glob("*.yaml"))
+every_study = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+
+
+def test_all_of_them_are_found() -> None:
+    assert [path.stem for path in STUDIES] == ["h200", "laptop", "quick", "smoke"]
+
+
+@every_study
+def test_a_study_is_checked_and_planned(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    assert main(["check", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path.stem}: ")
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("laptop", 4), ("h200", 4)])
+def test_the_law_in_size_and_horizon_is_identified(name: str, sizes: int) -> None:
+    study = read_study(REPOSITORY / f"config/{name}.yaml")
+    tokenizer = study.corpus.tokenizer
+    assert tokenizer.kind == "train_bpe"
+    cells = plan(study, CORPUS_ID, tokenizer.vocab_size).cells
+    for schedule in ("constant", "linear_0", "wsd_sqrt"):
+        of_schedule = [cell for cell in cells if cell.schedule_name == schedule]
+        assert len({cell.token_horizon for cell in of_schedule}) >= 3
+    of_decay = [cell for cell in cells if cell.schedule_name == "wsd_sqrt"]
+    assert len({cell.n_params_counted for cell in of_decay}) == sizes
+    target = target_of(study, tokenizer.vocab_size)
+    assert target["model"] in {cell.model_name for cell in cells}
+
+
+@pytest.mark.workflow
+@pytest.mark.xdist_group("workflow")
+@every_study
+def test_a_dry_run_accepts_a_study(path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--dry-run"]
+    done = subprocess.run(
+        [*command, "--cores", "1", "--directory", str(tmp_path), "--configfile", str(path), "--quiet", "rules"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "tokenize" in done.stdout + done.stderr
