@@ -70,9 +70,7 @@ def study(replicates: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=1000)
     data = study(max(1, round(parser.parse_args().cells / CELLS_PER_REPLICATE)))
     config = parse_study(data, "of the benchmark")

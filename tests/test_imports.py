@@ -69,7 +69,8 @@ def all_imports() -> list[Import]:
             if isinstance(node, ast.Import):
                 found.extend(Import(place, folder, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0 and node.module, f"{place}: imports here are absolute"
+                assert node.level == 0, f"{place}: imports here are absolute, since provenance.py follows no others"
+                assert node.module is not None
                 # `from glidepath import figures` names a folder, not the package.
                 names = [alias.name for alias in node.names] if node.module == "glidepath" else []
                 folders = [name for name in names if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()]
@@ -129,7 +130,5 @@ for module in {parsed_by_the_snakefile()!r}:
 heavy = ("torch", "pandas", "pyarrow", "matplotlib", "scipy", "tokenizers", "jinja2", "safetensors", "zstandard")
 print([name for name in heavy if name in sys.modules])
 """
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=SOURCE
-    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=SOURCE)
     assert answer.stdout.strip() == "[]"

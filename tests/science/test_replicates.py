@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glidepath.science.replicates import ReplicateNoise, interval, replicate_noise, resampled_losses
+from glidepath.science.replicates import ReplicateNoise, interval, replicate_noise, resampled_losses, single_run_noise
 
 NAN = np.nan
 OWN, POSITION, SHARED = 0.010, 0.020, 0.040
@@ -111,7 +111,7 @@ def test_resampled_covariance() -> None:
     """Of two schedules at one position and a third cell elsewhere, with a different number of replicates."""
     blocks = np.array([[3.0, 3.2, 3.1, 2.9], [2.0, 2.1, 2.3, 2.0], [4.0, 4.0, 4.4, 4.2]])
     counts = np.array([4, 4, 1])
-    noise = ReplicateNoise(np.array([3.0, 2.0, 4.0]), counts, OWN, POSITION, SHARED, 1000)
+    noise = ReplicateNoise(np.array([3.0, 2.0, 4.0]), counts, OWN, POSITION, SHARED, 1000, 1000)
     samples = resampled_losses(noise, np.array([7, 7, 9]), blocks, 200_000, seed=0)
     text = np.cov(blocks, ddof=0) / blocks.shape[1]
     same_position = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1]])
@@ -121,15 +121,18 @@ def test_resampled_covariance() -> None:
 
 
 def test_resampled_without_replicates_is_the_text_alone() -> None:
-    noise = ReplicateNoise(np.array([3.0, 2.0]), np.array([1, 1]), NAN, NAN, NAN, 0)
+    noise = ReplicateNoise(np.array([3.0, 2.0]), np.array([1, 1]), NAN, NAN, NAN, 0, 0)
     samples = resampled_losses(noise, np.array([0, 1]), np.array([[3.0, 4.0], [2.0, 3.0]]), 1000, seed=0)
     assert set(np.unique(samples[:, 0])) == {2.5, 3.0, 3.5}
     np.testing.assert_allclose(samples[:, 0] - samples[:, 1], 1.0)
 
 
-def test_few_degrees_of_freedom_widen() -> None:
+@pytest.mark.parametrize("sds", [(1.0, 0.0), (0.0, 1.0)])
+def test_few_degrees_of_freedom_widen(sds: tuple[float, float]) -> None:
+    """Student's 97.5 % quantiles, of own and of shared effects."""
+
     def spread(degrees: int) -> float:
-        noise = ReplicateNoise(np.array([3.0]), np.array([1]), 1.0, 0.0, 0.0, degrees)
+        noise = ReplicateNoise(np.array([3.0]), np.array([1]), sds[0], 0.0, sds[1], degrees, degrees)
         low, high = interval(resampled_losses(noise, np.array([0]), np.full((1, 2), 3.0), 50_000, 0)[:, 0], 0.95)
         return (high - low) / 2
 
@@ -138,10 +141,17 @@ def test_few_degrees_of_freedom_widen() -> None:
 
 
 def test_same_seed_same_samples() -> None:
-    noise = ReplicateNoise(np.array([3.0, 2.0]), np.array([2, 2]), OWN, POSITION, SHARED, 3)
+    noise = ReplicateNoise(np.array([3.0, 2.0]), np.array([2, 2]), OWN, POSITION, SHARED, 3, 1)
     arguments = (noise, np.array([0, 0]), np.random.default_rng(0).random((2, 9)), 50)
     np.testing.assert_array_equal(resampled_losses(*arguments, seed=1), resampled_losses(*arguments, seed=1))
     assert (resampled_losses(*arguments, seed=1) != resampled_losses(*arguments, seed=2)).any()
+
+
+def test_single_run() -> None:
+    noise = ReplicateNoise(np.array([3.0]), np.array([4]), OWN, POSITION, SHARED, 1000, 1000)
+    assert single_run_noise(noise, 100_000, 0).std() == pytest.approx((OWN**2 + POSITION**2 + SHARED**2) ** 0.5, rel=0.02)
+    unknown = ReplicateNoise(np.array([3.0]), np.array([1]), NAN, NAN, NAN, 0, 0)
+    assert single_run_noise(unknown, 3, 0).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_interval() -> None:

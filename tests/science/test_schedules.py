@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from glidepath.science import schedules
 from glidepath.science.schedules import clip, constant, decay, join, length, values, warmup
 
-SHAPES = ("linear", "cosine", "one_minus_sqrt")
+SHAPES: tuple[schedules.Shape, ...] = ("linear", "cosine", "one_minus_sqrt")
 
 
 def wsd(shape: schedules.Shape, peak: float, final: float, W: int, stable: int, D: int) -> schedules.Path:
@@ -142,3 +142,9 @@ def test_a_trunk_and_the_decay_that_leaves_it_spell_what_they_share_alike(
     trunk = wsd("linear", peak, 0.0, W, stable + 1 + more, 0)
     for shape in SHAPES:
         assert clip(wsd(shape, peak, 0.0, W, stable, D), W + stable + 1) == clip(trunk, W + stable + 1)
+
+
+@given(peak=PEAKS, n=st.integers(1, 40), m=st.integers(1, 40))
+def test_neighbours_of_equal_constants_become_one(peak: float, n: int, m: int) -> None:
+    assert join(constant(peak, n), constant(peak, m)) == constant(peak, n + m)
+    assert len(join(constant(peak, n), constant(2 * peak, m))) == 2

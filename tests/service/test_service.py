@@ -52,7 +52,7 @@ class Server:
     path: Path
     process: subprocess.Popen[bytes]
 
-    def start(self, *argv: str, **options: object) -> subprocess.Popen[str]:
+    def start(self, *argv: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         environment = {**os.environ, client.SOCKET_VARIABLE: str(self.path), "TOLD": "by the client"}
         return subprocess.Popen(
             [*CLIENT, *argv],
@@ -61,11 +61,11 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,  # type: ignore[call-overload]
+            cwd=cwd,
         )
 
-    def run(self, *argv: str, given: str = "", **options: object) -> tuple[int, str, str]:
-        with self.start(*argv, **options) as process:
+    def run(self, *argv: str, given: str = "", cwd: Path | None = None) -> tuple[int, str, str]:
+        with self.start(*argv, cwd=cwd) as process:
             out, err = process.communicate(given, timeout=60)
         return process.returncode, out, err
 

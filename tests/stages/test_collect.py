@@ -74,8 +74,8 @@ def test_a_completed_cell(place: Path, toy: Plan) -> None:
     assert run["val_loss"] == pytest.approx(loss + 0.15)
     assert run["n_eval_tokens"] == N_BLOCKS * 64
     assert run["train_loss"] == pytest.approx(loss)
-    assert pd.isna(run["diverged_step"])
     assert run["corpus_id"] == "0123456789"
+    assert pd.isna(run["diverged_step"])
 
 
 def test_every_cell_has_the_rows_of_its_whole_chain(place: Path, toy: Plan) -> None:

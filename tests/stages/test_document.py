@@ -31,6 +31,20 @@ def test_the_command_writes_every_document(tmp_path: Path) -> None:
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == set(documents())
 
 
+def test_checking_writes_nothing_and_names_what_is_stale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["document", "--output", str(tmp_path), "--check"]) == 2
+    assert not list(tmp_path.iterdir())
+    main(["document", "--output", str(tmp_path)])
+    assert main(["document", "--output", str(tmp_path), "--check"]) == 0
+    (tmp_path / "docs/tables.md").write_text("edited by hand")
+    capsys.readouterr()
+    assert main(["document", "--output", str(tmp_path), "--check"]) == 2
+    message = capsys.readouterr().err
+    assert "docs/tables.md" in message
+    assert "config/README.md" not in message
+    assert "make document" in message
+
+
 def test_every_key_is_described() -> None:
     bare = [
         f"{place.title}.{key}"

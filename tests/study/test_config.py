@@ -52,6 +52,13 @@ BAD = (
     Bad("a value for a list", "grid.0.peak_lrs", 0.01, ("grid.0.peak_lrs = 0.01", "a list is needed")),
     Bad("a value for a mapping", "optimizer", "adamw", ("optimizer = 'adamw'", "a mapping is needed")),
     Bad("a list for a mapping", "models", ["d16"], ("models = ['d16']", "a mapping is needed")),
+    Bad("negative seed", "grid.0.replicates", [-1], ("grid.0.replicates.0 = -1", "greater than or equal to 0")),
+    Bad(
+        "a seed beyond integers", "grid.0.replicates", [10**20], ("replicates.0 = 100000000000000000000", "9007199254")
+    ),
+    Bad("too many evaluations", "evaluation", {"points_per_octave": 10**6}, ("points_per_octave = 1000000", "100")),
+    Bad("one snapshot", "averaging.snapshots", 1, ("averaging.snapshots = 1", "2")),
+    Bad("an empty section", "optimizer", None, ("optimizer = None", "a mapping is needed")),
     Bad("negative", "warmup.steps", -1, ("warmup.steps = -1", "greater than or equal to 0")),
     Bad("zero peak", "grid.0.peak_lrs.1", 0, ("grid.0.peak_lrs.1 = 0", "greater than 0")),
     Bad("NaN", "optimizer", {"weight_decay": float("nan")}, ("optimizer.weight_decay = nan", "finite")),
@@ -79,8 +86,16 @@ BAD = (
     Bad("longer than the horizon", "warmup.steps", 10_000, ("10000 updates of warmup", "longer than its horizon")),
     Bad("horizon below an update", "grid.0.tokens_per_parameter", [0.001], ("0.001", "less than half an update")),
     Bad("horizon without end", "grid.0.tokens_per_parameter", [1.0e12], ("1e+12", "more than the 10000000")),
+    Bad("infinite in tokens", "grid.0.tokens_per_parameter", [1.0e306], ("1e+306", "more than the 10000000")),
+    Bad("infinite target", "target.tokens_per_parameter", 1.0e306, ("target: ", "1e+306", "more than the 10000000")),
+    Bad("warm-up in tokens too long", "warmup", {"tokens": 10**9}, ("3906250 updates of warmup", "horizon has 132")),
+    Bad("warm-up and decay overlap", "warmup", {"fraction": 0.9}, ("schedule wsd", "119 updates", "at least 26 after")),
+    Bad("all of it a warm-up", "warmup", {"fraction": 1}, ("warmup.fraction = 1", "less than 1")),
     Bad("decay below an update", "schedules.wsd.decay_fraction", 1.0e-5, ("decay_fraction 1e-05", "half an update")),
     Bad("unknown model in grid", "grid.0.models", ["d32"], ("grid.0.models", "'d32'", "not one of d16")),
+    Bad("unknown schedule in grid", "grid.0.schedules", ["cosine"], ("grid.0.schedules", "'cosine'", "not one of")),
+    Bad("averaged but not trained", "averaging.schedules", ["cosine"], ("averaging.schedules", "add it to the grid")),
+    Bad("probed but not trained", "noise_scale.schedules", ["cosine"], ("noise_scale.schedules", "add it to the grid")),
     Bad("unknown reference", "analysis.reference_schedule", "cosine", ("reference_schedule", "'cosine'", "not one of")),
     Bad("unknown law", "analysis.laws", ["chinchilla"], ("analysis.laws.0 = 'chinchilla'", "'lr_optimum'")),
     Bad("target not defined", "target.model", "d64", ("target.model", "'d64'", "not one of d16")),
@@ -106,6 +121,28 @@ BAD = (
     Bad("no training text", "corpus.domains", GOOD["corpus"]["domains"][1:], ("use: training", "nothing to train on")),
     Bad("nothing held out", "corpus.domains.0.validation_fraction", MISSING, ("validation_fraction is None", "0.5")),
     Bad("no such files", "corpus.domains.0.source", {"kind": "files", "paths": ["no/*.txt"]}, ("'no/*.txt'",)),
+    Bad(
+        "name on the Hub is empty",
+        "corpus.domains.0.source",
+        {"kind": "huggingface", "name": ""},
+        ("name = ''", "text"),
+    ),
+    Bad(
+        "no such directory", "corpus.domains.0.source", {"kind": "huggingface", "name": "./no"}, ("'./no'", "Hub name")
+    ),
+    Bad("no files named", "corpus.domains.0.source", {"kind": "files", "paths": []}, ("paths is empty", "data/*.txt")),
+    Bad(
+        "too much held out", "corpus.domains.0.validation_fraction", 0.7, ("validation_fraction is 0.7", "at most 0.5")
+    ),
+    Bad("two domains of a name", "corpus.domains.1.name", "python", ("domain names ['python']", "rename")),
+    Bad("bad domain name", "corpus.domains.0.name", "Py", ("corpus.domains.0.name = 'Py'", "lower-case")),
+    Bad(
+        "a fraction where all is held out",
+        "corpus.domains.1.validation_fraction",
+        0.1,
+        ("validation_fraction 0.1 has no meaning", "use: validation"),
+    ),
+    Bad("not a tokenizer", "corpus.tokenizer", {"kind": "file", "path": "LICENSE"}, ("'LICENSE'", "tokenizer.json")),
     Bad("no such tokenizer", "corpus.tokenizer", {"kind": "file", "path": "no.json"}, ("'no.json'", "not a file")),
 )
 
@@ -132,6 +169,7 @@ def test_check_refuses(bad: Bad, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.workflow
+@pytest.mark.xdist_group("workflow")
 @pytest.mark.parametrize(
     "name",
     [
@@ -186,6 +224,8 @@ def test_a_missing_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
         ("study: a\nstudy: b\n", "the key 'study' is given twice"),
         ("- study\n", "is list, not a mapping of keys"),
         ("", "is NoneType, not a mapping"),
+        ("study: 2026-13-01\n", "is not YAML: month must be in 1..12"),
+        ("1: study\n", "1 = 1: a key is text"),
     ],
 )
 def test_what_is_no_study_is_refused(text: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

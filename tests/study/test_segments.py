@@ -167,7 +167,7 @@ def grids(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
     """Changes of the good study: some schedules, some peaks, some horizons, with and without records."""
     found: dict[str, Any] = {"constant": {"kind": "constant"}}
     for i in range(draw(st.integers(0, 3))):
-        fields = {"final_lr_fraction": draw(st.sampled_from([0, 0.1, 0.5]))}
+        fields: dict[str, Any] = {"final_lr_fraction": draw(st.sampled_from([0, 0.1, 0.5]))}
         kind = draw(st.sampled_from(["cosine", "linear", "wsd"]))
         if kind == "wsd":
             fields |= {"decay_fraction": draw(FRACTIONS), "decay_shape": draw(SHAPES)}

@@ -45,21 +45,25 @@ class LawTables:
     def parameter(
         self, group: dict[str, Any], horizon: float, name: str, value: float, samples: Floats, n_points: int, status: str
     ) -> None:
-        """One parameter with its bootstrap samples; no interval unless the fit is converged."""
-        low, high = interval(samples, self.settings.ci_level) if status == "converged" else (np.nan, np.nan)
-        finite = samples[np.isfinite(samples)]
+        """One parameter with its bootstrap samples; no interval unless the fit is converged.
+
+        `se` is half the central 68.3 % interval: few replicates make tails in which a standard deviation does not settle.
+        """
+        known = status == "converged"
+        low, high = interval(samples, self.settings.ci_level) if known else (np.nan, np.nan)
+        one_low, one_high = interval(samples, 0.6827) if known else (np.nan, np.nan)
         self.parameters.append(
             {
                 **group,
                 "tokens_per_parameter": horizon,
                 "parameter": name,
                 "value": value,
-                "se": float(finite.std(ddof=1)) if len(finite) > 1 and status == "converged" else np.nan,
+                "se": (one_high - one_low) / 2,
                 "ci_low": low,
                 "ci_high": high,
                 "ci_level": self.settings.ci_level,
                 "n_points": n_points,
-                "n_bootstrap": len(finite),
+                "n_bootstrap": int(np.isfinite(samples).sum()),
                 "resampling_unit": self.resampling_unit,
                 "status": status,
             }
@@ -179,7 +183,7 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
                 optimum=best,
                 samples=samples,
                 lr_samples=np.where(near, lr, np.nan),
-                loss_samples=lowest if best.status == "converged" else samples.min(1),
+                loss_samples=lowest if best.status == "converged" else samples[:, int(values.argmin())],
                 curvature_samples=curvature,
             )
         )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from glidepath.laws.law import Floats, Settings, Sweep, by_group, sweeps
 from glidepath.science.laws import fit_power_law, fit_saturating_law
+from glidepath.science.replicates import single_run_noise
 from glidepath.study.final_losses import FinalLosses
 
 
@@ -81,16 +82,16 @@ def peak_lr(choice: Choice, token_horizon: float) -> AtTarget:
 
 
 def loss(choice: Choice, losses: FinalLosses, tokens_per_parameter: float, seed: int) -> AtTarget | None:
-    """The saturating law in the horizon, with the replicate noise that a single real run has; None below three horizons."""
+    """The saturating law in the horizon, with the replicate noise that a single real run has; None below three
+    horizons or where losses rise with the horizon."""
     if len(choice.horizons) < 3:
         return None
     x, at = np.array([s.tokens_per_parameter for s in choice.horizons]), np.array([tokens_per_parameter])
     law = fit_saturating_law(x, np.array([s.optimum.val_loss for s in choice.horizons]))
     samples = fit_saturating_law(x, np.stack([s.loss_samples for s in choice.horizons], axis=1)).predict(at)[:, 0]
-    noise = losses.noise
-    if noise.degrees_of_freedom:
-        single_run = np.sqrt(noise.own_sd**2 + noise.position_sd**2 + noise.shared_sd**2)
-        samples = samples + np.random.default_rng(seed).standard_normal(len(samples)) * single_run
+    if not np.isfinite(law.K):
+        return None
+    samples = samples + single_run_noise(losses.noise, len(samples), seed)
     warnings = []
     if len(x) == 3:
         warnings.append(

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Status = Literal["converged", "bound_hit", "not_identified", "failed"]
 
-EXPONENTS = np.geomspace(0.02, 2.0, 240)
-"""Grid of exponents; neighbours differ by 2 %, far less than any interval a study of this kind resolves."""
+EXPONENTS = np.geomspace(0.02, 2.0, 120)
 SIZE_EXPONENTS = np.geomspace(0.05, 2.0, 40)
+"""Grids of exponents. Neighbours differ by 4 and 10 %; around the best ones the grids are made `FINER` times finer."""
+FINER = 16
 
 
 @dataclass(frozen=True)
@@ -71,24 +72,37 @@ def fit_saturating_law(x: Floats, losses: Floats) -> SaturatingLaw:
     if len(set(x.tolist())) < 3:
         raise ValueError(f"three parameters through x = {x.tolist()}: at least three different x are needed")
     rows = np.atleast_2d(losses)
+    parameters = _best_saturating(x, rows, EXPONENTS)
+    at_end = np.isin(parameters[:, 2], EXPONENTS[[0, -1]])
+    for exponent in np.unique(parameters[np.isfinite(parameters[:, 2]), 2]):
+        here = parameters[:, 2] == exponent
+        parameters[here] = _best_saturating(x, rows[here], exponent * _finer(EXPONENTS))
+    shape = losses.shape[:-1]
+    irreducible_loss, K, exponents = (parameters[:, j].reshape(shape) for j in range(3))
+    bound = at_end | (parameters[:, 0] == 0) | np.isnan(parameters[:, 0])
+    return SaturatingLaw(irreducible_loss, K, exponents, bound.reshape(shape))
+
+
+def _finer(exponents: Floats) -> Floats:
+    """Factors from one neighbour in the grid to the other."""
+    return (exponents[1] / exponents[0]) ** np.linspace(-1, 1, 2 * FINER + 1)
+
+
+def _best_saturating(x: Floats, rows: Floats, exponents: Floats) -> Floats:
+    """irreducible_loss, K and exponent of the best exponent for every row, NaN where none is admitted, shape [rows, 3]."""
     best = np.full(len(rows), np.inf)
     parameters = np.full((len(rows), 3), np.nan)
-    bound = np.zeros(len(rows), dtype=bool)
-    for i, exponent in enumerate(EXPONENTS):
+    for exponent in exponents:
         z = x**-exponent
         design = np.stack([np.ones_like(z), z], axis=1)
         linear = rows @ np.linalg.pinv(design).T
         floored = np.stack([np.zeros(len(rows)), rows @ z / (z @ z)], axis=1)
-        below = linear[:, 0] < 0
-        linear = np.where(below[:, None], floored, linear)
+        linear = np.where(linear[:, :1] < 0, floored, linear)
         error = ((rows - linear @ design.T) ** 2).sum(1)
         better = (error < best) & (linear[:, 1] >= 0)
         best = np.where(better, error, best)
-        parameters[better] = np.column_stack([linear, np.full(len(rows), exponent)])[better]
-        bound = np.where(better, below | (i in (0, len(EXPONENTS) - 1)), bound)
-    shape = losses.shape[:-1]
-    irreducible_loss, K, exponents = (parameters[:, j].reshape(shape) for j in range(3))
-    return SaturatingLaw(irreducible_loss, K, exponents, (bound | ~np.isfinite(best)).reshape(shape))
+        parameters[better, :2], parameters[better, 2] = linear[better], exponent
+    return parameters
 
 
 @dataclass(frozen=True)
@@ -127,24 +141,32 @@ def fit_size_horizon_law(n_params: Floats, tokens: Floats, losses: Floats) -> Si
     rows = np.atleast_2d(losses)
     # Scaled so that the design's columns are of order one.
     n, d = n_params / n_params.min(), tokens / tokens.min()
+    parameters = _best_size_horizon(n, d, rows, SIZE_EXPONENTS, SIZE_EXPONENTS)
+    bound = np.isin(parameters[:, 3:], SIZE_EXPONENTS[[0, -1]]).any(1) | np.isnan(parameters[:, 0])
+    finer = _finer(SIZE_EXPONENTS)
+    pairs, pair = np.unique(np.nan_to_num(parameters[:, 3:]), axis=0, return_inverse=True)
+    for i, (alpha, beta) in enumerate(pairs):
+        if alpha > 0:
+            parameters[pair == i] = _best_size_horizon(n, d, rows[pair == i], alpha * finer, beta * finer)
+    E, A, B, alphas, betas = (parameters[:, k].reshape(losses.shape[:-1]) for k in range(5))
+    return SizeHorizonLaw(
+        E, A * n_params.min() ** alphas, B * tokens.min() ** betas, alphas, betas, bound.reshape(losses.shape[:-1])
+    )
+
+
+def _best_size_horizon(n: Floats, d: Floats, rows: Floats, alphas: Floats, betas: Floats) -> Floats:
+    """E, A, B, alpha, beta of the best pair of exponents for every row, NaN where none is admitted, shape [rows, 5]."""
     best = np.full(len(rows), np.inf)
     parameters = np.full((len(rows), 5), np.nan)
-    bound = np.ones(len(rows), dtype=bool)
-    ends = (0, len(SIZE_EXPONENTS) - 1)
-    for i, alpha in enumerate(SIZE_EXPONENTS):
-        for j, beta in enumerate(SIZE_EXPONENTS):
+    for alpha in alphas:
+        for beta in betas:
             design = np.stack([np.ones_like(n), n**-alpha, d**-beta], axis=1)
             linear = rows @ np.linalg.pinv(design).T
             error = ((rows - linear @ design.T) ** 2).sum(1)
             better = (error < best) & (linear >= 0).all(1)
             best = np.where(better, error, best)
-            exponents = np.broadcast_to([alpha, beta], (len(rows), 2))
-            parameters[better] = np.column_stack([linear, exponents])[better]
-            bound = np.where(better, i in ends or j in ends, bound)
-    E, A, B, alphas, betas = (parameters[:, k].reshape(losses.shape[:-1]) for k in range(5))
-    return SizeHorizonLaw(
-        E, A * n_params.min() ** alphas, B * tokens.min() ** betas, alphas, betas, bound.reshape(losses.shape[:-1])
-    )
+            parameters[better, :3], parameters[better, 3:] = linear[better], (alpha, beta)
+    return parameters
 
 
 def compute_saving(tokens_per_parameter: Floats, losses: Floats, reference_losses: Floats) -> Floats:

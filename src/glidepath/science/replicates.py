@@ -34,6 +34,8 @@ class ReplicateNoise:
     shared_sd: float
     degrees_of_freedom: int
     """Behind own_sd; 0 when it is NaN."""
+    shared_degrees_of_freedom: int
+    """Behind shared_sd, one less than the replicates; 0 when it is NaN."""
 
 
 def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNoise:
@@ -71,7 +73,7 @@ def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNo
         squares += float(((rows - rows.mean(0)) ** 2).sum())
         degrees += (len(rows) - 1) * (int(columns.sum()) - 1)
     if not effects:
-        return ReplicateNoise(np.nanmean(losses, axis=1), counts, np.nan, np.nan, np.nan, 0)
+        return ReplicateNoise(np.nanmean(losses, axis=1), counts, np.nan, np.nan, np.nan, 0, 0)
     table = np.array(effects)
     shared = _shared(table)
     known = np.isfinite(shared)
@@ -90,7 +92,7 @@ def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNo
         position_variance = mean_square - own_variance * float(np.mean(1.0 / np.array(cells_per_position)))
     means = np.nanmean(losses - np.where(known, shared, 0.0), axis=1)
     sds = [float(np.sqrt(max(0.0, v))) for v in (own_variance, position_variance, shared_variance)]
-    return ReplicateNoise(means, counts, *sds, int(degrees))
+    return ReplicateNoise(means, counts, *sds, int(degrees), int(known.sum()) - 1)
 
 
 def _shared(effects: Floats) -> Floats:
@@ -110,8 +112,8 @@ def resampled_losses(
 
     mean + validation noise + replicate noise. Validation: blocks are resampled, the same ones for all cells, since all are
     evaluated on the same text; `blocks` [cells, n_blocks] are mean losses over a cell's replicates. Replicates: normal draws
-    of own, position and shared effects, each variance over the number of replicates, with Student's factor for the degrees
-    of freedom. Cells on one trunk are drawn independently although they share most of their history; that makes intervals
+    of own, position and shared effects, each variance over the number of replicates, with Student's factors for the degrees
+    of freedom: two replicates say so little about `shared` that absolute losses get wide intervals, differences do not. Cells on one trunk are drawn independently although they share most of their history; that makes intervals
     of their differences too wide, never too narrow. Without replicates only the validation noise is there.
     """
     random = np.random.default_rng(seed)
@@ -120,13 +122,30 @@ def resampled_losses(
     centred = blocks - blocks.mean(1, keepdims=True)
     samples: Floats = noise.means + counts @ centred.T / n_blocks
     if noise.degrees_of_freedom:
-        student = np.sqrt(noise.degrees_of_freedom / random.chisquare(noise.degrees_of_freedom, size=(n_samples, 1)))
+        student = _student(random, noise.degrees_of_freedom, n_samples)
         own = random.standard_normal((n_samples, n_cells)) * noise.own_sd
-        _, place = np.unique(positions, return_inverse=True)
-        position = random.standard_normal((n_samples, int(place.max()) + 1))[:, place] * noise.position_sd
-        shared = random.standard_normal((n_samples, 1)) * noise.shared_sd
-        samples += student * (own + position) / np.sqrt(noise.counts) + shared / np.sqrt(noise.counts.max())
+        position = random.standard_normal((n_samples, int(positions.max()) + 1))[:, positions] * noise.position_sd
+        samples += student * (own + position) / np.sqrt(noise.counts)
+        student = _student(random, noise.shared_degrees_of_freedom, n_samples)
+        samples += student * random.standard_normal((n_samples, 1)) * noise.shared_sd / np.sqrt(noise.counts.max())
     return samples
+
+
+def single_run_noise(noise: ReplicateNoise, n_samples: int, seed: int) -> Floats:
+    """What one more run, another replicate of any cell, may differ from the mean by [nat/token], shape [n_samples]."""
+    if not noise.degrees_of_freedom:
+        return np.zeros(n_samples)
+    random = np.random.default_rng(seed)
+    own = _student(random, noise.degrees_of_freedom, n_samples) * np.hypot(noise.own_sd, noise.position_sd)
+    shared = _student(random, noise.shared_degrees_of_freedom, n_samples) * noise.shared_sd
+    draws: Floats = (random.standard_normal((n_samples, 2)) * np.hstack([own, shared])).sum(1)
+    return draws
+
+
+def _student(random: np.random.Generator, degrees_of_freedom: int, n_samples: int) -> Floats:
+    """Factors that make normal draws Student's, shape [n_samples, 1]."""
+    factors: Floats = np.sqrt(degrees_of_freedom / random.chisquare(degrees_of_freedom, size=(n_samples, 1)))
+    return factors
 
 
 def interval(samples: Floats, level: float) -> tuple[float, float]:

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     spec = AverageSpec.model_validate_json(args.spec)
     device = chosen_device(args.device)
-    configure(Machine(device=device, threads=args.threads, micro_batch_sequences=None, compile=False, compile_cache=None))
+    configure(
+        Machine(device=device, threads=args.threads, micro_batch_sequences=None, compile=False, compile_cache=None)
+    )
     tokens = TokenStore.open(args.corpus)
     snapshots = _snapshots(spec)
     if any(update not in snapshots for update in spec.snapshot_at):
@@ -91,7 +93,8 @@ def averages(spec: AverageSpec) -> Iterator[Average]:
     updates = np.array(spec.snapshot_at)
     total = updates[-1]
     for fraction in spec.window_fractions:
-        k = int((updates >= total - fraction * total - 0.5).sum())
+        # Snapshots are at rounded updates; the last digits of a product must not decide.
+        k = int((updates >= total - fraction * total - 0.5 - 1e-6).sum())
         yield Average("window", fraction, 0.0, tuple(updates[-k:].tolist()), window_weights(k, k))
     span = float((updates[-1] - updates[0]) / total)
     for fraction in spec.ema_timescale_fractions:

@@ -82,7 +82,7 @@ def _rows(
                 "val_loss_cooldown": cooled.mean(),
                 "gap_to_cooldown": (averaged - cooled).mean(),
                 "gap_to_cooldown_sem": _sem(averaged - cooled),
-                "closed_fraction": (raw - averaged).mean() / (raw - cooled).mean(),
+                "closed_fraction": (raw - averaged).mean() / gap if (gap := (raw - cooled).mean()) > 0 else None,
             }
         rows.append(row)
     return rows

@@ -86,11 +86,18 @@ EXAMPLES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="root of the repository")
+    parser.add_argument("--check", action="store_true", help="write nothing; refuse if a file is not in step")
 
 
 def main(args: argparse.Namespace) -> None:
-    for name, text in documents().items():
-        path: Path = args.output / name
+    """Raises ValueError, with `--check`, when a file is not what the code says."""
+    texts = {args.output / name: text for name, text in documents().items()}
+    if args.check:
+        stale = [str(path) for path, text in texts.items() if not path.is_file() or path.read_text("utf-8") != text]
+        if stale:
+            raise ValueError(f"{', '.join(stale)}: not what the code says; run `make document` and commit it")
+        return
+    for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 

@@ -86,7 +86,7 @@ class Files(Section):
     def _paths_are_given(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
         if not paths:
             raise ValueError(
-                "paths is empty: a files source needs at least one glob, for example paths: ['data/*.txt']"
+                "paths is empty: a files source needs at least one glob. Add one, for example paths: ['data/*.txt']"
             )
         return paths
 
@@ -293,8 +293,8 @@ def vocab_size_of(corpus: CorpusConfig, base: Path) -> int:
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"corpus.tokenizer.path '{tokenizer.path}' is not a tokenizer.json ({type(error).__name__}: "
-            f"{error}); it must be a file written by the library `tokenizers`: save it again with "
-            "Tokenizer.save(path)"
+            f"{error}); it must be a file written by the library `tokenizers`: correct the path, "
+            "or write the file again with Tokenizer.save(path)"
         ) from error
 
 

@@ -89,10 +89,11 @@ def _pooled(noises: list[ReplicateNoise], rows: list[NDArray[Any]]) -> Replicate
     known = [noise for noise in noises if noise.degrees_of_freedom]
     degrees = sum(noise.degrees_of_freedom for noise in known)
     if not degrees:
-        return ReplicateNoise(means, counts, np.nan, np.nan, np.nan, 0)
+        return ReplicateNoise(means, counts, np.nan, np.nan, np.nan, 0, 0)
     weights = [noise.degrees_of_freedom for noise in known]
     own, position, shared = (
         float(np.sqrt(np.average([getattr(noise, name) ** 2 for noise in known], weights=weights)))
         for name in ("own_sd", "position_sd", "shared_sd")
     )
-    return ReplicateNoise(means, counts, own, position, shared, degrees)
+    shared_degrees = sum(noise.shared_degrees_of_freedom for noise in known)
+    return ReplicateNoise(means, counts, own, position, shared, degrees, shared_degrees)

@@ -242,7 +242,9 @@ AVERAGES = Table(
             "nat/token",
             "its standard error, paired over blocks; null if none",
         ),
-        Column("closed_fraction", "float64", "-", "gain / (val_loss_raw - val_loss_cooldown); null if none"),
+        Column(
+            "closed_fraction", "float64", "-", "gain / (val_loss_raw - val_loss_cooldown); null if there is no such gap"
+        ),
     ),
 )
 
