@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -188,6 +188,15 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
             )
         )
     return found
+
+
+DECLARED = "declared"
+"""Holdout of the scores on cells that the configuration hides from fits."""
+
+
+def hidden_sweeps(hidden: FinalLosses | None, settings: Settings) -> list[Sweep]:
+    """Sweeps of the cells that the configuration hides; one sample of each, since they are only compared with."""
+    return sweeps(hidden, replace(settings, n_bootstrap=1)) if hidden else []
 
 
 def by_group(found: list[Sweep]) -> Iterator[tuple[dict[str, Any], list[Sweep]]]:

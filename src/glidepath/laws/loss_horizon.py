@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from glidepath.laws.law import (
+    DECLARED,
     EXTRAPOLATION,
     GRID_POINTS,
     SPANS_HORIZONS,
@@ -17,6 +18,7 @@ from glidepath.laws.law import (
     Settings,
     Sweep,
     by_group,
+    hidden_sweeps,
     sweeps,
 )
 from glidepath.science.laws import compute_saving, fit_saturating_law
@@ -25,10 +27,11 @@ from glidepath.study.final_losses import FinalLosses
 PARAMETERS = ("irreducible_loss", "K", "exponent")
 
 
-def fit(losses: FinalLosses, settings: Settings) -> LawTables:
-    """Fit every group of sweeps with at least three horizons; score by hiding the longest."""
+def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
+    """Fit every group of sweeps with at least three horizons; score by hiding the longest, and on what is declared hidden."""
     out = LawTables(settings, losses.resampling_unit)
     groups = list(by_group(sweeps(losses, settings)))
+    unseen = hidden_sweeps(hidden, settings)
     references = {
         (group["model"], group["batch_sequences"]): members
         for group, members in groups
@@ -37,6 +40,7 @@ def fit(losses: FinalLosses, settings: Settings) -> LawTables:
     for group, members in groups:
         _fit_group(out, group, members)
         _score(out, group, members)
+        _score_declared(out, group, members, [sweep for sweep in unseen if sweep.group == group])
         reference = references.get((group["model"], group["batch_sequences"]))
         if reference and group["schedule"] != settings.reference_schedule:
             _savings(out, group, members, reference)
@@ -63,9 +67,19 @@ def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep]) -
         return
     law, resampled = fit_saturating_law(x, _losses(members)), fit_saturating_law(x, _samples(members))
     # Three points determine three parameters exactly: there is no residual, hence nothing that speaks for the form.
-    status = "not_identified" if len(x) == 3 else "bound_hit" if law.bound_hit else "converged"
+    status = (
+        "failed"
+        if np.isnan(law.K)
+        else "not_identified"
+        if len(x) == 3
+        else "bound_hit"
+        if law.bound_hit
+        else "converged"
+    )
     for name in PARAMETERS:
         out.parameter(group, SPANS_HORIZONS, name, float(getattr(law, name)), getattr(resampled, name), len(x), status)
+    if status == "failed":
+        return
     grid = np.geomspace(x.min(), x.max() * EXTRAPOLATION, GRID_POINTS)
     outside = grid > x.max() * (1 + 1e-9)
     out.prediction(
@@ -81,6 +95,20 @@ def _score(out: LawTables, group: dict[str, object], members: list[Sweep]) -> No
     x, observed = _horizons(members), _losses(members)
     law = fit_saturating_law(x[:-1], observed[:-1])
     out.score(group, "longest_horizon", "val_loss", law.predict(x[-1:]), observed[-1:], observed[-2:-1])
+
+
+def _score_declared(out: LawTables, group: dict[str, object], members: list[Sweep], unseen: list[Sweep]) -> None:
+    """Best losses of hidden sweeps at horizons that the fit has not seen, against the nearest horizon that it has."""
+    x, observed = _horizons(members), _losses(members)
+    unseen = [sweep for sweep in unseen if sweep.tokens_per_parameter not in x]
+    if not unseen:
+        return
+    if len(x) < 3:
+        out.not_scored(group, DECLARED, "val_loss", f"{len(x)} horizons are open to the fit: three are needed")
+        return
+    at = _horizons(unseen)
+    nearest = np.abs(np.log(at[:, None] / x)).argmin(1)
+    out.score(group, DECLARED, "val_loss", fit_saturating_law(x, observed).predict(at), _losses(unseen), observed[nearest])
 
 
 def _savings(out: LawTables, group: dict[str, object], members: list[Sweep], reference: list[Sweep]) -> None:

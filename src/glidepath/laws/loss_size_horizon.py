@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glidepath.laws.law import SPANS_HORIZONS, Floats, LawTables, Settings, Sweep, sweeps
+from glidepath.laws.law import DECLARED, SPANS_HORIZONS, Floats, LawTables, Settings, Sweep, hidden_sweeps, sweeps
 from glidepath.science.laws import fit_size_horizon_law
 from glidepath.study.final_losses import FinalLosses
 
@@ -16,22 +16,36 @@ ALL_MODELS = "all"
 HOLDOUT = "largest size"
 
 
-def fit(losses: FinalLosses, settings: Settings) -> LawTables:
-    """Fit every schedule and batch with at least three sizes and horizons; score by hiding the largest size."""
+def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
+    """Fit every schedule and batch with at least three sizes and horizons; score by hiding the largest size, and on what is
+    declared hidden."""
     out = LawTables(settings, losses.resampling_unit)
+    unseen = hidden_sweeps(hidden, settings)
     groups: dict[tuple[str, int], list[Sweep]] = {}
     for sweep in sweeps(losses, settings):
         groups.setdefault((sweep.group["schedule"], sweep.group["batch_sequences"]), []).append(sweep)
     for (schedule, batch), members in groups.items():
         group = {"model": ALL_MODELS, "schedule": schedule, "batch_sequences": batch}
-        _fit_group(out, group, members)
+        seen = {(sweep.n_params_counted, sweep.token_horizon) for sweep in members}
+        of_group = [
+            sweep
+            for sweep in unseen
+            if (sweep.group["schedule"], sweep.group["batch_sequences"]) == (schedule, batch)
+            and (sweep.n_params_counted, sweep.token_horizon) not in seen
+        ]
+        _fit_group(out, group, members, of_group)
     return out
 
 
-def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep]) -> None:
-    n = np.array([float(sweep.n_params_counted) for sweep in members])
-    d = np.array([sweep.token_horizon for sweep in members])
-    values = np.array([sweep.optimum.val_loss for sweep in members])
+def _points(members: list[Sweep]) -> tuple[Floats, Floats, Floats]:
+    """Sizes, horizons and best losses."""
+    rows = [(float(s.n_params_counted), s.token_horizon, s.optimum.val_loss) for s in members]
+    n, d, values = np.array(rows).T
+    return n, d, values
+
+
+def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep], unseen: list[Sweep]) -> None:
+    n, d, values = _points(members)
     try:
         law = fit_size_horizon_law(n, d, values)
     except ValueError as refusal:
@@ -53,6 +67,10 @@ def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep]) -
             law.predict(sizes, x), resampled.predict(sizes, x), np.zeros(len(x), dtype=bool),
         )  # fmt: skip
     _score(out, group, n, d, values)
+    if unseen:
+        at_n, at_d, observed = _points(unseen)
+        distance = np.log(at_n[:, None] / n) ** 2 + np.log(at_d[:, None] / d) ** 2
+        out.score(group, DECLARED, "val_loss", law.predict(at_n, at_d), observed, values[distance.argmin(1)])
 
 
 def _score(out: LawTables, group: dict[str, object], n: Floats, d: Floats, values: Floats) -> None:

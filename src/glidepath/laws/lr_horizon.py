@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from glidepath.laws.law import EXTRAPOLATION, GRID_POINTS, SPANS_HORIZONS, LawTables, Settings, Sweep, by_group, sweeps
+from glidepath.laws.law import (
+    DECLARED,
+    EXTRAPOLATION,
+    GRID_POINTS,
+    SPANS_HORIZONS,
+    LawTables,
+    Settings,
+    Sweep,
+    by_group,
+    hidden_sweeps,
+    sweeps,
+)
 from glidepath.science.laws import fit_power_law
 from glidepath.study.final_losses import FinalLosses
 
 
-def fit(losses: FinalLosses, settings: Settings) -> LawTables:
-    """Fit every group of sweeps with at least two optima; score by hiding the longest horizon."""
+def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
+    """Fit every group of sweeps with at least two optima; score by hiding the longest horizon, and on what is declared hidden."""
     out = LawTables(settings, losses.resampling_unit)
+    unseen = hidden_sweeps(hidden, settings)
     for group, members in by_group(sweeps(losses, settings)):
         inside = [sweep for sweep in members if sweep.optimum.status == "converged"]
         if len(inside) < 2:
@@ -30,6 +42,7 @@ def fit(losses: FinalLosses, settings: Settings) -> LawTables:
             continue
         _fit_group(out, group, inside)
         _score(out, group, inside)
+        _score_declared(out, group, inside, [sweep for sweep in unseen if sweep.group == group])
     return out
 
 
@@ -58,3 +71,15 @@ def _score(out: LawTables, group: dict[str, object], inside: list[Sweep]) -> Non
     predicted = law.predict(np.array([longest.token_horizon]))
     observed, nearest = np.array([longest.optimum.peak_lr]), np.array([shorter[-1].optimum.peak_lr])
     out.score(group, "longest_horizon", "peak_lr", predicted, observed, nearest)
+
+
+def _score_declared(out: LawTables, group: dict[str, object], inside: list[Sweep], unseen: list[Sweep]) -> None:
+    """Optima of hidden sweeps at horizons that the fit has not seen, against the nearest horizon that it has."""
+    x, optima = (np.array(v) for v in zip(*((s.token_horizon, s.optimum.peak_lr) for s in inside), strict=True))
+    unseen = [sweep for sweep in unseen if sweep.token_horizon not in x and sweep.optimum.status == "converged"]
+    if not unseen:
+        return
+    at = np.array([sweep.token_horizon for sweep in unseen])
+    observed = np.array([sweep.optimum.peak_lr for sweep in unseen])
+    nearest = np.abs(np.log(at[:, None] / x)).argmin(1)
+    out.score(group, DECLARED, "peak_lr", fit_power_law(x, optima).predict(at), observed, optima[nearest])

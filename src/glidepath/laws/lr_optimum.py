@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from glidepath.laws.law import GRID_POINTS, Floats, LawTables, Settings, Sweep, sweeps
+from glidepath.laws.law import DECLARED, GRID_POINTS, Floats, LawTables, Settings, Sweep, hidden_sweeps, sweeps
 from glidepath.science.optimum import LN_2_SQUARED, MIN_POINTS, vertices
 from glidepath.study.final_losses import FinalLosses
 
 
-def fit(losses: FinalLosses, settings: Settings) -> LawTables:
-    """Fit every sweep; score each by hiding inner learning rates one after another."""
+def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
+    """Fit every sweep; score each by hiding inner learning rates one after another, and on what is declared hidden."""
     out = LawTables(settings, losses.resampling_unit)
+    unseen = hidden_sweeps(hidden, settings)
     for sweep in sweeps(losses, settings):
         _parameters(out, sweep)
         _predictions(out, sweep)
         _score(out, sweep)
+        for other in unseen:
+            if (other.group, other.tokens_per_parameter) == (sweep.group, sweep.tokens_per_parameter):
+                _score_declared(out, sweep, other)
     return out
 
 
@@ -69,3 +73,18 @@ def _score(out: LawTables, sweep: Sweep) -> None:
         baseline.append(np.interp(x[i], x[rest], sweep.losses[rest]))
     observed = sweep.losses[1:-1]
     out.score(sweep.group, holdout, "val_loss", np.array(predicted), observed, np.array(baseline))
+
+
+def _score_declared(out: LawTables, sweep: Sweep, unseen: Sweep) -> None:
+    """Hidden learning rates of a sweep, inside its grid as the law claims, against interpolation in ln LR."""
+    holdout = f"{DECLARED}, {sweep.tokens_per_parameter:g} tokens per parameter"
+    within = (unseen.peak_lrs > sweep.peak_lrs.min()) & (unseen.peak_lrs < sweep.peak_lrs.max())
+    if not within.any() or sweep.optimum.status != "converged":
+        reason = f"{int(within.sum())} hidden learning rates inside the grid, whose optimum is {sweep.optimum.status}"
+        out.not_scored(sweep.group, holdout, "val_loss", reason)
+        return
+    best, at, x = sweep.optimum, np.log(unseen.peak_lrs[within]), np.log(sweep.peak_lrs)
+    predicted = best.val_loss + best.curvature * (at - np.log(best.peak_lr)) ** 2
+    out.score(
+        sweep.group, holdout, "val_loss", predicted, unseen.losses[within], np.interp(at, x, sweep.losses)
+    )

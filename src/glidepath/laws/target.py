@@ -20,6 +20,8 @@ class Choice:
     model: str
     tokens_per_parameter: float
     schedule: str
+    n_schedules: int
+    """Schedules trained there, the chosen one included."""
     horizons: list[Sweep]
     """Ascending."""
 
@@ -46,7 +48,7 @@ def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences:
     schedule = str(at_horizon.loc[at_horizon["val_loss"].idxmin(), "schedule"])
     wanted = {"model": model, "schedule": schedule, "batch_sequences": batch_sequences}
     horizons = next(members for group, members in by_group(sweeps(losses, settings)) if group == wanted)
-    return Choice(model, horizon, schedule, horizons)
+    return Choice(model, horizon, schedule, at_horizon["schedule"].nunique(), horizons)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class AtTarget:
     value: float
     samples: Floats
     warnings: tuple[str, ...]
+    carried_from: float = 0.0
+    """Horizon [tokens per parameter] whose value it is; 0 when a law over horizons says it."""
 
 
 def peak_lr(choice: Choice, token_horizon: float) -> AtTarget:
@@ -74,7 +78,7 @@ def peak_lr(choice: Choice, token_horizon: float) -> AtTarget:
             f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter: with fewer than two "
             f"optima inside the grid there is no law to carry it to the target's horizon."
         )
-        return AtTarget(last.optimum.peak_lr, last.lr_samples if inside else np.empty(0), tuple(warnings))
+        return AtTarget(last.optimum.peak_lr, last.lr_samples if inside else np.empty(0), tuple(warnings), last.tokens_per_parameter)
     x, at = np.array([sweep.token_horizon for sweep in inside]), np.array([token_horizon])
     law = fit_power_law(x, np.array([sweep.optimum.peak_lr for sweep in inside]))
     samples = fit_power_law(x, np.stack([sweep.lr_samples for sweep in inside], axis=1)).predict(at)[:, 0]

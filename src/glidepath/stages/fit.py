@@ -27,8 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    losses = final_losses(tables.read(tables.RUNS, args.runs), tables.read(tables.BLOCK_LOSSES, args.block_losses))
+    runs, block_losses = tables.read(tables.RUNS, args.runs), tables.read(tables.BLOCK_LOSSES, args.block_losses)
+    losses = final_losses(runs, block_losses)
+    declared = (runs["holdout"] & (runs["status"] == "completed")).any()
+    hidden = final_losses(runs, block_losses, holdout=True) if declared else None
     settings = Settings(args.reference_schedule, args.ci_level, args.bootstrap_samples, args.seed)
-    law = LAWS[args.law].fit(losses, settings)
+    law = LAWS[args.law].fit(losses, settings, hidden)
     for table, frame in law.frames().items():
         tables.write(table, frame, args.output_directory / f"{table.name}.parquet")

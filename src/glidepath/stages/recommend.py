@@ -81,7 +81,8 @@ def recommend(
         )
     if loss is None:
         warnings.append(
-            "No loss is predicted: that needs the target's model at three horizons at least. Add tokens_per_parameter."
+            "No loss is predicted: that needs the target's model at three horizons at least, with losses that fall. "
+            "Add tokens_per_parameter."
         )
     if extrapolation > EXTRAPOLATION:
         warnings.append(
@@ -89,7 +90,11 @@ def recommend(
         )
     parabola = Source(table="laws/lr_optimum/parameters", key={**group, "tokens_per_parameter": longest.tokens_per_parameter, "parameter": "factor_2_cost"})  # fmt: skip
     cost = longest.optimum.factor_2_cost
-    law = Source(table="laws/lr_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "exponent"})
+    lr_source = (
+        Source(table="laws/lr_optimum/parameters", key={**group, "tokens_per_parameter": lr.carried_from, "parameter": "peak_lr"})
+        if lr.carried_from
+        else Source(table="laws/lr_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "exponent"})
+    )
     weight_decay = float(runs.loc[runs["model"] == choice.model, "weight_decay"].iloc[0])
     return Recommendation(
         study=study,
@@ -98,7 +103,7 @@ def recommend(
         equivalent_schedules=equivalent,
         chosen_at_model=choice.model,
         chosen_at_tokens_per_parameter=choice.tokens_per_parameter,
-        peak_lr=_estimate(lr.value, lr.samples, settings.ci_level, law),
+        peak_lr=_estimate(lr.value, lr.samples, settings.ci_level, lr_source),
         factor_2_lr_cost=_estimate(cost, longest.curvature_samples * np.log(2) ** 2, settings.ci_level, parabola)
         if longest.optimum.status == "converged"
         else None,
@@ -148,11 +153,12 @@ def _how_sure(
 ) -> tuple[str, ...]:
     """Sentences for a person."""
     where = f"at {choice.tokens_per_parameter:g} tokens per parameter of {choice.model}"
-    told = (
-        f"{choice.schedule} has the lowest loss {where}, but is not resolved from {', '.join(equivalent)}."
-        if equivalent
-        else f"{choice.schedule} has the lowest loss {where}, resolved from every other schedule trained there."
-    )
+    if equivalent:
+        told = f"{choice.schedule} has the lowest loss {where}, but is not resolved from {', '.join(equivalent)}."
+    elif choice.n_schedules == 1:
+        told = f"{choice.schedule} is the only schedule {where}: nothing was compared."
+    else:
+        told = f"{choice.schedule} has the lowest loss {where}, resolved from every other schedule trained there."
     reached = (
         f"The target's horizon is {extrapolation:.3g} times the longest one trained."
         if extrapolation > 1
@@ -160,7 +166,8 @@ def _how_sure(
     )
     noise = losses.noise
     replicates = (
-        f"Replicates differ by {np.hypot(noise.own_sd, noise.position_sd):.3f} nat/token (one standard deviation, pooled with "
+        f"Replicates differ by {np.hypot(noise.own_sd, noise.position_sd):.3f} nat/token beyond what all cells of a replicate "
+        f"share (one standard deviation, pooled with "
         f"{noise.degrees_of_freedom} degrees of freedom)."
         if noise.degrees_of_freedom
         else "There are no replicates: intervals hold for this seed only. Add replicates."
@@ -183,16 +190,18 @@ def _noise_scale(
 
 
 def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Choice, level: float) -> Averaging:
-    """The best average of a constant run at the longest horizon; recommended only where the schedule is that constant."""
-    rows = averages.merge(runs[["cell_id", "model", "schedule", "schedule_kind", "tokens_per_parameter", "peak_lr"]], on="cell_id")
-    rows = rows[(rows["model"] == choice.model) & (rows["schedule_kind"] == "constant")]
+    """The best average of a constant run at the longest horizon; recommended only where it gains and the schedule is that
+    constant."""
+    same = (runs["model"] == choice.model) & (runs["batch_sequences"] == choice.horizons[0].group["batch_sequences"])
+    constant = runs[same & (runs["schedule_kind"] == "constant")]
+    rows = averages.merge(constant[["cell_id", "schedule", "tokens_per_parameter"]], on="cell_id")
     if rows.empty:
         return Averaging(scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None)
     rows = rows[rows["tokens_per_parameter"] == rows["tokens_per_parameter"].max()]
     best: pd.Series[Any] = rows.loc[rows["val_loss_averaged"].idxmin()]
     keys = ("cell_id", "averaging_scheme", "window_fraction", "ema_timescale_fraction", "updates_done")
     source = Source(table="averages", key={key: _plain(best[key]) for key in keys})
-    used = best["schedule"] == choice.schedule
+    used = best["schedule"] == choice.schedule and best["gain"] > 0
     scheme = best["averaging_scheme"] if used else "none"
     return Averaging(
         scheme=scheme,

@@ -18,7 +18,7 @@ from glidepath.study.identity import canonical_json
 from glidepath.study.layout import SEGMENT_TABLES
 from glidepath.study.provenance import host, source_digest, versions
 from glidepath.study.specs import SegmentSpec
-from glidepath.training.device import Machine, chosen_device, matmul_peak_flops_per_second
+from glidepath.training.device import Machine, chosen_device, matmul_peak_flops_per_second, micro_batch_sequences
 from glidepath.training.loop import SegmentResult, train_segment
 
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     machine = Machine(
         device=device,
         threads=args.threads,
-        micro_batch_sequences=None,
+        micro_batch_sequences=micro_batch_sequences(spec.trajectory.model, device),
         compile=device == "cuda",
         compile_cache=Path("scratch/compile").resolve(),
     )

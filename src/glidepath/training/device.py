@@ -12,6 +12,8 @@ from pathlib import Path
 
 import torch
 
+from glidepath.study.specs import ModelSpec
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -58,6 +60,27 @@ def configure(machine: Machine) -> torch.device:
     if machine.device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(machine.device)
+
+
+MEMORY_SHARE = 0.6
+"""Of the free device memory, for the activations of one micro-batch; the rest is for gradients, moments and surprises."""
+
+
+def sequences_that_fit(model: ModelSpec, free_bytes: float) -> int:
+    """Sequences whose activations fit into a share of the free memory, at least one.
+
+    Per token: 12 bytes per row of the head (logits, their gradient and a bfloat16 copy) and per layer about 40·d_model +
+    20·d_ff bytes (residual stream, norms, packed projections and attention, both halves of the feed-forward block, in
+    bfloat16 or float32 as the backward pass keeps them). An estimate from the code, not measured on a device: it only
+    decides how an update is split, which changes results within rounding.
+    """
+    per_token = 12 * model.vocab_size + model.n_layer * (40 * model.d_model + 20 * model.d_ff)
+    return max(1, int(MEMORY_SHARE * free_bytes / (per_token * model.context_length)))
+
+
+def micro_batch_sequences(model: ModelSpec, device: str) -> int | None:
+    """How many sequences one backward pass takes on this device; None, the whole batch, on a CPU."""
+    return None if device == "cpu" else sequences_that_fit(model, torch.cuda.mem_get_info()[0])
 
 
 def matmul_dtype(device: torch.device) -> torch.dtype:
