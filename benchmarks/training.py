@@ -31,9 +31,7 @@ OPTIMIZER = OptimizerSpec(adam_beta1=0.9, adam_beta2=0.95, adam_eps=1e-8, grad_c
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
@@ -73,9 +71,7 @@ def model_spec(d_model: int, n_layer: int, n_head: int, feed_forward: str) -> Mo
     })  # fmt: skip
 
 
-def alternate(
-    a: Callable[[int], None], b: Callable[[int], None], rounds: int
-) -> tuple[list[float], list[float]]:
+def alternate(a: Callable[[int], None], b: Callable[[int], None], rounds: int) -> tuple[list[float], list[float]]:
     """Tokens per second of both, in turns of 20 updates."""
     rates: tuple[list[float], list[float]] = ([], [])
     step, updates = 0, 20
@@ -99,11 +95,7 @@ def our_step(spec: ModelSpec, ids: Tensor) -> Callable[[int], None]:
     def update(step: int) -> None:
         with torch.no_grad():
             decoder.flat_gradients.zero_()
-            float(
-                decoder.accumulate_gradients(
-                    ids[:, :-1], ids[:, 1:], 1.0 / (BATCH_SEQUENCES * CONTEXT_LENGTH)
-                )
-            )
+            float(decoder.accumulate_gradients(ids[:, :-1], ids[:, 1:], 1.0 / (BATCH_SEQUENCES * CONTEXT_LENGTH)))
             clip_gradients(decoder.flat_gradients, OPTIMIZER.grad_clip_norm)
             optimizer.update(step, 1e-3, 0.1)
 
@@ -163,8 +155,7 @@ class PlainBlock(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         B, T, _ = x.shape
         q, k, v = (
-            y.view(B, T, self.n_head, -1).transpose(1, 2)
-            for y in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
+            y.view(B, T, self.n_head, -1).transpose(1, 2) for y in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
         )
         q, k = (y * cos + torch.cat([-y.chunk(2, -1)[1], y.chunk(2, -1)[0]], -1) * sin for y in (q, k))
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -1,8 +1,9 @@
 """A study that nobody trained: runs and block losses with a planted truth.
 
-Loss of a cell = E + K·TPP^(-b) + A·N^(-alpha) + curvature·(ln LR - ln LR*)² + noise, LR* = c·D^(-beta). The noise is what
-`science.replicates` and the validation text are said to make: shared by all cells of a replicate, by a position, a cell's
-own, and of blocks, most of it common to all cells.
+Loss of a cell = E + K·(D/1e6)^(-b) + A·(N/1e6)^(-alpha) + curvature·(ln LR - ln LR*)² + noise, LR* = c·D^(-beta); a
+model of 1e6 parameters has D/1e6 tokens per parameter. The noise is what
+`science.replicates` and the validation text are said to make: shared by all cells of a replicate, by a position, a
+cell's own, and of blocks, most of it common to all cells.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ class Truth:
     irreducible_loss: float = 2.0
     K: float = 3.0
     exponent: float = 0.5
-    """Of the loss in tokens per parameter."""
+    """Of the loss in tokens."""
     lr_scale: float = 1.0
     lr_exponent: float = 0.4
     """Of the optimal peak learning rate in tokens."""
     curvature: float = 0.05
     kind: str = "wsd"
 
-    def val_loss(self, tokens_per_parameter: Any) -> Any:
+    def val_loss(self, token_horizon: Any) -> Any:
         """At the optimal learning rate, without the term of the size."""
-        return self.irreducible_loss + self.K * tokens_per_parameter**-self.exponent
+        return self.irreducible_loss + self.K * (token_horizon / 1e6) ** -self.exponent
 
     def peak_lr(self, token_horizon: Any) -> Any:
         return self.lr_scale * token_horizon**-self.lr_exponent
@@ -80,7 +81,7 @@ class Study:
                     position = self.position_sd * random.standard_normal(self.n_replicates)
                     for schedule, truth in self.schedules.items():
                         valley = truth.curvature * np.log(lr / truth.peak_lr(tokens)) ** 2
-                        mean = truth.val_loss(horizon) + self.size_term(n_params) + valley
+                        mean = truth.val_loss(tokens) + self.size_term(n_params) + valley
                         passage = text + self.block_sd * random.standard_normal(self.n_blocks)
                         for r in range(self.n_replicates):
                             noise = shared[r] + position[r] + self.own_sd * random.standard_normal()

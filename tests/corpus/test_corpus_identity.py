@@ -47,9 +47,7 @@ def test_address_changes_with_an_edit_that_keeps_the_size(base: Path, position: 
 def test_address_changes_with_name_content_and_configuration(base: Path):
     config = validated(files_domain("data/*.txt"))
     addresses = [corpus_id(config, base)]
-    addresses.append(
-        corpus_id(validated(files_domain("data/*.txt"), tokenizer=BPE | {"vocab_size": 300}), base)
-    )
+    addresses.append(corpus_id(validated(files_domain("data/*.txt"), tokenizer=BPE | {"vocab_size": 300}), base))
     (base / "data/a.txt").write_text(document(3))
     addresses.append(corpus_id(config, base))
     (base / "data/b.txt").rename(base / "data/c.txt")

@@ -28,9 +28,7 @@ if __name__ == "__main__":
 def write_text(path: Path, size: int) -> None:
     """About `size` bytes of .jsonl in documents of 1 kB, all different."""
     rng = np.random.default_rng(0)
-    words = np.array(
-        [f"{word} " for word in ("stone", "river", "garden", "over", "a", "the", "small", "house")]
-    )
+    words = np.array([f"{word} " for word in ("stone", "river", "garden", "over", "a", "the", "small", "house")])
     with path.open("w") as file:
         for number in range(size // 1000):
             text = "".join(words[rng.integers(len(words), size=200)])
@@ -50,7 +48,5 @@ def peak_memory(directory: Path, size: int, workers: int) -> int:
 
 def test_memory_does_not_grow_with_the_input(tmp_path: Path):
     """From 4 MB to 36 MB of text the peak grows by less than 8 MB, a fourth of what is added."""
-    growth = peak_memory(tmp_path / "large", 36 * MEGABYTE, 2) - peak_memory(
-        tmp_path / "small", 4 * MEGABYTE, 2
-    )
+    growth = peak_memory(tmp_path / "large", 36 * MEGABYTE, 2) - peak_memory(tmp_path / "small", 4 * MEGABYTE, 2)
     assert growth < 8 * MEGABYTE

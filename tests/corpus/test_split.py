@@ -96,8 +96,7 @@ def test_share_held_out_and_independence_of_the_order():
 def test_a_larger_fraction_holds_out_the_same_documents_and_more():
     heads = heads_of([str(i).encode() for i in range(1_000)])
     small, large = (
-        Divider.of([domain(validation_fraction=fraction)]).divide(heads) == Split.VALIDATION
-        for fraction in (0.05, 0.2)
+        Divider.of([domain(validation_fraction=fraction)]).divide(heads) == Split.VALIDATION for fraction in (0.05, 0.2)
     )
     assert (large | ~small).all()
 

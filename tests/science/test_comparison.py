@@ -74,7 +74,9 @@ def studies(truth: float, other_position: bool, n_positions: int = 6, n_replicat
         mine, theirs = 0, 3 if other_position else 1
         sd = float(np.hypot(noise.own_sd, noise.position_sd)) if other_position else noise.own_sd
         results.append(
-            paired_difference(losses[mine] - losses[theirs], text[mine] - text[theirs], sd, noise.degrees_of_freedom, 0.95)
+            paired_difference(
+                losses[mine] - losses[theirs], text[mine] - text[theirs], sd, noise.degrees_of_freedom, 0.95
+            )
         )
     return results
 

@@ -63,7 +63,8 @@ def test_jackknife_interval_covers() -> None:
     """95 % of the intervals ± 1.96 SE contain the truth: 500 draws of 40 probes, binomial sd 1 %."""
     random = np.random.default_rng(1)
     covered = [
-        abs(e.noise_scale - TRUTH) < 1.96 * e.standard_error for e in (noise_scale(*probes(random, 40)) for _ in range(500))
+        abs(e.noise_scale - TRUTH) < 1.96 * e.standard_error
+        for e in (noise_scale(*probes(random, 40)) for _ in range(500))
     ]
     assert 0.92 < np.mean(covered) < 0.98
 
@@ -97,7 +98,7 @@ def test_no_signal_at_all_is_no_error() -> None:
 def test_refusals() -> None:
     with pytest.raises(ValueError, match="two different ones are needed, the smaller first"):
         unbiased_parts([1.0], [1.0], 4, 4)
-    with pytest.raises(ValueError, match="at least two blocks. Probe more often"):
+    with pytest.raises(ValueError, match=r"at least two blocks\. Probe more often"):
         noise_scale([1.0], [1.0])
     with pytest.raises(ValueError, match="at least two blocks"):
         noise_scale([1.0] * 7, [1.0] * 7, block=4)

@@ -27,9 +27,7 @@ def test_exact_on_a_parabola() -> None:
     assert found.status == "converged"
 
 
-@given(
-    best=st.floats(1.5e-4, 1e-3), curvature=st.floats(1e-3, 0.5), lowest=st.floats(0.5, 10), seed=st.integers(0, 99)
-)
+@given(best=st.floats(1.5e-4, 1e-3), curvature=st.floats(1e-3, 0.5), lowest=st.floats(0.5, 10), seed=st.integers(0, 99))
 def test_exact_on_every_parabola_in_any_order(best: float, curvature: float, lowest: float, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(GRID))
     found = optimum(GRID[order], parabola(GRID, best, curvature, lowest)[order])
@@ -90,7 +88,11 @@ def test_fewer_than_three_points(n: int) -> None:
 
 
 def test_refusals() -> None:
-    for peak_lrs, losses in ((GRID[:3], [3.0, 2.0]), (GRID[:3], [3.0, np.nan, 2.0]), (GRID[[0, 1, 1]], [3.0, 2.0, 2.5])):
+    for peak_lrs, losses in (
+        (GRID[:3], [3.0, 2.0]),
+        (GRID[:3], [3.0, np.nan, 2.0]),
+        (GRID[[0, 1, 1]], [3.0, 2.0, 2.5]),
+    ):
         with pytest.raises(ValueError, match="one finite loss each is needed"):
             optimum(peak_lrs, np.array(losses))
 

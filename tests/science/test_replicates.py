@@ -51,7 +51,8 @@ def test_planted_deviations_are_found() -> None:
 
 
 def test_small_studies_are_right_on_average() -> None:
-    """Three positions, two schedules, three replicates: unbiased variances over 2000 studies (before the floor at zero)."""
+    """Three positions, two schedules, three replicates: unbiased variances over 2000 studies (before the floor at
+    zero)."""
     random = np.random.default_rng(1)
     found = [replicate_noise(*planted(random, 3, 2, 3)) for _ in range(2000)]
     assert np.mean([noise.own_sd**2 for noise in found]) == pytest.approx(OWN**2, rel=0.05)
@@ -149,7 +150,9 @@ def test_same_seed_same_samples() -> None:
 
 def test_single_run() -> None:
     noise = ReplicateNoise(np.array([3.0]), np.array([4]), OWN, POSITION, SHARED, 1000, 1000)
-    assert single_run_noise(noise, 100_000, 0).std() == pytest.approx((OWN**2 + POSITION**2 + SHARED**2) ** 0.5, rel=0.02)
+    assert single_run_noise(noise, 100_000, 0).std() == pytest.approx(
+        (OWN**2 + POSITION**2 + SHARED**2) ** 0.5, rel=0.02
+    )
     unknown = ReplicateNoise(np.array([3.0]), np.array([1]), NAN, NAN, NAN, 0, 0)
     assert single_run_noise(unknown, 3, 0).tolist() == [0.0, 0.0, 0.0]
 

@@ -54,9 +54,7 @@ def counting_tokens(vocab_size: int = 23, n_train: int = 1000) -> SyntheticToken
         jumps = np.where(generator.random(n) < noise, generator.integers(0, vocab_size, n), 1)
         return (np.cumsum(jumps) % vocab_size).astype(np.uint16)
 
-    return SyntheticTokens(
-        text(n_train, 0.2), {"counting": text(121, 0.2), "other": text(61, 0.6)}, vocab_size
-    )
+    return SyntheticTokens(text(n_train, 0.2), {"counting": text(121, 0.2), "other": text(61, 0.6)}, vocab_size)
 
 
 def segment_spec(start: int = 0, stop: int = 12, peak_lr: float = 0.01, **changes: Any) -> SegmentSpec:

@@ -47,9 +47,7 @@ def test_feed_forward_activation_backward_is_that_of_autograd(kind: layers.FeedF
     a = layers.feed_forward_activation(kind, h)
     da = normal(*a.shape, seed=1)
     (expected,) = torch.autograd.grad(a, h, da)
-    torch.testing.assert_close(
-        layers.feed_forward_activation_backward(kind, da, h.detach()), expected, **EXACT
-    )
+    torch.testing.assert_close(layers.feed_forward_activation_backward(kind, da, h.detach()), expected, **EXACT)
 
 
 @pytest.mark.parametrize("T", [1, 12, 64, 100, 130])  # below, at and across the query blocks

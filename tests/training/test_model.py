@@ -57,9 +57,7 @@ def norms_one_by_one(decoder: Decoder, inputs: Tensor, targets: Tensor) -> dict[
     return {str(kind): value for kind, value in norms.items()}
 
 
-def probed(
-    decoder: Decoder, inputs: Tensor, targets: Tensor, split: list[int]
-) -> tuple[float, PerExampleNorms]:
+def probed(decoder: Decoder, inputs: Tensor, targets: Tensor, split: list[int]) -> tuple[float, PerExampleNorms]:
     """Mean loss and probe of a batch that is split into micro-batches."""
     decoder.flat_gradients.zero_()
     probe = PerExampleNorms(inputs.shape[1])
@@ -89,17 +87,14 @@ def test_per_example_norms_hold_in_float32() -> None:
             for dtype in (torch.float32, torch.float64)
         )
         _, probe = probed(single, inputs, targets, [5])
-        assert probe.mean_squared_norms(5) == pytest.approx(
-            norms_one_by_one(double, inputs, targets), rel=1e-4
-        )
+        assert probe.mean_squared_norms(5) == pytest.approx(norms_one_by_one(double, inputs, targets), rel=1e-4)
 
 
 def test_per_example_norms_do_not_depend_on_the_split() -> None:
     decoder = perturbed_decoder({})
     inputs, targets = sequences(6)
     norms = [
-        probed(decoder, inputs, targets, split)[1].mean_squared_norms(6)
-        for split in ([6], [3, 3], [1, 5], [1] * 6)
+        probed(decoder, inputs, targets, split)[1].mean_squared_norms(6) for split in ([6], [3, 3], [1, 5], [1] * 6)
     ]
     for other in norms[1:]:
         assert other == pytest.approx(norms[0], rel=1e-12)
@@ -143,9 +138,7 @@ def test_bfloat16_products_stay_close_to_float32() -> None:
     rounded = Decoder(exact.spec, matmul_dtype=torch.bfloat16)
     rounded.flat_weights.copy_(exact.flat_weights)
     scale = 1.0 / targets.numel()
-    losses = [
-        decoder.accumulate_gradients(inputs, targets, scale).item() * scale for decoder in (exact, rounded)
-    ]
+    losses = [decoder.accumulate_gradients(inputs, targets, scale).item() * scale for decoder in (exact, rounded)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-2)
     cosine = torch.cosine_similarity(exact.flat_gradients, rounded.flat_gradients, dim=0).item()
     assert cosine > 0.999
@@ -156,9 +149,7 @@ def test_bfloat16_products_stay_close_to_float32() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
 def test_the_step_compiles_whole_and_gives_the_same_gradients() -> None:
     decoder = perturbed_decoder({"qk_norm": True}, torch.float32)
-    rounded = Decoder(
-        decoder.spec, matmul_dtype=torch.bfloat16
-    )  # real rotation and fused attention, as on a GPU
+    rounded = Decoder(decoder.spec, matmul_dtype=torch.bfloat16)  # real rotation and fused attention, as on a GPU
     rounded.flat_weights.copy_(decoder.flat_weights)
     inputs, targets = sequences(4)
     with torch.no_grad():

@@ -21,9 +21,7 @@ from tests.training.small import model_spec
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_mup_equals_sp_at_the_base_width(tied: bool) -> None:
-    sp, mup = (
-        model_spec(parametrization=p, base_width=16, d_model=16, tied_embeddings=tied) for p in ("sp", "mup")
-    )
+    sp, mup = (model_spec(parametrization=p, base_width=16, d_model=16, tied_embeddings=tied) for p in ("sp", "mup"))
     assert parameter_groups(sp) == parameter_groups(mup)
     assert logits_multiplier(sp) == logits_multiplier(mup) == 1.0
     for name, values in initial_values(sp, 5).items():
@@ -36,9 +34,7 @@ def test_mup_table_at_four_times_the_base_width() -> None:
     assert (groups["head"].lr, groups["head"].weight_decay) == (0.25, 4.0)
     assert (groups["embedding"].lr, groups["embedding"].weight_decay) == (1.0, 1.0)
     assert groups["norm"].weight_decay == 0.0
-    stds = {
-        p.name: p.init_std for p in parameters(model_spec(parametrization="mup", base_width=4, d_model=16))
-    }
+    stds = {p.name: p.init_std for p in parameters(model_spec(parametrization="mup", base_width=4, d_model=16))}
     assert stds["head"] == 0.05 / 4
     assert stds["blocks.0.qkv"] == 1.0 / 4
 

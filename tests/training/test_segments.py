@@ -50,9 +50,7 @@ def test_a_segment_records_what_it_was_asked_to(tmp_path: Path) -> None:
     assert list(result.gradient_statistics["big_batch_tokens"]) == [48] * 4 + [96] * 4
     assert set(result.gradient_statistics["small_batch_tokens"]) == {12}
     # The mean of squared norms is at least the squared norm of the mean.
-    assert np.all(
-        result.gradient_statistics["grad_sq_norm_small"] >= result.gradient_statistics["grad_sq_norm_big"]
-    )
+    assert np.all(result.gradient_statistics["grad_sq_norm_small"] >= result.gradient_statistics["grad_sq_norm_big"])
     assert result.timing["tokens_per_second"] > 0.0
     activities = ("setup", "updates", "evaluation", "probes", "snapshots")
     assert result.timing["total"] == pytest.approx(sum(result.timing[activity] for activity in activities))
@@ -81,9 +79,7 @@ def test_the_same_segment_twice_is_bit_identical(tmp_path: Path) -> None:
 def test_probes_evaluations_and_snapshots_do_not_change_the_weights(tmp_path: Path) -> None:
     train(segment_spec(**EVERYTHING), tmp_path / "a")
     train(segment_spec(), tmp_path / "b")
-    assert (tmp_path / "a" / "state.safetensors").read_bytes() == (
-        tmp_path / "b" / "state.safetensors"
-    ).read_bytes()
+    assert (tmp_path / "a" / "state.safetensors").read_bytes() == (tmp_path / "b" / "state.safetensors").read_bytes()
 
 
 def test_a_chain_of_segments_is_bit_identical_to_one(tmp_path: Path) -> None:
@@ -187,12 +183,8 @@ def test_the_rule_of_divergence() -> None:
 
 def test_state_of_another_trajectory_is_refused(tmp_path: Path) -> None:
     train(segment_spec(stop=7), tmp_path / "first")
-    with pytest.raises(
-        ValueError, match=r"is the state of trajectory .* after 7 updates, needed is .* after 7"
-    ):
-        train(
-            segment_spec(start=7, peak_lr=0.02), tmp_path / "rest", tmp_path / "first" / "state.safetensors"
-        )
+    with pytest.raises(ValueError, match=r"is the state of trajectory .* after 7 updates, needed is .* after 7"):
+        train(segment_spec(start=7, peak_lr=0.02), tmp_path / "rest", tmp_path / "first" / "state.safetensors")
 
 
 def test_snapshots_and_state_round_trip(tmp_path: Path) -> None:
@@ -204,9 +196,7 @@ def test_snapshots_and_state_round_trip(tmp_path: Path) -> None:
     assert kept.parameters == sorted(decoder.weights)
     header = load_header(tmp_path / "state.safetensors", spec.trajectory)
     assert header.updates_done == 12
-    load_tensors(
-        tmp_path / "state.safetensors", {f"weights/{name}": w for name, w in decoder.weights.items()}
-    )
+    load_tensors(tmp_path / "state.safetensors", {f"weights/{name}": w for name, w in decoder.weights.items()})
     for name, weights in kept.weights(12).items():
         np.testing.assert_array_equal(weights, decoder.weights[name])
         assert weights.dtype == np.float32

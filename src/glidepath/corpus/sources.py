@@ -211,8 +211,7 @@ def _text_of_line(where: str, line: bytes, column: str) -> bytes:
         value = json.loads(line)
     except ValueError as error:
         raise ValueError(
-            f"{where} is not JSON ({error}); every line of a .jsonl file must be one JSON object: correct "
-            "the line"
+            f"{where} is not JSON ({error}); every line of a .jsonl file must be one JSON object: correct the line"
         ) from error
     if not isinstance(value, dict) or column not in value:
         has = f"the keys {sorted(value)}" if isinstance(value, dict) else f"a {type(value).__name__}"
@@ -277,9 +276,7 @@ def _rows(domain: Domain, source: HuggingFace, split: str, base: Path) -> Iterat
         yield document
 
 
-def _dataset(
-    where: str, domain: Domain, source: HuggingFace, split: str, base: Path
-) -> Iterator[dict[str, object]]:
+def _dataset(where: str, domain: Domain, source: HuggingFace, split: str, base: Path) -> Iterator[dict[str, object]]:
     try:
         import datasets
     except ImportError as error:
@@ -299,9 +296,7 @@ def _dataset(
                 raise KeyError(f"it was saved from the split '{saved.split}'")
             return iter(saved)
         name = str(directory) if directory else source.name
-        return iter(
-            datasets.load_dataset(name, source.config, split=split, revision=source.revision, streaming=True)
-        )
+        return iter(datasets.load_dataset(name, source.config, split=split, revision=source.revision, streaming=True))
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{where} cannot be opened ({type(error).__name__}: {error}); source.name, config, split and "

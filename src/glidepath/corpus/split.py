@@ -51,19 +51,11 @@ class Divider:
                 own = (heads["domain"] == number) & (heads["declared_validation"] == declared)
                 rows = np.flatnonzero(own & (splits != Split.DUPLICATE))
                 used = self.used_bytes[number, declared] + np.cumsum(heads["length"][rows].astype(np.int64))
-                kept = (
-                    len(rows)
-                    if domain.max_bytes is None
-                    else int(np.searchsorted(used, domain.max_bytes, "right"))
-                )
+                kept = len(rows) if domain.max_bytes is None else int(np.searchsorted(used, domain.max_bytes, "right"))
                 splits[rows[kept:]] = Split.UNUSED
-                splits[rows[:kept][_is_held_out(heads[rows[:kept]], domain, bool(declared))]] = (
-                    Split.VALIDATION
-                )
+                splits[rows[:kept][_is_held_out(heads[rows[:kept]], domain, bool(declared))]] = Split.VALIDATION
                 # The bound is reached once: what comes after a document that was too much is unused as well.
-                self.used_bytes[number, declared] = (
-                    used[-1] if len(used) else self.used_bytes[number, declared]
-                )
+                self.used_bytes[number, declared] = used[-1] if len(used) else self.used_bytes[number, declared]
         return splits
 
 

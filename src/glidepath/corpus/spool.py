@@ -51,9 +51,7 @@ class Spool:
         digest = hashlib.sha256(document).digest()
         bucket = digest[0] >> (8 - BUCKET_BITS)
         text = self._texts[bucket]
-        self._heads[bucket].write(
-            _HEAD.pack(digest, domain, declared_validation, origin, text.tell(), len(document))
-        )
+        self._heads[bucket].write(_HEAD.pack(digest, domain, declared_validation, origin, text.tell(), len(document)))
         text.write(document)
         return digest
 

@@ -43,10 +43,7 @@ FILES_SCHEMA = pa.schema(
         pa.field("sha256", pa.string(), False, {"meaning": "SHA-256 of the file"}),
         pa.field("split", pa.string(), False, {"meaning": "train, validation, duplicate, unused or mixed"}),
         pa.field("reason", pa.string(), False, {"meaning": "why a file is unused"}),
-        *(
-            pa.field(f"{split.name.lower()}_documents", pa.int64(), False, {"unit": "documents"})
-            for split in Split
-        ),
+        *(pa.field(f"{split.name.lower()}_documents", pa.int64(), False, {"unit": "documents"}) for split in Split),
         pa.field("empty_documents", pa.int64(), False, {"unit": "documents"}),
         pa.field("licence", pa.string(), False, {"meaning": "licence as declared by the source"}),
     ]
@@ -175,10 +172,7 @@ def write_files_table(path: Path, origins: Sequence[Origin], division: Division)
 
 def write_manifest(directory: Path, sha256: dict[str, str], content: dict[str, Any]) -> None:
     """`content`, and the size and SHA-256 of the files that opening checks."""
-    files = {
-        name: {"bytes": (directory / name).stat().st_size, "sha256": digest}
-        for name, digest in sha256.items()
-    }
+    files = {name: {"bytes": (directory / name).stat().st_size, "sha256": digest} for name, digest in sha256.items()}
     written = {"corpus_version": CORPUS_VERSION, **content, "files": files}
     (directory / MANIFEST).write_text(json.dumps(written, indent=1) + "\n")
 

@@ -79,9 +79,7 @@ def validation_tokens(directory: Path, encoder: Encoder, domain: int, count: int
         share *= 4
 
 
-def _first_tokens(
-    directory: Path, encoder: Encoder, domain: int, count: int, share: int
-) -> ValidationTokens | int:
+def _first_tokens(directory: Path, encoder: Encoder, domain: int, count: int, share: int) -> ValidationTokens | int:
     """`count` + 1 tokens, at most `share` of each document; if there are fewer, their number."""
     ids: list[NDArray[np.uint32]] = []
     ends: list[NDArray[np.int64]] = []

@@ -75,9 +75,7 @@ class Encoder:
         yield np.array([self.end_of_document], np.uint32), np.array([len(document)])
 
 
-def obtain(
-    corpus: CorpusConfig, base: Path, training_documents: Iterable[bytes], destination: Path
-) -> Encoder:
+def obtain(corpus: CorpusConfig, base: Path, training_documents: Iterable[bytes], destination: Path) -> Encoder:
     """Train, copy or download the tokenizer to `destination` and load it from there.
 
     Raises ValueError if it cannot be had, or if its vocabulary is not of the size that the model was given.

@@ -43,11 +43,19 @@ class LawTables:
     scores: list[dict[str, Any]] = field(default_factory=list)
 
     def parameter(
-        self, group: dict[str, Any], horizon: float, name: str, value: float, samples: Floats, n_points: int, status: str
+        self,
+        group: dict[str, Any],
+        horizon: float,
+        name: str,
+        value: float,
+        samples: Floats,
+        n_points: int,
+        status: str,
     ) -> None:
         """One parameter with its bootstrap samples; no interval unless the fit is converged.
 
-        `se` is half the central 68.3 % interval: few replicates make tails in which a standard deviation does not settle.
+        `se` is half the central 68.3 % interval: few replicates make tails in which a standard deviation does not
+        settle.
         """
         known = status == "converged"
         low, high = interval(samples, self.settings.ci_level) if known else (np.nan, np.nan)
@@ -132,7 +140,8 @@ class LawTables:
         """The three tables."""
         rows = (self.parameters, self.predictions, self.scores)
         return {
-            table: pd.DataFrame(found, columns=table.names) for table, found in zip(tables.LAW_TABLES, rows, strict=True)
+            table: pd.DataFrame(found, columns=table.names)
+            for table, found in zip(tables.LAW_TABLES, rows, strict=True)
         }
 
 
@@ -175,7 +184,7 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
         found.append(
             Sweep(
                 group=dict(zip(GROUP, key, strict=False)),
-                tokens_per_parameter=float(key[-1]),
+                tokens_per_parameter=float(cells["tokens_per_parameter"].iloc[0]),
                 token_horizon=float(cells["token_horizon"].iloc[0]),
                 n_params_counted=int(cells["n_params_counted"].iloc[0]),
                 peak_lrs=peak_lrs,

@@ -1,7 +1,8 @@
-"""loss_horizon: val_loss = irreducible_loss + K·tokens_per_parameter^(-exponent), at each horizon's optimal learning rate.
+"""loss_horizon: val_loss = irreducible_loss + K·tokens_per_parameter^(-exponent), at each horizon's optimal learning
+rate.
 
-Also the compute that a schedule saves against the reference to reach the same loss (Bergsma et al. 2025), by inverting the
-curve through the trained horizons.
+Also the compute that a schedule saves against the reference to reach the same loss (Bergsma et al. 2025), by inverting
+the curve through the trained horizons.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ PARAMETERS = ("irreducible_loss", "K", "exponent")
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
-    """Fit every group of sweeps with at least three horizons; score by hiding the longest, and on what is declared hidden."""
+    """Fit every group of sweeps with at least three horizons; score by hiding the longest, and on what is declared
+    hidden."""
     out = LawTables(settings, losses.resampling_unit)
     groups = list(by_group(sweeps(losses, settings)))
     unseen = hidden_sweeps(hidden, settings)
@@ -73,7 +75,7 @@ def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep]) -
         else "not_identified"
         if len(x) == 3
         else "bound_hit"
-        if law.bound_hit
+        if law.bound_hit or resampled.bound_hit.mean() > (1 - out.settings.ci_level) / 2
         else "converged"
     )
     for name in PARAMETERS:
@@ -83,7 +85,14 @@ def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep]) -
     grid = np.geomspace(x.min(), x.max() * EXTRAPOLATION, GRID_POINTS)
     outside = grid > x.max() * (1 + 1e-9)
     out.prediction(
-        group, SPANS_HORIZONS, "tokens_per_parameter", grid, "val_loss", law.predict(grid), resampled.predict(grid), outside
+        group,
+        SPANS_HORIZONS,
+        "tokens_per_parameter",
+        grid,
+        "val_loss",
+        law.predict(grid),
+        resampled.predict(grid),
+        outside,
     )
 
 
@@ -108,7 +117,9 @@ def _score_declared(out: LawTables, group: dict[str, object], members: list[Swee
         return
     at = _horizons(unseen)
     nearest = np.abs(np.log(at[:, None] / x)).argmin(1)
-    out.score(group, DECLARED, "val_loss", fit_saturating_law(x, observed).predict(at), _losses(unseen), observed[nearest])
+    out.score(
+        group, DECLARED, "val_loss", fit_saturating_law(x, observed).predict(at), _losses(unseen), observed[nearest]
+    )
 
 
 def _savings(out: LawTables, group: dict[str, object], members: list[Sweep], reference: list[Sweep]) -> None:
@@ -117,7 +128,8 @@ def _savings(out: LawTables, group: dict[str, object], members: list[Sweep], ref
     if len(common) < 2:
         return
     mine, theirs = (
-        [next(sweep for sweep in side if sweep.tokens_per_parameter == x) for x in common] for side in (members, reference)
+        [next(sweep for sweep in side if sweep.tokens_per_parameter == x) for x in common]
+        for side in (members, reference)
     )
     x = np.array(common)
     values = compute_saving(x, _losses(mine), _losses(theirs))

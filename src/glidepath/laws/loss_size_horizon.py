@@ -1,4 +1,5 @@
-"""loss_size_horizon: val_loss = E + A·N^(-alpha) + B·D^(-beta) over all sizes and horizons of a schedule (Hoffmann et al. 2022).
+"""loss_size_horizon: val_loss = E + A·N^(-alpha) + B·D^(-beta) over all sizes and horizons of a schedule (Hoffmann et
+al. 2022).
 
 N is the study's parameter count, D the token horizon, the loss that at each cell's optimal learning rate.
 """
@@ -17,8 +18,8 @@ HOLDOUT = "largest size"
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
-    """Fit every schedule and batch with at least three sizes and horizons; score by hiding the largest size, and on what is
-    declared hidden."""
+    """Fit every schedule and batch with at least three sizes and horizons; score by hiding the largest size, and on
+    what is declared hidden."""
     out = LawTables(settings, losses.resampling_unit)
     unseen = hidden_sweeps(hidden, settings)
     groups: dict[tuple[str, int], list[Sweep]] = {}
@@ -79,7 +80,9 @@ def _score(out: LawTables, group: dict[str, object], n: Floats, d: Floats, value
         law = fit_size_horizon_law(n[rest], d[rest], values[rest])
     except ValueError:
         sizes = len(set(n.tolist()))
-        out.not_scored(group, HOLDOUT, "val_loss", f"{sizes} sizes: four are needed to hide the largest and fit the rest")
+        out.not_scored(
+            group, HOLDOUT, "val_loss", f"{sizes} sizes: four are needed to hide the largest and fit the rest"
+        )
         return
     next_size = n == n[rest].max()
     order = np.argsort(d[next_size])

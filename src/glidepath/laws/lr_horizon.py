@@ -25,7 +25,8 @@ from glidepath.study.final_losses import FinalLosses
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
-    """Fit every group of sweeps with at least two optima; score by hiding the longest horizon, and on what is declared hidden."""
+    """Fit every group of sweeps with at least two optima; score by hiding the longest horizon, and on what is
+    declared hidden."""
     out = LawTables(settings, losses.resampling_unit)
     unseen = hidden_sweeps(hidden, settings)
     for group, members in by_group(sweeps(losses, settings)):
@@ -36,7 +37,8 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
                 out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(inside), status)
             out.not_scored(
                 group, "longest_horizon", "peak_lr",
-                f"{len(inside)} of {len(members)} horizons have their optimum inside the grid: two are needed for the law, "
+                f"{len(inside)} of {len(members)} horizons have their optimum inside the grid: two are needed for "
+                f"the law, "
                 f"three to score it",
             )  # fmt: skip
             continue

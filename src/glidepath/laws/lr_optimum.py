@@ -1,6 +1,7 @@
 """lr_optimum: val_loss = val_loss_optimal + curvature·(ln peak_lr - ln peak_lr_optimal)², one parabola per sweep.
 
-Parameters: `peak_lr` (the optimum), `val_loss` (at it), `curvature` [nat/token per (ln LR)²], `factor_2_cost` [nat/token].
+Parameters: `peak_lr` (the optimum), `val_loss` (at it), `curvature` [nat/token per (ln LR)²], `factor_2_cost`
+[nat/token].
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from glidepath.laws.law import DECLARED, GRID_POINTS, Floats, LawTables, Settings, Sweep, hidden_sweeps, sweeps
-from glidepath.science.optimum import LN_2_SQUARED, MIN_POINTS, vertices
+from glidepath.science.optimum import LN_2_SQUARED, MIN_POINTS, used_points, vertices
 from glidepath.study.final_losses import FinalLosses
 
 
@@ -48,14 +49,13 @@ def _predictions(out: LawTables, sweep: Sweep) -> None:
     def curve(vertex: Floats, lowest: Floats, curvature: Floats) -> Floats:
         # A bootstrap parabola that is nearly flat has its vertex at zero or infinity: no curve.
         vertex = np.where((vertex > 0) & np.isfinite(vertex), vertex, np.nan)
-        return lowest[..., None] + curvature[..., None] * np.log(x / vertex[..., None]) ** 2
+        values: Floats = lowest[..., None] + curvature[..., None] * np.log(x / vertex[..., None]) ** 2
+        return values
 
     values = curve(*vertices(used, sweep.losses[sweep.optimum.used]))
     samples = curve(*vertices(used, sweep.samples[:, sweep.optimum.used]))
     outside = (x < used.min() * (1 - 1e-9)) | (x > used.max() * (1 + 1e-9))
-    out.prediction(
-        sweep.group, sweep.tokens_per_parameter, "peak_lr", x, "val_loss", values, samples, outside
-    )
+    out.prediction(sweep.group, sweep.tokens_per_parameter, "peak_lr", x, "val_loss", values, samples, outside)
 
 
 def _score(out: LawTables, sweep: Sweep) -> None:
@@ -63,13 +63,17 @@ def _score(out: LawTables, sweep: Sweep) -> None:
     n = len(sweep.peak_lrs)
     holdout = f"inner learning rates, {sweep.tokens_per_parameter:g} tokens per parameter"
     if n <= MIN_POINTS:
-        out.not_scored(sweep.group, holdout, "val_loss", f"{n} learning rates: hiding one needs at least {MIN_POINTS + 1}")
+        out.not_scored(
+            sweep.group, holdout, "val_loss", f"{n} learning rates: hiding one needs at least {MIN_POINTS + 1}"
+        )
         return
     x = np.log(sweep.peak_lrs)
     predicted, baseline = [], []
     for i in range(1, n - 1):
         rest = np.delete(np.arange(n), i)
-        predicted.append(np.polyval(np.polyfit(x[rest], sweep.losses[rest], 2), x[i]))
+        # Points chosen as the law chooses them, or the score would be that of another law.
+        used = rest[used_points(sweep.peak_lrs[rest], sweep.losses[rest])]
+        predicted.append(np.polyval(np.polyfit(x[used], sweep.losses[used], 2), x[i]))
         baseline.append(np.interp(x[i], x[rest], sweep.losses[rest]))
     observed = sweep.losses[1:-1]
     out.score(sweep.group, holdout, "val_loss", np.array(predicted), observed, np.array(baseline))
@@ -85,6 +89,4 @@ def _score_declared(out: LawTables, sweep: Sweep, unseen: Sweep) -> None:
         return
     best, at, x = sweep.optimum, np.log(unseen.peak_lrs[within]), np.log(sweep.peak_lrs)
     predicted = best.val_loss + best.curvature * (at - np.log(best.peak_lr)) ** 2
-    out.score(
-        sweep.group, holdout, "val_loss", predicted, unseen.losses[within], np.interp(at, x, sweep.losses)
-    )
+    out.score(sweep.group, holdout, "val_loss", predicted, unseen.losses[within], np.interp(at, x, sweep.losses))

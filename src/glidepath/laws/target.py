@@ -29,8 +29,8 @@ class Choice:
 def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences: int) -> Choice:
     """The schedule of lowest loss at the longest horizon with at least two schedules.
 
-    At the target's model, or at the largest one trained with that batch when the target's was not. Raises ValueError when
-    nothing was trained with that batch.
+    At the target's model, or at the largest one trained with that batch when the target's was not. Raises ValueError
+    when nothing was trained with that batch.
     """
     points = losses.points[losses.points["batch_sequences"] == batch_sequences]
     if points.empty:
@@ -39,13 +39,13 @@ def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences:
             f"Choose a batch of the grid"
         )
     if model not in set(points["model"]):
-        model = str(points.loc[points["n_params_counted"].idxmax(), "model"])
+        model = str(points.sort_values("n_params_counted")["model"].iloc[-1])
     points = points[points["model"] == model]
     schedules_at = points.groupby("tokens_per_parameter")["schedule"].nunique()
     compared = schedules_at[schedules_at >= min(2, schedules_at.max())]
     horizon = float(compared.index.max())
     at_horizon = points[points["tokens_per_parameter"] == horizon]
-    schedule = str(at_horizon.loc[at_horizon["val_loss"].idxmin(), "schedule"])
+    schedule = str(at_horizon.sort_values("val_loss")["schedule"].iloc[0])
     wanted = {"model": model, "schedule": schedule, "batch_sequences": batch_sequences}
     horizons = next(members for group, members in by_group(sweeps(losses, settings)) if group == wanted)
     return Choice(model, horizon, schedule, at_horizon["schedule"].nunique(), horizons)
@@ -62,36 +62,66 @@ class AtTarget:
     """Horizon [tokens per parameter] whose value it is; 0 when a law over horizons says it."""
 
 
-def peak_lr(choice: Choice, token_horizon: float) -> AtTarget:
-    """The power law in the horizon through the optima inside their grids, or the last optimum when there is no law."""
+def peak_lr(choice: Choice, token_horizon: float, seed: int) -> AtTarget:
+    """The power law in the horizon through the optima inside their grids, or the last optimum when there is no law.
+
+    The samples also carry what the law was off by when the longest horizon was hidden from it, as a normal error of
+    that size in ln peak_lr: resampling assumes the law's form, and this is the only measurement of how wrong the form
+    is.
+    """
     inside = [sweep for sweep in choice.horizons if sweep.optimum.status == "converged"]
     left_out = len(choice.horizons) - len(inside)
     warnings = []
     if left_out:
         warnings.append(
-            f"{left_out} of {len(choice.horizons)} horizons have the optimum of {choice.schedule} at the edge of the grid of "
+            f"{left_out} of {len(choice.horizons)} horizons have the optimum of {choice.schedule} at the edge of "
+            f"the grid of "
             f"peak learning rates and are left out: extend the grid there."
         )
     if len(inside) < 2:
         last = (inside or choice.horizons)[-1]
         warnings.append(
-            f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter: with fewer than two "
+            f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter: with fewer "
+            f"than two "
             f"optima inside the grid there is no law to carry it to the target's horizon."
         )
-        return AtTarget(last.optimum.peak_lr, last.lr_samples if inside else np.empty(0), tuple(warnings), last.tokens_per_parameter)
+        return AtTarget(
+            last.optimum.peak_lr, last.lr_samples if inside else np.empty(0), tuple(warnings), last.tokens_per_parameter
+        )
+    if len(inside) == 2:
+        warnings.append(
+            "The law of the peak learning rate is a line through two horizons: nothing is left to check its form. "
+            "Add a horizon."
+        )
     x, at = np.array([sweep.token_horizon for sweep in inside]), np.array([token_horizon])
-    law = fit_power_law(x, np.array([sweep.optimum.peak_lr for sweep in inside]))
+    optima = np.array([sweep.optimum.peak_lr for sweep in inside])
+    law = fit_power_law(x, optima)
     samples = fit_power_law(x, np.stack([sweep.lr_samples for sweep in inside], axis=1)).predict(at)[:, 0]
+    if len(inside) > 2:
+        missed = float(np.log(fit_power_law(x[:-1], optima[:-1]).predict(x[-1:])[0] / optima[-1]))
+        samples = samples * np.exp(missed * np.random.default_rng(seed).standard_normal(len(samples)))
+        carried = float(np.log(optima[-2] / optima[-1]))
+        if abs(missed) > abs(carried):
+            warnings.append(
+                f"Hidden from the law, the longest horizon's optimum is missed by a factor "
+                f"{np.exp(abs(missed)):.2f}; keeping "
+                f"the optimum of the horizon before would have missed it by {np.exp(abs(carried)):.2f}. The interval "
+                f"includes that."
+            )
     return AtTarget(float(law.predict(at)[0]), samples, tuple(warnings))
 
 
 def loss(choice: Choice, losses: FinalLosses, tokens_per_parameter: float, seed: int) -> AtTarget | None:
-    """The saturating law in the horizon, with the replicate noise that a single real run has; None below three
-    horizons or where losses rise with the horizon."""
+    """The saturating law in the horizon; None below three horizons or where losses rise with the horizon.
+
+    The samples also carry the replicate noise that a single real run has, and what the law was off by when the longest
+    horizon was hidden from it (see `peak_lr`).
+    """
     if len(choice.horizons) < 3:
         return None
     x, at = np.array([s.tokens_per_parameter for s in choice.horizons]), np.array([tokens_per_parameter])
-    law = fit_saturating_law(x, np.array([s.optimum.val_loss for s in choice.horizons]))
+    observed = np.array([s.optimum.val_loss for s in choice.horizons])
+    law = fit_saturating_law(x, observed)
     samples = fit_saturating_law(x, np.stack([s.loss_samples for s in choice.horizons], axis=1)).predict(at)[:, 0]
     if not np.isfinite(law.K):
         return None
@@ -99,12 +129,22 @@ def loss(choice: Choice, losses: FinalLosses, tokens_per_parameter: float, seed:
     warnings = []
     if len(x) == 3:
         warnings.append(
-            "The loss is predicted by three parameters through three horizons: nothing is left to check the form of the law. "
+            "The loss is predicted by three parameters through three horizons: nothing is left to check the form "
+            "of the law. "
             "Add a horizon."
+        )
+    else:
+        missed = float(fit_saturating_law(x[:-1], observed[:-1]).predict(x[-1:])[0] - observed[-1])
+        samples = samples + missed * np.random.default_rng(seed + 1).standard_normal(len(samples))
+        warnings.append(
+            f"Hidden from the law, the loss at {x[-1]:g} tokens per parameter is missed by {missed:+.3f} "
+            f"nat/token; the "
+            f"interval includes that."
         )
     if law.bound_hit:
         warnings.append(
-            "The law in the horizon does not identify its irreducible loss: the prediction holds near the trained horizons "
+            "The law in the horizon does not identify its irreducible loss: the prediction holds near the "
+            "trained horizons "
             "only. Add longer horizons."
         )
     return AtTarget(float(law.predict(at)[0]), samples, tuple(warnings))

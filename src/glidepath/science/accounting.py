@@ -102,9 +102,7 @@ def train_flops_6nd(n_params: int, tokens: int) -> float:
     return 6.0 * n_params * tokens
 
 
-def matrix_params_per_layer(
-    *, d_model: int, n_head: int, d_head: int, d_ff: int, feed_forward: FeedForward
-) -> int:
+def matrix_params_per_layer(*, d_model: int, n_head: int, d_head: int, d_ff: int, feed_forward: FeedForward) -> int:
     """Entries of the hidden matrices of one layer: 4·d·n_head·d_head of attention, 2 or 3 times d·d_ff of
     feed-forward.
 

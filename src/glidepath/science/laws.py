@@ -1,12 +1,15 @@
-"""Laws in the horizon and the size. Each fit is a small grid over exponents with linear least squares inside.
+"""Laws in the horizon and the size. Each fit searches over exponents, with linear least squares inside.
 
-Given its exponents each law is linear in its other parameters (variable projection: the conditioning of the joint problem
-improves by orders of magnitude), so the grid finds the global minimum, needs no starting points, and fits a thousand
-bootstrap samples in one array operation.
+Given its exponents each law is linear in its other parameters (variable projection: the conditioning of the joint
+problem improves by orders of magnitude), so a grid finds the neighbourhood of the global minimum without starting
+points, and a thousand bootstrap samples are fitted together. From there every sample walks on by itself: bootstrap
+exponents rounded to a grid make intervals that cover too rarely.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,8 +21,8 @@ Status = Literal["converged", "bound_hit", "not_identified", "failed"]
 
 EXPONENTS = np.geomspace(0.02, 2.0, 120)
 SIZE_EXPONENTS = np.geomspace(0.05, 2.0, 40)
-"""Grids of exponents. Neighbours differ by 4 and 10 %; around the best ones the grids are made `FINER` times finer."""
-FINER = 16
+WALK_STEPS = 16
+"""Halvings of the grid's spacing (4 and 10 %) or moves by it."""
 
 
 @dataclass(frozen=True)
@@ -62,47 +65,72 @@ class SaturatingLaw:
 
 
 def fit_saturating_law(x: Floats, losses: Floats) -> SaturatingLaw:
-    """Least squares of losses [..., n] at x [n], exponent on `EXPONENTS`, irreducible_loss and K by linear least squares ≥ 0.
+    """Least squares of losses [..., n] at x [n], exponent within `EXPONENTS`, irreducible_loss and K not negative.
 
-    Where the free asymptote would be negative it is zero. `bound_hit` marks fits with a zero asymptote or an exponent at
-    an end of its grid: the data do not identify them.
+    Where the free asymptote would be negative it is zero. `bound_hit` marks fits with a zero asymptote or an exponent
+    at an end of its grid: the data do not identify them.
 
     Raises ValueError for fewer than three distinct x.
     """
     if len(set(x.tolist())) < 3:
         raise ValueError(f"three parameters through x = {x.tolist()}: at least three different x are needed")
     rows = np.atleast_2d(losses)
-    parameters = _best_saturating(x, rows, EXPONENTS)
-    at_end = np.isin(parameters[:, 2], EXPONENTS[[0, -1]])
-    for exponent in np.unique(parameters[np.isfinite(parameters[:, 2]), 2]):
-        here = parameters[:, 2] == exponent
-        parameters[here] = _best_saturating(x, rows[here], exponent * _finer(EXPONENTS))
+
+    def design(exponents: Floats) -> Floats:
+        z = x**-exponents
+        return np.stack([np.ones_like(z), z], axis=-1)
+
+    linear, exponents, at_end = _search(design, rows, EXPONENTS[:, None], EXPONENTS[1] / EXPONENTS[0])
     shape = losses.shape[:-1]
-    irreducible_loss, K, exponents = (parameters[:, j].reshape(shape) for j in range(3))
-    bound = at_end | (parameters[:, 0] == 0) | np.isnan(parameters[:, 0])
-    return SaturatingLaw(irreducible_loss, K, exponents, bound.reshape(shape))
+    irreducible_loss, K = (linear[:, j].reshape(shape) for j in range(2))
+    bound = at_end.reshape(shape) | ~(irreducible_loss > 0)
+    return SaturatingLaw(irreducible_loss, K, exponents[:, 0].reshape(shape), bound)
 
 
-def _finer(exponents: Floats) -> Floats:
-    """Factors from one neighbour in the grid to the other."""
-    return (exponents[1] / exponents[0]) ** np.linspace(-1, 1, 2 * FINER + 1)
+def _search(
+    design: Callable[[Floats], Floats], rows: Floats, grid: Floats, spacing: float
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Least squares of rows [r, n] over exponents: the best of `grid` [m, k], then downhill by ever smaller steps.
+
+    `design` makes [r, n, p] of exponents [r, k]. Returns the linear parameters [r, p], the exponents [r, k], both NaN
+    where no exponents are admitted, and whether the walk ended at an end of the grid, shape [r].
+    """
+    r, k = len(rows), grid.shape[1]
+    best, exponents = np.full(r, np.inf), np.full((r, k), np.nan)
+    for point in grid:
+        error = _linear(design(point[None]), rows)[1]
+        exponents[error < best] = point
+        best = np.minimum(best, error)
+    found = np.isfinite(best)
+    rows, best, walked = rows[found], best[found], exponents[found]
+    moves = np.array([move for move in itertools.product((-1, 0, 1), repeat=k) if any(move)])
+    step = np.full((len(rows), 1), np.log(spacing) / 2)
+    low, high = grid.min(0), grid.max(0)
+    for _ in range(WALK_STEPS if len(rows) else 0):
+        candidates = [np.clip(walked * np.exp(step * move), low, high) for move in moves]
+        errors = np.array([_linear(design(candidate), rows)[1] for candidate in candidates])
+        move = errors.argmin(0)
+        downhill = errors.min(0) < best
+        walked = np.where(downhill[:, None], np.array(candidates)[move, np.arange(len(rows))], walked)
+        best = np.minimum(best, errors.min(0))
+        step = np.where(downhill[:, None], step, step / 2)
+    linear = np.full((r, design(grid[:1]).shape[-1]), np.nan)
+    if len(rows):
+        linear[found], exponents[found] = _linear(design(walked), rows)[0], walked
+    return linear, exponents, ((exponents == low) | (exponents == high)).any(1)
 
 
-def _best_saturating(x: Floats, rows: Floats, exponents: Floats) -> Floats:
-    """irreducible_loss, K and exponent of the best exponent for every row, NaN where none is admitted, shape [rows, 3]."""
-    best = np.full(len(rows), np.inf)
-    parameters = np.full((len(rows), 3), np.nan)
-    for exponent in exponents:
-        z = x**-exponent
-        design = np.stack([np.ones_like(z), z], axis=1)
-        linear = rows @ np.linalg.pinv(design).T
-        floored = np.stack([np.zeros(len(rows)), rows @ z / (z @ z)], axis=1)
-        linear = np.where(linear[:, :1] < 0, floored, linear)
-        error = ((rows - linear @ design.T) ** 2).sum(1)
-        better = (error < best) & (linear[:, 1] >= 0)
-        best = np.where(better, error, best)
-        parameters[better, :2], parameters[better, 2] = linear[better], exponent
-    return parameters
+def _linear(design: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    """Parameters [r, p] and squared error [r] of rows [r, n] on designs [r or 1, n, p], none negative.
+
+    A negative first parameter, the asymptote, is floored at zero; where another one is negative the error is infinite.
+    """
+    linear = np.einsum("...pn,...n->...p", np.linalg.pinv(design), rows)
+    without = np.einsum("...pn,...n->...p", np.linalg.pinv(design[..., 1:]), rows)
+    floored = np.concatenate([np.zeros_like(linear[:, :1]), without], axis=1)
+    linear = np.where(linear[:, :1] < 0, floored, linear)
+    error = ((rows - np.einsum("...np,...p->...n", design, linear)) ** 2).sum(1)
+    return linear, np.where((linear >= 0).all(1), error, np.inf)
 
 
 @dataclass(frozen=True)
@@ -126,54 +154,43 @@ class SizeHorizonLaw:
 
 
 def fit_size_horizon_law(n_params: Floats, tokens: Floats, losses: Floats) -> SizeHorizonLaw:
-    """Least squares of losses [..., n]; alpha and beta on `SIZE_EXPONENTS`, E, A, B by linear least squares.
+    """Least squares of losses [..., n]; alpha and beta within `SIZE_EXPONENTS`, E, A, B not negative.
 
-    Fits with a negative E, A or B are not admitted. `bound_hit`: an exponent at an end of its grid.
+    E is zero where it would be negative; fits with a negative A or B are not admitted. `bound_hit`: E is zero or an
+    exponent at an end of its grid.
 
     Raises ValueError for fewer than three sizes or three horizons: the law would not be identified.
     """
     sizes, horizons = len(set(n_params.tolist())), len(set(tokens.tolist()))
     if sizes < 3 or horizons < 3:
         raise ValueError(
-            f"the law in size and horizon needs at least three of each, there are {sizes} sizes and {horizons} horizons. "
+            f"the law in size and horizon needs at least three of each, there are {sizes} sizes and {horizons} "
+            f"horizons. "
             f"Add models or tokens_per_parameter to the grid"
         )
     rows = np.atleast_2d(losses)
     # Scaled so that the design's columns are of order one.
     n, d = n_params / n_params.min(), tokens / tokens.min()
-    parameters = _best_size_horizon(n, d, rows, SIZE_EXPONENTS, SIZE_EXPONENTS)
-    bound = np.isin(parameters[:, 3:], SIZE_EXPONENTS[[0, -1]]).any(1) | np.isnan(parameters[:, 0])
-    finer = _finer(SIZE_EXPONENTS)
-    pairs, pair = np.unique(np.nan_to_num(parameters[:, 3:]), axis=0, return_inverse=True)
-    for i, (alpha, beta) in enumerate(pairs):
-        if alpha > 0:
-            parameters[pair == i] = _best_size_horizon(n, d, rows[pair == i], alpha * finer, beta * finer)
-    E, A, B, alphas, betas = (parameters[:, k].reshape(losses.shape[:-1]) for k in range(5))
-    return SizeHorizonLaw(
-        E, A * n_params.min() ** alphas, B * tokens.min() ** betas, alphas, betas, bound.reshape(losses.shape[:-1])
-    )
 
+    def design(exponents: Floats) -> Floats:
+        alpha, beta = exponents[:, :1], exponents[:, 1:]
+        return np.stack([np.ones((len(exponents), len(n))), n**-alpha, d**-beta], axis=-1)
 
-def _best_size_horizon(n: Floats, d: Floats, rows: Floats, alphas: Floats, betas: Floats) -> Floats:
-    """E, A, B, alpha, beta of the best pair of exponents for every row, NaN where none is admitted, shape [rows, 5]."""
-    best = np.full(len(rows), np.inf)
-    parameters = np.full((len(rows), 5), np.nan)
-    for alpha in alphas:
-        for beta in betas:
-            design = np.stack([np.ones_like(n), n**-alpha, d**-beta], axis=1)
-            linear = rows @ np.linalg.pinv(design).T
-            error = ((rows - linear @ design.T) ** 2).sum(1)
-            better = (error < best) & (linear >= 0).all(1)
-            best = np.where(better, error, best)
-            parameters[better, :3], parameters[better, 3:] = linear[better], (alpha, beta)
-    return parameters
+    grid = np.array(list(itertools.product(SIZE_EXPONENTS, repeat=2)))
+    linear, exponents, at_end = _search(design, rows, grid, SIZE_EXPONENTS[1] / SIZE_EXPONENTS[0])
+    shape = losses.shape[:-1]
+    E, A, B = (linear[:, j].reshape(shape) for j in range(3))
+    alpha, beta = (exponents[:, j].reshape(shape) for j in range(2))
+    bound = at_end.reshape(shape) | ~(E > 0)
+    return SizeHorizonLaw(E, A * n_params.min() ** alpha, B * tokens.min() ** beta, alpha, beta, bound)
 
 
 def compute_saving(tokens_per_parameter: Floats, losses: Floats, reference_losses: Floats) -> Floats:
-    """Share of the reference's compute that a schedule saves to reach the same loss, rows of losses [..., n], shape [..., n].
+    """Share of the reference's compute that a schedule saves to reach the same loss, rows of losses [..., n], shape
+    [..., n].
 
-    saving(x) = 1 - L⁻¹(L_ref(x))/x  (Bergsma et al. 2025, the curve behind their 60 %), with L⁻¹ by linear interpolation of
-    ln x between the horizons that were trained. NaN where that would extrapolate.
+    saving(x) = 1 - L⁻¹(L_ref(x))/x  (Bergsma et al. 2025, the curve behind their 60 %), with L⁻¹ by linear
+    interpolation of ln x between the horizons that were trained. NaN where that would extrapolate.
     """
     rows, references = np.atleast_2d(losses), np.atleast_2d(reference_losses)
     ln_x = np.log(tokens_per_parameter)

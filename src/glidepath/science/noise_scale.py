@@ -2,7 +2,7 @@
 
 With |g_b|² the mean squared norm of gradients over b examples and |g_B|² that of one gradient over B examples,
 
-    |G|²_hat = (B·|g_B|² - b·|g_b|²)/(B - b)          unbiased for the squared norm of the true gradient, may be negative
+    |G|²_hat = (B·|g_B|² - b·|g_b|²)/(B - b)          unbiased for the squared norm of the true gradient; may be < 0
     trΣ_hat  = (|g_b|² - |g_B|²)/(1/b - 1/B)          unbiased for the trace of one example's gradient covariance
     noise scale = trΣ/|G|²  [examples]                 a ratio of means: both parts are averaged first, then divided
 
@@ -54,7 +54,7 @@ def unbiased_parts(
 def noise_scale(grad_sq_norm_true: ArrayLike, grad_noise_trace: ArrayLike, block: int = 1) -> NoiseScale:
     """Ratio of means of per-update estimates, with the delete-one-block jackknife standard error.
 
-    R = mean trΣ/mean |G|²; R_(i) without block i of `block` neighbouring updates; SE² = (n-1)/n · Σ (R_(i) - mean R_(i))².
+    R = mean trΣ/mean |G|²; R_(i) without block i of `block` neighbours; SE² = (n-1)/n·Σ (R_(i) - mean R_(i))².
     Blocks longer than one respect autocorrelation; a shorter last block is dropped from the error, not from the mean.
 
     Raises ValueError for fewer than two blocks or inputs of different length.
@@ -64,7 +64,9 @@ def noise_scale(grad_sq_norm_true: ArrayLike, grad_noise_trace: ArrayLike, block
         raise ValueError(f"estimates of shapes {true.shape} and {trace.shape}: one of each per update is needed")
     n = len(true) // block
     if n < 2:
-        raise ValueError(f"{len(true)} probed updates in blocks of {block}: an error needs at least two blocks. Probe more often")
+        raise ValueError(
+            f"{len(true)} probed updates in blocks of {block}: an error needs at least two blocks. Probe more often"
+        )
     sums = np.stack([x[: n * block].reshape(n, block).sum(1) for x in (true, trace)])
     left_out = sums.sum(1, keepdims=True) - sums
     with np.errstate(divide="ignore", invalid="ignore"):

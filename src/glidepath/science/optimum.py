@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 WINDOW_NATS = 0.25
-"""Only losses this close to the lowest are fitted: further out the valley is no parabola, and steeper above than below."""
+"""Only losses this close to the lowest are fitted: further out the valley is no parabola, and steeper above than
+below."""
 MIN_POINTS = 3
 LN_2_SQUARED = float(np.log(2.0) ** 2)
 
@@ -63,15 +64,17 @@ def vertices(peak_lrs: Floats, losses: Floats) -> tuple[Floats, Floats, Floats]:
 def optimum(peak_lrs: Floats, losses: Floats) -> Optimum:
     """Vertex of the parabola through the points near the lowest loss.
 
-    `edge_of_grid`: the lowest loss is at an end of the grid or the vertex outside it, so the optimum was not bracketed: the
-    best learning rate of the grid is returned, and the remedy is to extend the grid. `failed`: fewer than three learning
-    rates. The points are finite losses at distinct learning rates.
+    `edge_of_grid`: the lowest loss is at an end of the grid or the vertex outside it, so the optimum was not bracketed:
+    the best learning rate of the grid is returned, and the remedy is to extend the grid. `failed`: fewer than three
+    learning rates. The points are finite losses at distinct learning rates.
 
     Raises ValueError for inputs of different length, a loss that is not finite or a repeated learning rate.
     """
     peak_lrs, losses = np.asarray(peak_lrs, np.float64), np.asarray(losses, np.float64)
     if peak_lrs.shape != losses.shape or len(set(peak_lrs.tolist())) != len(peak_lrs) or not np.isfinite(losses).all():
-        raise ValueError(f"peak learning rates {peak_lrs.tolist()} and losses {losses.tolist()}: one finite loss each is needed")
+        raise ValueError(
+            f"peak learning rates {peak_lrs.tolist()} and losses {losses.tolist()}: one finite loss each is needed"
+        )
     best = int(np.argmin(losses))
     at_edge = bool(peak_lrs[best] in (peak_lrs.min(), peak_lrs.max()))
     if len(losses) < MIN_POINTS:

@@ -6,9 +6,10 @@ batch, horizon, peak learning rate):
     loss[p, r] = mu[p] + shared[r] + position[x, r] + own[p, r]
 
 `shared` is what another initialisation and data order does to all cells alike and cancels in every paired difference;
-`position` cancels between schedules at one peak learning rate; `own` never cancels. The variances are pooled over all cells
-with several replicates, because two or three replicates of one cell say almost nothing about its own. Pooling assumes that
-they are the same everywhere. That is a doubt: they are larger where training is short or the learning rate high.
+`position` cancels between schedules at one peak learning rate; `own` never cancels. The variances are pooled over all
+cells with several replicates, because two or three replicates of one cell say almost nothing about its own. Pooling
+assumes that they are the same everywhere. That is a doubt: they are larger where training is short or the learning rate
+high.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNo
 
         own² = Σ_x Σ (loss - position mean)²/Σ_x (S-1)(R-1).
 
-    The position means, less `shared` by least squares, give `position`; the variance of `shared` over replicates is left;
-    each less what the finer noise contributes to it. Positions take part with the cells that have all their replicates.
-    Replicates at one position only cannot tell `shared` from `position`: all of it is `position`. One schedule cannot tell
-    `position` from `own`: all of it is `own`. Either makes intervals too wide rather than too narrow.
+    The position means, less `shared` by least squares, give `position`; the variance of `shared` over replicates is
+    left; each less what the finer noise contributes to it. Positions take part with the cells that have all their
+    replicates. Replicates at one position only cannot tell `shared` from `position`: all of it is `position`. One
+    schedule cannot tell `position` from `own`: all of it is `own`. Either makes intervals too wide rather than too
+    narrow.
 
     Raises ValueError when a cell has no replicate at all.
     """
@@ -91,8 +93,10 @@ def replicate_noise(losses: Floats, positions: NDArray[np.int64]) -> ReplicateNo
         own_variance = squares / degrees
         position_variance = mean_square - own_variance * float(np.mean(1.0 / np.array(cells_per_position)))
     means = np.nanmean(losses - np.where(known, shared, 0.0), axis=1)
-    sds = [float(np.sqrt(max(0.0, v))) for v in (own_variance, position_variance, shared_variance)]
-    return ReplicateNoise(means, counts, *sds, int(degrees), int(known.sum()) - 1)
+    own_sd, position_sd, shared_sd = (
+        float(np.sqrt(max(0.0, variance))) for variance in (own_variance, position_variance, shared_variance)
+    )
+    return ReplicateNoise(means, counts, own_sd, position_sd, shared_sd, int(degrees), int(known.sum()) - 1)
 
 
 def _shared(effects: Floats) -> Floats:
@@ -100,9 +104,12 @@ def _shared(effects: Floats) -> Floats:
     x, r = np.nonzero(np.isfinite(effects))
     design = np.zeros((len(x), effects.shape[0] + effects.shape[1]))
     design[np.arange(len(x)), x] = design[np.arange(len(x)), effects.shape[0] + r] = 1.0
-    shared: Floats = np.linalg.lstsq(design, effects[x, r], rcond=None)[0][effects.shape[0] :]
+    solution = np.linalg.lstsq(design, effects[x, r], rcond=None)[0]
+    shared = np.asarray(solution[effects.shape[0] :], dtype=np.float64)
     columns = np.isfinite(effects).any(0)
-    return np.where(columns, shared - shared[columns].mean(), np.nan)
+    shared[columns] -= shared[columns].mean()
+    shared[~columns] = np.nan
+    return shared
 
 
 def resampled_losses(
@@ -110,11 +117,13 @@ def resampled_losses(
 ) -> Floats:
     """Losses that the same study could have measured [nat/token], shape [n_samples, cells].
 
-    mean + validation noise + replicate noise. Validation: blocks are resampled, the same ones for all cells, since all are
-    evaluated on the same text; `blocks` [cells, n_blocks] are mean losses over a cell's replicates. Replicates: normal draws
-    of own, position and shared effects, each variance over the number of replicates, with Student's factors for the degrees
-    of freedom: two replicates say so little about `shared` that absolute losses get wide intervals, differences do not. Cells on one trunk are drawn independently although they share most of their history; that makes intervals
-    of their differences too wide, never too narrow. Without replicates only the validation noise is there.
+    mean + validation noise + replicate noise. Validation: blocks are resampled, the same ones for all cells, since all
+    are evaluated on the same text; `blocks` [cells, n_blocks] are mean losses over a cell's replicates. Replicates:
+    normal draws of own, position and shared effects, each variance over the number of replicates, with Student's
+    factors for the degrees of freedom: two replicates say so little about `shared` that absolute losses get wide
+    intervals, differences do not. Cells on one trunk are drawn independently although they share most of their history;
+    that makes intervals of their differences too wide, never too narrow. Without replicates only the validation noise
+    is there.
     """
     random = np.random.default_rng(seed)
     n_cells, n_blocks = blocks.shape

@@ -45,11 +45,11 @@ def comparisons(losses: FinalLosses, reference: str, ci_level: float) -> pd.Data
 
 def _best(cells: pd.DataFrame) -> int:
     """Index of the point of lowest mean loss."""
-    return int(cells["val_loss"].idxmin())
+    return int(cells.index.to_numpy()[cells["val_loss"].to_numpy().argmin()])
 
 
 def _row(losses: FinalLosses, here: pd.DataFrame, mine: int, theirs: int, ci_level: float) -> dict[str, Any]:
-    point, reference = losses.points.loc[mine], losses.points.loc[theirs]
+    point, reference = losses.points.iloc[mine], losses.points.iloc[theirs]
     differences = losses.replicates[mine] - losses.replicates[theirs]
     common = np.isfinite(differences)
     # Without a common replicate the shared effect of replicates is taken off by the adjusted means.

@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     statistics = tables.read(tables.GRADIENT_STATISTICS, args.statistics)
-    rows = [row for _, cell in with_sums(statistics).groupby(["cell_id", "group"], sort=False) for row in _rows(cell, args.windows)]
+    rows = [
+        row
+        for _, cell in with_sums(statistics).groupby(["cell_id", "group"], sort=False)
+        for row in _rows(cell, args.windows)
+    ]
     tables.write(tables.NOISE_SCALE, pd.DataFrame(rows, columns=tables.NOISE_SCALE.names), args.output)
 
 
@@ -51,9 +55,7 @@ def _rows(cell: pd.DataFrame, windows: int) -> Iterator[dict[str, Any]]:
         if len(rows) < MIN_PROBES or (batch_sequences[rows] < 2).any():
             continue
         here = cell.iloc[rows]
-        true, trace = unbiased_parts(
-            here["grad_sq_norm_small"], here["grad_sq_norm_big"], 1.0, batch_sequences[rows]
-        )
+        true, trace = unbiased_parts(here["grad_sq_norm_small"], here["grad_sq_norm_big"], 1.0, batch_sequences[rows])
         estimate = noise_scale(true, trace)
         yield {
             "cell_id": here["cell_id"].iloc[0],

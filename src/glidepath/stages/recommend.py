@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -68,15 +68,24 @@ def recommend(
     equivalent = at_target.equivalent(
         comparisons(losses, choice.schedule, settings.ci_level), choice, target.batch_sequences
     )
-    group = {"model": choice.model, "schedule": choice.schedule, "batch_sequences": target.batch_sequences}
-    lr = at_target.peak_lr(choice, target.token_horizon)
-    loss = at_target.loss(choice, losses, target.tokens_per_parameter, settings.seed) if choice.model == target.model else None
+    group: dict[str, str | float | int] = {
+        "model": choice.model,
+        "schedule": choice.schedule,
+        "batch_sequences": target.batch_sequences,
+    }
+    lr = at_target.peak_lr(choice, target.token_horizon, settings.seed)
+    loss = (
+        at_target.loss(choice, losses, target.tokens_per_parameter, settings.seed)
+        if choice.model == target.model
+        else None
+    )
     longest = choice.horizons[-1]
     extrapolation = target.token_horizon / longest.token_horizon
     warnings = [*lr.warnings, *(loss.warnings if loss else ())]
     if choice.model != target.model:
         warnings.append(
-            f"{target.model} was not trained with this batch: schedule and learning rate are those of {choice.model}, which "
+            f"{target.model} was not trained with this batch: schedule and learning rate are those of "
+            f"{choice.model}, which "
             f"muP carries over width but nothing carries over depth. Add the model to the grid."
         )
     if loss is None:
@@ -86,14 +95,23 @@ def recommend(
         )
     if extrapolation > EXTRAPOLATION:
         warnings.append(
-            f"The target's horizon is {extrapolation:.3g} times the longest one trained: treat everything here as a guess."
+            f"The target's horizon is {extrapolation:.3g} times the longest one trained: treat everything here as "
+            f"a guess."
         )
-    parabola = Source(table="laws/lr_optimum/parameters", key={**group, "tokens_per_parameter": longest.tokens_per_parameter, "parameter": "factor_2_cost"})  # fmt: skip
+    parabola = Source(
+        table="laws/lr_optimum/parameters",
+        key={**group, "tokens_per_parameter": longest.tokens_per_parameter, "parameter": "factor_2_cost"},
+    )
     cost = longest.optimum.factor_2_cost
     lr_source = (
-        Source(table="laws/lr_optimum/parameters", key={**group, "tokens_per_parameter": lr.carried_from, "parameter": "peak_lr"})
+        Source(
+            table="laws/lr_optimum/parameters",
+            key={**group, "tokens_per_parameter": lr.carried_from, "parameter": "peak_lr"},
+        )
         if lr.carried_from
-        else Source(table="laws/lr_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "exponent"})
+        else Source(
+            table="laws/lr_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "exponent"}
+        )
     )
     weight_decay = float(runs.loc[runs["model"] == choice.model, "weight_decay"].iloc[0])
     return Recommendation(
@@ -116,7 +134,9 @@ def recommend(
                 loss.value,
                 loss.samples,
                 level,
-                Source(table="laws/loss_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "K"}),
+                Source(
+                    table="laws/loss_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "K"}
+                ),
             )
             for level in LOSS_LEVELS
         )
@@ -166,11 +186,12 @@ def _how_sure(
     )
     noise = losses.noise
     replicates = (
-        f"Replicates differ by {np.hypot(noise.own_sd, noise.position_sd):.3f} nat/token beyond what all cells of a replicate "
+        f"Replicates differ by {np.hypot(noise.own_sd, noise.position_sd):.3f} nat/token beyond what all cells of "
+        f"a replicate "
         f"share (one standard deviation, pooled with "
         f"{noise.degrees_of_freedom} degrees of freedom)."
         if noise.degrees_of_freedom
-        else "There are no replicates: intervals hold for this seed only. Add replicates."
+        else "There are no replicates: there are no intervals and no difference is resolved. Add replicates."
     )
     return told, reached, replicates
 
@@ -185,24 +206,28 @@ def _noise_scale(
     if probed.empty:
         return None
     last = probed.sort_values(["tokens_seen", "val_loss"], ascending=[False, True]).iloc[0]
-    source = Source(table="noise_scale", key={"cell_id": str(last["cell_id"]), "group": "total", "window": int(last["window"])})
+    source = Source(
+        table="noise_scale", key={"cell_id": str(last["cell_id"]), "group": "total", "window": int(last["window"])}
+    )
     return _normal(float(last["noise_scale_tokens"]), float(last["noise_scale_tokens_se"]), level, source)
 
 
 def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Choice, level: float) -> Averaging:
-    """The best average of a constant run at the longest horizon; recommended only where it gains and the schedule is that
-    constant."""
+    """The best average of a constant run at the longest horizon; recommended only where it gains and the schedule is
+    that constant."""
     same = (runs["model"] == choice.model) & (runs["batch_sequences"] == choice.horizons[0].group["batch_sequences"])
     constant = runs[same & (runs["schedule_kind"] == "constant")]
     rows = averages.merge(constant[["cell_id", "schedule", "tokens_per_parameter"]], on="cell_id")
     if rows.empty:
-        return Averaging(scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None)
+        return Averaging(
+            scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None
+        )
     rows = rows[rows["tokens_per_parameter"] == rows["tokens_per_parameter"].max()]
     best: pd.Series[Any] = rows.loc[rows["val_loss_averaged"].idxmin()]
     keys = ("cell_id", "averaging_scheme", "window_fraction", "ema_timescale_fraction", "updates_done")
     source = Source(table="averages", key={key: _plain(best[key]) for key in keys})
     used = best["schedule"] == choice.schedule and best["gain"] > 0
-    scheme = best["averaging_scheme"] if used else "none"
+    scheme: Literal["none", "window", "ema"] = best["averaging_scheme"] if used else "none"
     return Averaging(
         scheme=scheme,
         window_fraction=float(best["window_fraction"]) if scheme == "window" else None,

@@ -44,9 +44,7 @@ def run(corpus_json: str, base: Path, output: Path, workers: int) -> None:
     token store.
     """
     if workers < 1:
-        raise ValueError(
-            f"--workers {workers} cannot encode; it must be at least 1: give the number of cores"
-        )
+        raise ValueError(f"--workers {workers} cannot encode; it must be at least 1: give the number of cores")
     corpus = CorpusConfig.model_validate_json(corpus_json)
     _refuse_foreign_output(output)
     partial = output.with_name(output.name + ".partial")

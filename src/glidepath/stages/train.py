@@ -25,7 +25,9 @@ from glidepath.training.loop import SegmentResult, train_segment
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec", required=True, help="the segment's specification as canonical JSON")
     parser.add_argument("--corpus", type=Path, required=True, help="directory of the tokenised corpus")
-    parser.add_argument("--parent-state", type=Path, nargs="?", help="state to start from; without a value: initialisation")
+    parser.add_argument(
+        "--parent-state", type=Path, nargs="?", help="state to start from; without a value: initialisation"
+    )
     parser.add_argument("--output", type=Path, required=True, help="directory of the segment's records")
     parser.add_argument("--state", type=Path, required=True, help="file of the end state")
     parser.add_argument("--scratch", type=Path, required=True, help="directory for resuming after a kill")

@@ -35,27 +35,36 @@ class FinalLosses:
     @property
     def positions(self) -> NDArray[np.int64]:
         """Label of everything about a point but its schedule, shape [points]."""
-        labels: NDArray[np.int64] = self.points.groupby(POSITION, sort=False).ngroup().to_numpy(np.int64)
-        return labels
+        return np.asarray(self.points.groupby(POSITION, sort=False).ngroup(), dtype=np.int64)
 
     def resampled(self, n_samples: int, seed: int) -> Floats:
-        """Losses the study could have measured, shape [n_samples, points]."""
+        """Losses the study could have measured, shape [n_samples, points]; NaN without replicates.
+
+        The validation text is then the only noise known, and most of it is common to all points: in synthetic studies
+        90 % intervals made of it alone held the optimal learning rate in 0 % and the loss of a run in 69 %.
+        """
+        if not self.noise.degrees_of_freedom:
+            return np.full((n_samples, len(self.points)), np.nan)
         return resampled_losses(self.noise, self.positions, self.blocks, n_samples, seed)
 
     @property
     def resampling_unit(self) -> str:
-        return "validation blocks and pooled replicates" if self.noise.degrees_of_freedom else "validation blocks"
+        return "validation blocks and pooled replicates" if self.noise.degrees_of_freedom else "none: no replicates"
 
 
 def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: bool = False) -> FinalLosses:
     """Final losses of the completed cells that are (or, with `holdout`, are not) open to fits.
 
+    A learning rate at which any replicate diverged is left out with all its replicates: the mean over the survivors
+    says nothing of training there, and a lucky one could be taken for the best.
     The replicate noise is estimated per model and pooled over models, weighted by degrees of freedom: a size without
-    replicates borrows it from the others. Raises ValueError when there is no such cell.
+    replicates borrows it from the others. Raises ValueError when there is no such cell or one without block losses.
     """
     import pandas as pd
 
-    open_runs = runs[(runs["status"] == "completed") & (runs["holdout"] == holdout)]
+    diverged = pd.MultiIndex.from_frame(runs.loc[runs["status"] == "diverged", POINT])
+    unstable = pd.MultiIndex.from_frame(runs[POINT]).isin(diverged)
+    open_runs = runs[(runs["status"] == "completed") & (runs["holdout"] == holdout) & ~unstable]
     if open_runs.empty:
         raise ValueError(
             "no cell of the study is completed and open to fits; see `status` and `holdout` in runs.parquet"
@@ -67,6 +76,12 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
     )
     index = pd.MultiIndex.from_frame(points[POINT])
     wide = open_runs.pivot_table(index=POINT, columns="replicate", values="val_loss", sort=False).reindex(index)
+    without = open_runs.loc[~open_runs["cell_id"].isin(block_losses["cell_id"]), "cell_id"]
+    if len(without):
+        raise ValueError(
+            f"{len(without)} completed cells have no block losses, the first is {without.iloc[0]}: differences between "
+            f"cells are paired over blocks. Evaluate these cells again or exclude them"
+        )
     first_domain = block_losses["domain"].iloc[0]
     selected = block_losses[block_losses["domain"] == first_domain].merge(open_runs[["cell_id", *POINT]], on="cell_id")
     blocks = selected.pivot_table(index=POINT, columns="block", values="loss", sort=False).reindex(index)

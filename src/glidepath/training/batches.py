@@ -61,9 +61,7 @@ def sequence_indices(data_seed: int, first_sequence: int, n: int, n_in_epoch: in
     return indices
 
 
-def batch(
-    train: Tokens, data_seed: int, first_sequence: int, n: int, context_length: int
-) -> NDArray[np.int64]:
+def batch(train: Tokens, data_seed: int, first_sequence: int, n: int, context_length: int) -> NDArray[np.int64]:
     """n sequences of the walk with their targets, int64 [n, context_length + 1].
 
     Raises ValueError if the training tokens do not hold one sequence.
@@ -75,7 +73,5 @@ def batch(
             "target: use more text or a shorter context_length"
         )
     starts = sequence_indices(data_seed, first_sequence, n, n_in_epoch) * context_length
-    rows: NDArray[np.int64] = np.asarray(train)[starts[:, None] + np.arange(context_length + 1)].astype(
-        np.int64
-    )
+    rows: NDArray[np.int64] = np.asarray(train)[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)
     return rows

@@ -47,8 +47,7 @@ def configure(machine: Machine) -> torch.device:
         raise ValueError(f"device = {machine.device!r}: must be 'cpu' or 'cuda'")
     if machine.device == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            "device = 'cuda': this torch sees no GPU; install a CUDA build of torch or use a profile with "
-            "device 'cpu'"
+            "device = 'cuda': this torch sees no GPU; install a CUDA build of torch or use a profile with device 'cpu'"
         )
     if machine.threads < 1:
         raise ValueError(f"threads = {machine.threads}: must be at least 1")
@@ -63,14 +62,15 @@ def configure(machine: Machine) -> torch.device:
 
 
 MEMORY_SHARE = 0.6
-"""Of the free device memory, for the activations of one micro-batch; the rest is for gradients, moments and surprises."""
+"""Of the free device memory, for the activations of one micro-batch; the rest is for gradients, moments and
+surprises."""
 
 
 def sequences_that_fit(model: ModelSpec, free_bytes: float) -> int:
     """Sequences whose activations fit into a share of the free memory, at least one.
 
-    Per token: 12 bytes per row of the head (logits, their gradient and a bfloat16 copy) and per layer about 40·d_model +
-    20·d_ff bytes (residual stream, norms, packed projections and attention, both halves of the feed-forward block, in
+    Per token: 12 bytes per row of the head (logits, their gradient and a bfloat16 copy) and per layer about 40·d_model
+    + 20·d_ff bytes (residual stream, norms, packed projections and attention, both halves of the feed-forward block, in
     bfloat16 or float32 as the backward pass keeps them). An estimate from the code, not measured on a device: it only
     decides how an update is split, which changes results within rounding.
     """

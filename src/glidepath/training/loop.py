@@ -114,16 +114,12 @@ def train_segment(
             parent = load_header(parent_state, trajectory.clip(spec.start))
             last_loss = parent.last_finite_loss
             if parent.status == "diverged":
-                header = StateHeader(
-                    trajectory.digest, spec.stop, "diverged", parent.diverged_step, last_loss
-                )
+                header = StateHeader(trajectory.digest, spec.stop, "diverged", parent.diverged_step, last_loss)
                 return _finish(spec, header, {}, recorder, watch, scratch, state_out, snapshots_out)
 
         # -- the state at `start`, or where a killed job left off
         decoder = Decoder(model, device=device, matmul_dtype=matmul_dtype(device))
-        optimizer = AdamW(
-            trajectory.optimizer, decoder.flat_weights, decoder.flat_gradients, decoder.layout.groups
-        )
+        optimizer = AdamW(trajectory.optimizer, decoder.flat_weights, decoder.flat_gradients, decoder.layout.groups)
         tensors = state_tensors(decoder, optimizer)
         begin = spec.start
         if saved := load_progress(scratch, spec.digest, tensors):
@@ -254,9 +250,7 @@ def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | No
     rule."""
     recording, model = spec.recording, spec.trajectory.model
     if not 0 <= spec.start < spec.stop:
-        raise ValueError(
-            f"start = {spec.start}: must be at least 0 and less than the {spec.stop} updates of the path"
-        )
+        raise ValueError(f"start = {spec.start}: must be at least 0 and less than the {spec.stop} updates of the path")
     if (parent_state is None) != (spec.start == 0):
         raise ValueError(
             f"start = {spec.start} with parent state {parent_state}: a parent is needed exactly if start > 0"
@@ -272,8 +266,7 @@ def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | No
                 )
     if tokens.vocab_size != model.vocab_size:
         raise ValueError(
-            f"model.vocab_size = {model.vocab_size}: the tokens have vocab_size = {tokens.vocab_size}; "
-            "make them equal"
+            f"model.vocab_size = {model.vocab_size}: the tokens have vocab_size = {tokens.vocab_size}; make them equal"
         )
     available = n_sequences(len(tokens.validation(tokens.domains[0])), model.context_length)
     if recording.evaluate_subset_at and not 1 <= recording.subset_blocks <= available:

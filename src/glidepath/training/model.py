@@ -95,9 +95,7 @@ class Decoder:
         layers.accumulate_linear_gradient(gradients[self.head_name], dlogits_NV, normed_ND)
         if probe:
             probe.linear(self.head_kind, normed_ND, dlogits_NV)
-        dx_ND = self._norm_backward(
-            "final_norm", layers.linear_backward(dlogits_NV, head_VD), final_norm, probe
-        )
+        dx_ND = self._norm_backward("final_norm", layers.linear_backward(dlogits_NV, head_VD), final_norm, probe)
 
         for i in reversed(range(self.spec.n_layer)):
             dx_ND = self._block_backward(i, dx_ND, saved.pop(), weights, inputs_BT.shape[1], probe)
@@ -171,17 +169,11 @@ class Decoder:
         table = self.rotary[:T]
         expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
         dactivated_NF = self._linear_backward(f"{block}.down", dx_ND, saved.activated_NF, weights, probe)
-        dhidden_NF = layers.feed_forward_activation_backward(
-            spec.feed_forward, dactivated_NF, saved.hidden_NF
-        )
+        dhidden_NF = layers.feed_forward_activation_backward(spec.feed_forward, dactivated_NF, saved.hidden_NF)
         dnormed_ND = self._linear_backward(expand, dhidden_NF, saved.feed_forward_normed_ND, weights, probe)
-        dx_ND = dx_ND + self._norm_backward(
-            f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe
-        )
+        dx_ND = dx_ND + self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe)
 
-        dattended_ND = self._linear_backward(
-            f"{block}.attention_out", dx_ND, saved.attended_ND, weights, probe
-        )
+        dattended_ND = self._linear_backward(f"{block}.attention_out", dx_ND, saved.attended_ND, weights, probe)
         do_BTHK = dattended_ND.view(-1, T, spec.n_head, spec.d_head)
         dq_BTHK, dk_BTHK, dv_BTHK = saved.attention_backward(do_BTHK)
         dq_BTHK = layers.rotate(dq_BTHK, table, inverse=True)
@@ -210,9 +202,7 @@ class Decoder:
             probe.linear("matrix", x_ND, dy_NO)
         return layers.linear_backward(dy_NO, weights[name])
 
-    def _norm_backward(
-        self, name: str, dy_D: Tensor, saved: layers.SavedNorm, probe: PerExampleNorms | None
-    ) -> Tensor:
+    def _norm_backward(self, name: str, dy_D: Tensor, saved: layers.SavedNorm, probe: PerExampleNorms | None) -> Tensor:
         kind = "rmsnorm" if name.endswith(("q_norm", "k_norm")) else self.spec.norm
         dx_D, dgain_terms_D = layers.norm_backward(kind, dy_D, self.weights[name], saved)
         self.gradients[name].add_(dgain_terms_D.flatten(0, -2).sum(0))

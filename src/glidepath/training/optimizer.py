@@ -25,13 +25,10 @@ class AdamW:
     0/0.
     """
 
-    def __init__(
-        self, spec: OptimizerSpec, weights: Tensor, gradients: Tensor, groups: list[FlatGroup]
-    ) -> None:
+    def __init__(self, spec: OptimizerSpec, weights: Tensor, gradients: Tensor, groups: list[FlatGroup]) -> None:
         if spec.adam_eps <= 0.0:
             raise ValueError(
-                f"adam_eps = {spec.adam_eps}: must be positive, unused vocabulary has zero gradients; "
-                "use 1e-8"
+                f"adam_eps = {spec.adam_eps}: must be positive, unused vocabulary has zero gradients; use 1e-8"
             )
         self.spec = spec
         self.weights, self.gradients = weights, gradients

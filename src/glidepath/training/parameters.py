@@ -69,9 +69,7 @@ def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
     rows (gate, up). No layer has a bias. Raises ValueError for a shape that rotary embedding cannot serve.
     """
     if spec.d_head % 2:
-        raise ValueError(
-            f"d_head = {spec.d_head}: rotary embedding turns pairs of numbers, choose an even d_head"
-        )
+        raise ValueError(f"d_head = {spec.d_head}: rotary embedding turns pairs of numbers, choose an even d_head")
     width = spec.n_head * spec.d_head
     m = width_ratio(spec)
 
@@ -80,9 +78,7 @@ def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
 
     def matrix(name: str, d_out: int, d_in: int, output_projection: bool = False) -> Parameter:
         zero = output_projection and spec.zero_init_output_projections
-        return Parameter(
-            name, "matrix", (d_out, d_in), 0.0 if zero else spec.init_std_hidden / math.sqrt(d_in)
-        )
+        return Parameter(name, "matrix", (d_out, d_in), 0.0 if zero else spec.init_std_hidden / math.sqrt(d_in))
 
     def block(i: int) -> Iterator[Parameter]:
         yield norm(f"blocks.{i}.attention_norm", spec.d_model)
@@ -193,6 +189,5 @@ class Layout:
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The parameters as views of a flat buffer, by name in network order."""
         return {
-            p.name: flat[self._offsets[p.name] : self._offsets[p.name] + p.size].view(p.shape)
-            for p in self.parameters
+            p.name: flat[self._offsets[p.name] : self._offsets[p.name] + p.size].view(p.shape) for p in self.parameters
         }

@@ -49,9 +49,7 @@ class PerExampleNorms:
         same_id_BTT = inputs_BT[:, :, None] == inputs_BT[:, None, :]
         self._add(kind, (dx_BTD @ dx_BTD.mT) * same_id_BTT)
 
-    def tied_cross_term(
-        self, inputs_BT: Tensor, dx_ND: Tensor, normed_ND: Tensor, dlogits_NV: Tensor
-    ) -> None:
+    def tied_cross_term(self, inputs_BT: Tensor, dx_ND: Tensor, normed_ND: Tensor, dlogits_NV: Tensor) -> None:
         """2·(gradient as embedding)·(gradient as head) = 2·Σ_ts (dx_t·normed_s)·dlogits_s[id of t]."""
         dx_BTD, normed_BTD = self._per_example(dx_ND), self._per_example(normed_ND)
         dlogits_BTV = self._per_example(dlogits_NV)

@@ -72,9 +72,7 @@ class Recorder:
         """Block losses as columns updates_done, domain, block, loss."""
         kept = self._block_losses
         return {
-            "updates_done": np.array(
-                [u for (u, _), x in kept.items() for _ in range(len(x))], dtype=np.int64
-            ),
+            "updates_done": np.array([u for (u, _), x in kept.items() for _ in range(len(x))], dtype=np.int64),
             "domain": np.array([d for (_, d), x in kept.items() for _ in range(len(x))], dtype=np.str_),
             "block": np.array([i for x in kept.values() for i in range(len(x))], dtype=np.int64),
             "loss": np.concatenate([*kept.values(), np.empty(0, dtype=np.float32)]),

@@ -43,9 +43,7 @@ def save_progress(scratch: Path, spec_digest: str, progress: Progress, tensors: 
     metadata = {
         "spec_digest": spec_digest,
         "rows": rows,
-        "position": json.dumps(
-            [progress.updates_done, progress.last_loss, progress.seconds, progress.timed_tokens]
-        ),
+        "position": json.dumps([progress.updates_done, progress.last_loss, progress.seconds, progress.timed_tokens]),
     }
     arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
     save_tensors(progress_path(scratch), {**arrays, **block_losses}, metadata)

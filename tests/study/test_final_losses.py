@@ -1,0 +1,79 @@
+"""What becomes of cells that diverged, of cells without blocks, and of studies without replicates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from glidepath.study.final_losses import final_losses
+
+N_BLOCKS = 6
+
+
+def study(n_replicates: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two schedules, three learning rates; the loss of every cell is known, that of replicate r lies 0.01·r higher."""
+    runs = [
+        {
+            "cell_id": f"{schedule}-{peak_lr}-{replicate}",
+            "model": "m",
+            "schedule": schedule,
+            "batch_sequences": 8,
+            "tokens_per_parameter": 20.0,
+            "peak_lr": peak_lr,
+            "token_horizon": 20_000,
+            "n_params_counted": 1_000,
+            "replicate": replicate,
+            "val_loss": 3.0 + i * 0.1 + j * 0.01 + replicate * 0.01 * (1 + i),
+            "status": "completed",
+            "holdout": False,
+        }
+        for i, schedule in enumerate(("linear", "cosine"))
+        for j, peak_lr in enumerate((0.001, 0.002, 0.004))
+        for replicate in range(n_replicates)
+    ]
+    blocks = [
+        {"cell_id": run["cell_id"], "domain": "text", "block": block, "loss": run["val_loss"] + 0.1 * (block - 2.5)}
+        for run in runs
+        for block in range(N_BLOCKS)
+    ]
+    return pd.DataFrame(runs), pd.DataFrame(blocks)
+
+
+def test_a_learning_rate_where_a_replicate_diverged_is_left_out() -> None:
+    """The survivor has by far the lowest loss of the study; it must not become anybody's best learning rate."""
+    runs, blocks = study(3)
+    there = (runs["schedule"] == "linear") & (runs["peak_lr"] == 0.004)
+    runs.loc[there, "val_loss"] = [1.0, np.nan, np.nan]
+    runs.loc[there, "status"] = ["completed", "diverged", "diverged"]
+    points = final_losses(runs, blocks).points
+    assert len(points) == 5
+    assert points["val_loss"].min() > 2.9
+
+
+def test_without_replicates_nothing_is_resampled() -> None:
+    losses = final_losses(*study(1))
+    samples = losses.resampled(100, 0)
+    assert samples.shape == (100, 6)
+    assert np.isnan(samples).all()
+    assert losses.resampling_unit == "none: no replicates"
+
+
+def test_with_replicates_samples_scatter_about_the_means() -> None:
+    losses = final_losses(*study(3))
+    samples = losses.resampled(4000, 0)
+    np.testing.assert_allclose(samples.mean(0), losses.points["val_loss"], atol=0.01)
+
+
+@pytest.mark.parametrize("keep", [0, N_BLOCKS])
+def test_cells_without_blocks_are_refused(keep: int) -> None:
+    runs, blocks = study(2)
+    with pytest.raises(ValueError, match="have no block losses"):
+        final_losses(runs, blocks.iloc[:keep])
+
+
+def test_holdout_cells_are_hidden() -> None:
+    runs, blocks = study(2)
+    runs["holdout"] = runs["peak_lr"] == 0.001
+    assert set(final_losses(runs, blocks).points["peak_lr"]) == {0.002, 0.004}
+    assert set(final_losses(runs, blocks, holdout=True).points["peak_lr"]) == {0.001}
