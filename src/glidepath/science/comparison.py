@@ -33,10 +33,10 @@ def paired_difference(
     """Mean of paired differences over replicates with its error.
 
     SE² = 2·replicate_sd²/n + var(block differences)/n_blocks: the replicate noise that pairing does not cancel, of two
-    cells and pooled over the study (see `replicates`), and the finite validation text, paired block by block. Each has its
-    own cause, so they add. The interval uses Student's t with the pooled degrees of freedom. The minimum detectable
-    difference is (t_{1-5 %/2} + t_{80 %})·SE. Without replicates the replicate part is unknown: no interval, "not
-    resolved".
+    cells and pooled over the study (see `replicates`), and the finite validation text, paired block by block. Each has
+    its own cause, so they add. The interval uses Student's t with the pooled degrees of freedom. The minimum
+    detectable difference is (t_{1-5 %/2} + t_{80 %})·SE. Without replicates the replicate part is unknown: no
+    interval, "not resolved".
 
     Doubt: each side is usually the best of several learning rates, chosen on the same numbers, so both means are a
     little too low (winner's curse); in the difference that cancels for grids of equal size.
