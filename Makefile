@@ -1,5 +1,5 @@
 # make study   set up and run the default study      make test   set up and run the tests that CI runs
-# make lint    all checks of style and types         make clean  remove the environment and everything computed
+# make lint    all checks of style and types         make clean  remove environment and results, keep what was trained
 
 PYTHON ?= python3
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
@@ -10,7 +10,7 @@ BIN := .venv/bin
 TORCH_INDEX ?=
 TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' pyproject.toml)
 
-.PHONY: study test test-slow lint format document clean lock setup
+.PHONY: study test test-slow lint format document clean clean-store lock setup
 
 study: setup
 	$(BIN)/snakemake --cores $(CORES) --configfile $(STUDY) --quiet progress rules host reason
@@ -55,4 +55,8 @@ lock:
 	    --no-header --quiet | grep -oE '^(torch|nvidia[a-z0-9-]*|triton|cuda-[a-z]+)' | sed 's/^/--no-emit-package /')
 
 clean:
-	rm -rf .venv .snakemake results store scratch logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .snakemake results logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# What was paid for: trained segments, averages, tokens, resume states.
+clean-store: clean
+	rm -rf store scratch

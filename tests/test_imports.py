@@ -21,9 +21,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"study", "science"},
     "laws": {"study", "science"},
     "figures": {"study", "science"},
-    "report": {"study", "science", "figures"},
+    "report": {"study", "science", "figures", "laws"},
     "stages": {"study", "science", "corpus", "training", "laws", "figures", "report"},
-    "service": {"stages", "__main__"},
+    "service": {"stages", "study", "__main__"},
     "__main__": {"stages"},
     "__init__": set(),
 }

@@ -42,6 +42,13 @@ def test_the_largest_model_stands_in_for_one_never_trained() -> None:
     assert choice_of(losses, "huge").model == "small"
 
 
+def test_the_largest_studied_model_stands_in_for_one_hardly_trained() -> None:
+    """The target's model was trained at one learning rate only."""
+    runs, blocks = replace(STUDY, models={"tiny": 1_000_000, "small": 3_000_000}).tables()
+    runs = runs[(runs["model"] == "tiny") | np.isclose(runs["peak_lr"], 1e-3)]
+    assert choice_of(final_losses(runs, blocks), "small").model == "tiny"
+
+
 def test_a_batch_never_trained_is_refused() -> None:
     with pytest.raises(ValueError, match=r"target.batch_sequences 32: no cell with that batch is completed"):
         target.choose(losses_of(STUDY), settings(), "tiny", 32)
@@ -87,6 +94,19 @@ def test_three_horizons_are_doubtful() -> None:
     loss = target.loss(choice_of(three), three, TARGET, 0)
     assert loss is not None
     assert "three parameters through three horizons" in loss.warnings[0]
+
+
+def test_a_law_that_only_the_longest_horizon_makes_possible() -> None:
+    """Losses rise until the last horizon: hidden from the law, it leaves none, hence no miss to carry."""
+    runs, blocks = replace(STUDY, schedules={"wsd": Truth()}, tokens_per_parameter=(10.0, 20.0, 40.0, 80.0)).tables()
+    bent = {10.0: 2.0, 20.0: 2.1, 40.0: 2.2, 80.0: 1.0}
+    lowest = runs.groupby("tokens_per_parameter")["val_loss"].transform("min")
+    runs["val_loss"] += runs["tokens_per_parameter"].map(bent) - lowest
+    losses = final_losses(runs, blocks)
+    loss = target.loss(choice_of(losses), losses, TARGET, 0)
+    assert loss is not None
+    assert np.isfinite(loss.value)
+    assert not any("nan" in warning for warning in loss.warnings)
 
 
 def test_one_horizon_is_carried_over() -> None:

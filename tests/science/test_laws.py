@@ -148,11 +148,12 @@ def test_size_horizon_law_needs_three_of_each() -> None:
 
 
 def test_saving_by_hand() -> None:
-    """Mine reaches at x what the reference needs 2x for: half is saved, where the answer lies within the horizons."""
+    """Mine reaches at x what the reference needs 2x for: half is saved, and more than can be said where the answer lies
+    below the shortest horizon; beyond the longest one more is lost than can be said."""
     x = np.array([10.0, 20.0, 40.0])
     saving = compute_saving(x, 3 - np.log(2 * x), 3 - np.log(x))
-    np.testing.assert_allclose(saving, [NAN, 0.5, 0.5], rtol=1e-12)
-    np.testing.assert_allclose(compute_saving(x, 3 - np.log(x / 2), 3 - np.log(x)), [-1.0, -1.0, NAN], rtol=1e-12)
+    np.testing.assert_allclose(saving, [np.inf, 0.5, 0.5], rtol=1e-12)
+    np.testing.assert_allclose(compute_saving(x, 3 - np.log(x / 2), 3 - np.log(x)), [-1.0, -1.0, -np.inf], rtol=1e-12)
 
 
 def test_saving_between_horizons_is_interpolated_in_the_logarithm() -> None:
@@ -164,7 +165,7 @@ def test_saving_with_a_horizon_that_looks_worse() -> None:
     """3.1 at 20 is noise: 3.0 was reached with 10."""
     x = np.array([10.0, 20.0, 40.0])
     saving = compute_saving(x, np.array([3.0, 3.1, 2.8]), np.array([3.2, 2.9, 2.8]))
-    np.testing.assert_allclose(saving, [NAN, 1 - np.sqrt(800) / 20, 0.0])
+    np.testing.assert_allclose(saving, [np.inf, 1 - np.sqrt(800) / 20, 0.0])
 
 
 @given(losses=st.lists(st.floats(1, 5), min_size=2, max_size=6, unique=True), seed=st.integers(0, 99))

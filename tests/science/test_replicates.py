@@ -41,11 +41,11 @@ def test_by_hand() -> None:
 
 
 def test_planted_deviations_are_found() -> None:
-    """A large study, own and position within 5 %; shared averaged over studies, since 30 replicates tell it to 13 %."""
+    """Large studies; shared is averaged over them, since the 30 replicates of one tell it to 13 % only."""
     random = np.random.default_rng(0)
-    found = [replicate_noise(*planted(random, 60, 4, 30)) for _ in range(20)]
+    found = [replicate_noise(*planted(random, 60, 4, 30)) for _ in range(8)]
     for name, truth in (("own_sd", OWN), ("position_sd", POSITION), ("shared_sd", SHARED)):
-        assert np.mean([getattr(noise, name) ** 2 for noise in found]) == pytest.approx(truth**2, rel=0.08), name
+        assert np.mean([getattr(noise, name) ** 2 for noise in found]) == pytest.approx(truth**2, rel=0.15), name
     assert found[0].own_sd == pytest.approx(OWN, rel=0.05)
     assert found[0].degrees_of_freedom == 60 * 3 * 29
 
@@ -158,7 +158,13 @@ def test_single_run() -> None:
 
 
 def test_interval() -> None:
-    assert interval(np.arange(101.0), 0.9) == (pytest.approx(5.0), pytest.approx(95.0))
-    assert interval(np.array([*np.arange(101.0), *[NAN] * 50]), 0.9) == (pytest.approx(5.0), pytest.approx(95.0))
-    assert np.isnan(interval(np.array([1.0, NAN, NAN]), 0.9)).all()
+    """Ends are samples; an infinite one lies beyond its end, and a NaN could lie beyond either."""
+    ninety = np.arange(101.0)
+    low, high = interval(ninety, 0.9)
+    assert (low, high) == (pytest.approx(5.0, abs=1.0), pytest.approx(95.0, abs=1.0))
+    assert high - low >= 90.0
+    assert interval(np.append(ninety, [np.inf] * 3), 0.9)[1] > high
+    low, high = interval(np.append(ninety, [np.inf] * 10), 0.9)
+    assert (np.isfinite(low), np.isnan(high)) == (True, True)
+    assert np.isnan(interval(np.append(ninety, [NAN] * 10), 0.9)).all()
     assert np.isnan(interval(np.empty(0), 0.9)).all()

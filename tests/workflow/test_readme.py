@@ -64,7 +64,14 @@ def test_a_command_of_the_readme(command: str, project: Path) -> None:
 def test_there_are_commands_for_each_promise() -> None:
     """What the README is for: the two commands, own text, a GPU box, Slurm, a partial result."""
     text = "\n".join(commands())
-    promised = ("make study", "make test", "--configfile config/mine.yaml", "gpu=1", "profiles/slurm", "average")
+    promised = (
+        "make study",
+        "make test",
+        "--configfile config/mine.yaml",
+        "config/h200.yaml",
+        "profiles/slurm",
+        "average",
+    )
     assert [promise for promise in promised if promise not in text] == []
 
 

@@ -48,7 +48,7 @@ def test_tables_agree_with_their_schemas_and_with_each_other(finished: Workplace
     assert runs["val_loss"].notna().all()
     blocks = frames["block_losses"]
     means = blocks[blocks["domain"] == "python"].groupby("cell_id")["loss"].mean()
-    assert (means.loc[runs["cell_id"]].to_numpy() - runs["val_loss"].to_numpy()).max() < 1e-5
+    assert abs(means.loc[runs["cell_id"]].to_numpy() - runs["val_loss"].to_numpy()).max() < 1e-5
     ends = frames["updates"].groupby("cell_id")["step"].max()
     assert (ends.loc[runs["cell_id"]].to_numpy() == runs["total_steps"].to_numpy() - 1).all()
     assert set(frames["evaluations"]["domain"]) == {"python", "c"}

@@ -13,12 +13,15 @@ rule average_cell:
     threads: 1
     resources:
         mem_mb=2000,
+        gpu=average_gpus,
     params:
         spec=average_spec,
+        device=device_option,
         code=code("average"),
     shell:
         "glidepath average --spec {params.spec:q} --corpus $(dirname {input.corpus})"
-        " --output $(dirname {output.losses}) --threads {threads} > {log} 2>&1"
+        " --output $(dirname {output.losses}) --threads {threads} --device {params.device}"
+        " > {log} 2>&1"
 
 
 rule average:

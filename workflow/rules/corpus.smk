@@ -11,12 +11,15 @@ rule tokenize:
     log:
         f"logs/tokenize/{CORPUS_ID}.log",
     cache: True
-    threads: 2
+    threads: 16
     resources:
         mem_mb=3000,
         runtime="4h",
     params:
         corpus=canonical_json(STUDY.corpus.model_dump(mode="json")),
+        # The engine's cache knows params but no output names: without the identity it would hand out the tokens of a
+        # text that was edited since.
+        identity=CORPUS_ID,
     shell:
         "glidepath tokenize --corpus {params.corpus:q} --base . --output $(dirname {output.manifest})"
         " --workers {threads} > {log} 2>&1"

@@ -26,13 +26,29 @@ def segment_spec(wildcards):
 
 
 def segment_minutes(wildcards, attempt):
-    """A generous guess: 10 GFLOP/s, twice as long at each attempt. A job that runs out of time continues."""
-    return int(10 + PLAN.segments[wildcards.segment].train_flops_exact / 1e10 / 60) * attempt
+    """A generous guess, more at each attempt, at most a day: a job that runs out of time continues when it is retried."""
+    segment = PLAN.segments[wildcards.segment]
+    flops_per_second = 3e13 if needs_gpu(segment.n_params) else 1e10
+    return min(24 * 60, int(10 + segment.train_flops_exact / flops_per_second / 60) * attempt)
+
+
+def needs_gpu(n_params):
+    """Smaller models are trained faster by the cores than a GPU can be started for them."""
+    return n_params >= 5e6
 
 
 def segment_gpus(wildcards):
-    """Models from 5 million parameters on ask for a GPU where the profile has any."""
-    return int(PLAN.segments[wildcards.segment].n_params >= 5e6)
+    return int(needs_gpu(PLAN.segments[wildcards.segment].n_params))
+
+
+def average_gpus(wildcards):
+    segment = AVERAGES[wildcards.average].segments[0]
+    return int(needs_gpu(PLAN.segments[segment].n_params))
+
+
+def device_option(wildcards, resources):
+    """A job without a GPU of its own keeps off the one that others use."""
+    return "auto" if resources.gpu else "cpu"
 
 
 def average_spec(wildcards):

@@ -15,7 +15,7 @@ SERVICE = []
 def start_service():
     """The warm server and the progress display, for as long as this workflow runs on this machine.
 
-    GLIDEPATH_PLAIN=1 in the environment runs every job as a process of its own: same results, more seconds.
+    Jobs of a cluster run where the cluster puts them. GLIDEPATH_PLAIN=1 in the environment runs every job as a process of its own: same results, more seconds.
     """
     if SERVICE or workflow.remote_exec:
         return
@@ -26,7 +26,7 @@ def start_service():
         "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")])),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     }
-    if not os.environ.get("GLIDEPATH_PLAIN"):
+    if workflow.local_exec and not os.environ.get("GLIDEPATH_PLAIN"):
         # A UNIX socket's path is limited to about 100 characters, so it cannot live below the working directory.
         socket = f"{tempfile.gettempdir()}/glidepath-{os.getuid()}-{os.getpid()}.socket"
         with open("scratch/service.log", "w") as log:

@@ -19,10 +19,11 @@ rule train_segment:
         gpu=segment_gpus,
     params:
         spec=segment_spec,
+        device=device_option,
     shell:
         "glidepath train --spec {params.spec:q} --corpus $(dirname {input.corpus})"
         " --parent-state {input.parent} --output $(dirname {output.record}) --state {output.state}"
-        " --scratch scratch/segments/{wildcards.segment} --threads {threads} > {log} 2>&1"
+        " --scratch scratch/segments/{wildcards.segment} --threads {threads} --device {params.device} > {log} 2>&1"
 
 
 rule train:

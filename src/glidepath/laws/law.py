@@ -159,7 +159,10 @@ class Sweep:
     samples: Floats
     """Resampled losses of the sweep, shape [n_bootstrap, peak_lrs]."""
     lr_samples: Floats
-    """Optimal learning rate of each; NaN where the parabola does not open upwards or its vertex is far off the grid."""
+    """Optimal learning rate of each; 0 or infinite where it lies far off the grid, on that side.
+
+    NaN without replicates.
+    """
     loss_samples: Floats
     """Loss at the optimum of each, or at the best learning rate of the grid if the optimum is at an edge."""
     curvature_samples: Floats
@@ -180,6 +183,9 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
         best = optimum(peak_lrs, values)
         samples = resampled[:, cells.index]
         lr, lowest, curvature = vertices(peak_lrs[best.used], samples[:, best.used])
+        # A vertex far off the grid, or a parabola that opens downwards, says on which side the optimum lies, no more.
+        falling = samples[:, -1] < samples[:, 0]
+        beyond = np.where(np.isnan(lr), np.where(falling, np.inf, 0.0), np.where(lr < peak_lrs.min(), 0.0, np.inf))
         near = (lr > peak_lrs.min() / FAR_OFF) & (lr < peak_lrs.max() * FAR_OFF)
         found.append(
             Sweep(
@@ -191,7 +197,7 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
                 losses=values,
                 optimum=best,
                 samples=samples,
-                lr_samples=np.where(near, lr, np.nan),
+                lr_samples=np.where(np.isnan(samples[:, 0]), np.nan, np.where(near, lr, beyond)),
                 loss_samples=lowest if best.status == "converged" else samples[:, int(values.argmin())],
                 curvature_samples=curvature,
             )

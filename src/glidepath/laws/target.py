@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.laws.law import Floats, Settings, Sweep, by_group, sweeps
-from glidepath.science.laws import fit_power_law, fit_saturating_law
+from glidepath.science.laws import fit_power_law, fit_saturating_law, fit_size_horizon_law
 from glidepath.science.replicates import single_run_noise
 from glidepath.study.final_losses import FinalLosses
 
@@ -26,11 +26,15 @@ class Choice:
     """Ascending."""
 
 
+MIN_SCHEDULES, MIN_LEARNING_RATES, MIN_HORIZONS = 2, 3, 3
+
+
 def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences: int) -> Choice:
     """The schedule of lowest loss at the longest horizon with at least two schedules.
 
-    At the target's model, or at the largest one trained with that batch when the target's was not. Raises ValueError
-    when nothing was trained with that batch.
+    At the target's model if it was studied: two schedules, three learning rates and three horizons at least. Else at
+    the largest model that was, since muP carries learning rates over width; else at the target's or the largest model
+    trained with that batch. Raises ValueError when nothing was trained with that batch.
     """
     points = losses.points[losses.points["batch_sequences"] == batch_sequences]
     if points.empty:
@@ -38,8 +42,10 @@ def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences:
             f"target.batch_sequences {batch_sequences}: no cell with that batch is completed and open to fits. "
             f"Choose a batch of the grid"
         )
-    if model not in set(points["model"]):
-        model = str(points.sort_values("n_params_counted")["model"].iloc[-1])
+    by_size = [str(name) for name in points.sort_values("n_params_counted")["model"].unique()]
+    studied = [name for name in by_size if _studied(points[points["model"] == name])]
+    if model not in (studied or by_size):
+        model = studied[-1] if studied else by_size[-1]
     points = points[points["model"] == model]
     schedules_at = points.groupby("tokens_per_parameter")["schedule"].nunique()
     compared = schedules_at[schedules_at >= min(2, schedules_at.max())]
@@ -49,6 +55,14 @@ def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences:
     wanted = {"model": model, "schedule": schedule, "batch_sequences": batch_sequences}
     horizons = next(members for group, members in by_group(sweeps(losses, settings)) if group == wanted)
     return Choice(model, horizon, schedule, at_horizon["schedule"].nunique(), horizons)
+
+
+def _studied(points: pd.DataFrame) -> bool:
+    return bool(
+        points["schedule"].nunique() >= MIN_SCHEDULES
+        and points["peak_lr"].nunique() >= MIN_LEARNING_RATES
+        and points["tokens_per_parameter"].nunique() >= MIN_HORIZONS
+    )
 
 
 @dataclass(frozen=True)
@@ -135,12 +149,13 @@ def loss(choice: Choice, losses: FinalLosses, tokens_per_parameter: float, seed:
         )
     else:
         missed = float(fit_saturating_law(x[:-1], observed[:-1]).predict(x[-1:])[0] - observed[-1])
-        samples = samples + missed * np.random.default_rng(seed + 1).standard_normal(len(samples))
-        warnings.append(
-            f"Hidden from the law, the loss at {x[-1]:g} tokens per parameter is missed by {missed:+.3f} "
-            f"nat/token; the "
-            f"interval includes that."
-        )
+        if np.isfinite(missed):
+            samples = samples + missed * np.random.default_rng(seed + 1).standard_normal(len(samples))
+            warnings.append(
+                f"Hidden from the law, the loss at {x[-1]:g} tokens per parameter is missed by {missed:+.3f} "
+                f"nat/token; the "
+                f"interval includes that."
+            )
     if law.bound_hit:
         warnings.append(
             "The law in the horizon does not identify its irreducible loss: the prediction holds near the "
@@ -148,6 +163,37 @@ def loss(choice: Choice, losses: FinalLosses, tokens_per_parameter: float, seed:
             "only. Add longer horizons."
         )
     return AtTarget(float(law.predict(at)[0]), samples, tuple(warnings))
+
+
+def loss_of_another_size(
+    choice: Choice, losses: FinalLosses, settings: Settings, n_params: int, token_horizon: float
+) -> AtTarget | None:
+    """The law in size and horizon of the chosen schedule, for a target whose own model has no law in the horizon.
+
+    None where that law does not hold: fewer than three sizes or horizons, or an exponent at an end of its range.
+    """
+    batch = choice.horizons[0].group["batch_sequences"]
+    members = [
+        sweep
+        for sweep in sweeps(losses, settings)
+        if sweep.group["schedule"] == choice.schedule and sweep.group["batch_sequences"] == batch
+    ]
+    n = np.array([float(sweep.n_params_counted) for sweep in members])
+    d = np.array([sweep.token_horizon for sweep in members])
+    if len(set(n.tolist())) < MIN_HORIZONS or len(set(d.tolist())) < MIN_HORIZONS:
+        return None
+    law = fit_size_horizon_law(n, d, np.array([sweep.optimum.val_loss for sweep in members]))
+    if law.bound_hit or not np.isfinite(law.E):
+        return None
+    at = np.array([float(n_params)]), np.array([token_horizon])
+    samples = fit_size_horizon_law(n, d, np.stack([s.loss_samples for s in members], axis=1)).predict(*at)[:, 0]
+    samples = samples + single_run_noise(losses.noise, len(samples), settings.seed)
+    warning = (
+        f"The loss is that of the law in size and horizon over {len(set(n.tolist()))} sizes up to {n.max():.3g} "
+        f"parameters; "
+        f"its form is assumed."
+    )
+    return AtTarget(float(law.predict(*at)[0]), samples, (warning,))
 
 
 def equivalent(comparisons: pd.DataFrame, choice: Choice, batch_sequences: int) -> tuple[str, ...]:

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from glidepath.figures.text import learning_rate
+from glidepath.laws.averaging import half_width, replicate_means
 from glidepath.report.answer import Answer, Evidence, Rows, Sure, Tables, Target, beyond, rows, where
 from glidepath.report.numbers import difference, estimate, percent_of
 
 QUESTION = "Does averaging checkpoints replace a decay, and what is my stable-phase checkpoint worth?"
-TWO_SIDED_95 = 1.96
 
 
 def answer(tables: Tables, target: Target) -> Answer:
@@ -26,7 +26,7 @@ def answer(tables: Tables, target: Target) -> Answer:
             "not measured",
             "Add an `averaging` section to the study.",
         )
-    best = _points(averages).sort_values("averaged", kind="stable").iloc[0]
+    best = replicate_means(averages).sort_values("averaged", kind="stable").iloc[0]
     cells = where(averages, schedule=str(best["schedule"]), peak_lr=float(best["peak_lr"]))
     longest = float(best["tokens_per_parameter"])
     gain = difference(-best["gain"], best["gain_se"])
@@ -63,10 +63,11 @@ def answer(tables: Tables, target: Target) -> Answer:
             (_rows(cells, best),),
         )
     )
-    headline, sure, why = _verdict(best)
+    headline, sure, why = _verdict(best, target.recommended.peak_lr.ci_level)
     if sure == "resolved" and beyond(longest, target):
         sure, why = "extrapolated", f"Resolved at {longest:g}, not measured at the target's horizon. {why}"
-    why += f" Errors are over validation blocks{' and trunks' if best['n'] > 1 else ''}."
+    degrees = f"{best['gap_degrees_of_freedom']:.0f} degrees of freedom"
+    why += f" Errors: replicates, pooled with {degrees}, and validation blocks."
     return Answer(4, QUESTION, headline, sure, why, tuple(evidence), tuple(caveats))
 
 
@@ -82,60 +83,32 @@ def _averages(tables: Tables, target: Target) -> pd.DataFrame:
     return where(averages, tokens_per_parameter=float(averages["tokens_per_parameter"].max()))
 
 
-def _points(averages: pd.DataFrame) -> pd.DataFrame:
-    """One row per learning rate and kind of average: means over trunks, which are replicates."""
-    points = averages.groupby(
-        [
-            "schedule",
-            "peak_lr",
-            "averaging_scheme",
-            "window_fraction",
-            "ema_timescale_fraction",
-            "tokens_per_parameter",
-        ],
-        as_index=False,
-    ).agg(
-        averaged=("val_loss_averaged", "mean"),
-        gain=("gain", "mean"),
-        gain_se=("gain_sem", _error_of_mean),
-        gap=("gap_to_cooldown", "mean"),
-        gap_se=("gap_to_cooldown_sem", _error_of_mean),
-        gap_sd=("gap_to_cooldown", "std"),
-        closed=("closed_fraction", "mean"),
-        n=("gain", "size"),
-    )
-    # What trunks differ by adds to the error over validation blocks.
-    points["gap_se"] = np.hypot(points["gap_se"], (points["gap_sd"] / np.sqrt(points["n"])).fillna(0.0))
-    return points
-
-
-def _verdict(best: pd.Series[Any]) -> tuple[str, Sure, str]:
+def _verdict(best: pd.Series[Any], level: float) -> tuple[str, Sure, str]:
     """Headline, how sure, and why."""
-    gap, half = float(best["gap"]), TWO_SIDED_95 * float(best["gap_se"])
+    gap, half = float(best["gap"]), half_width(best["gap_se"], int(best["gap_degrees_of_freedom"]), level)
     to_cooldown = f"{estimate(abs(gap), best['gap_se'])} nat/token"
     closed = percent_of(best["closed"], 0.1).lstrip("+")
     share = f"It closes {closed} of the gap from the raw weights to the cooldown."
+    name = f"{100 * level:.3g} % interval of the gap"
     if gap > half:
         return (
             f"No: the best average stays above a real decay, by {to_cooldown}. {share}",
             "resolved",
-            "The 95 % interval of the gap lies above zero.",
+            f"The {name} lies above zero.",
         )
     if gap < -half:
         return (
             f"Yes: the best average is below a real decay, by {to_cooldown}. {share}",
             "resolved",
-            "The 95 % interval of the gap lies below zero.",
+            f"The {name} lies below zero.",
         )
     return (
         f"Not resolved: the best average differs from a real decay by {to_cooldown}. {share}",
         "not resolved",
-        "The 95 % interval of the gap includes zero.",
+        f"The {name} includes zero."
+        if np.isfinite(half)
+        else "Without replicates there is no interval: add replicates.",
     )
-
-
-def _error_of_mean(errors: pd.Series[float]) -> float:
-    return float(np.sqrt(np.sum(np.square(errors))) / len(errors))
 
 
 def _setting(best: pd.Series[Any]) -> str:

@@ -19,7 +19,7 @@ METHODS = (
         "Applied schedule",
         "update s = 0 … T−1: warm-up (s+1)/W of the peak, decay with progress (s − s₀)/D; no update is "
         "spent at learning rate 0",
-        "This project's convention; laws read the array that was applied.",
+        "This project's convention; the array that was applied is a column of updates.parquet.",
     ),
     Method(
         "Decay to zero",

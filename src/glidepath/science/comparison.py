@@ -11,7 +11,7 @@ from scipy import stats
 
 Floats = NDArray[np.float64]
 
-SIGNIFICANCE, POWER = 0.05, 0.80
+POWER = 0.80
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def paired_difference(
     SE² = 2·replicate_sd²/n + var(block differences)/n_blocks: the replicate noise that pairing does not cancel, of two
     cells and pooled over the study (see `replicates`), and the finite validation text, paired block by block. Each has
     its own cause, so they add. The interval uses Student's t with the pooled degrees of freedom. The minimum
-    detectable difference is (t_{1-5 %/2} + t_{80 %})·SE. Without replicates the replicate part is unknown: no
-    interval, "not resolved".
+    detectable difference is (t_{(1+level)/2} + t_{80 %})·SE, at the interval's own level. Without replicates the
+    replicate part is unknown: no interval, "not resolved".
 
     Doubt: each side is usually the best of several learning rates, chosen on the same numbers, so both means are a
     little too low (winner's curse); in the difference that cancels for grids of equal size.
@@ -54,7 +54,7 @@ def paired_difference(
     standard_error = float(np.sqrt(2 * replicate_sd**2 / len(differences) + blocks))
     t = stats.t(degrees_of_freedom)
     half = float(t.ppf((1 + level) / 2)) * standard_error
-    detectable = float(t.ppf(1 - SIGNIFICANCE / 2) + t.ppf(POWER)) * standard_error
+    detectable = float(t.ppf((1 + level) / 2) + t.ppf(POWER)) * standard_error
     low, high = difference - half, difference + half
     verdict: Literal["better", "worse", "not resolved"] = (
         "better" if high < 0 else "worse" if low > 0 else "not resolved"

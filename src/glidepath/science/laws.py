@@ -34,7 +34,8 @@ class PowerLaw:
 
     def predict(self, x: Floats) -> Floats:
         """Values at x [m] for every fit, shape [..., m]."""
-        return self.scale[..., None] * x ** -self.exponent[..., None]
+        with np.errstate(invalid="ignore", over="ignore"):
+            return self.scale[..., None] * x ** -self.exponent[..., None]
 
 
 def fit_power_law(x: Floats, y: Floats) -> PowerLaw:
@@ -45,9 +46,11 @@ def fit_power_law(x: Floats, y: Floats) -> PowerLaw:
     if len(set(x.tolist())) < 2:
         raise ValueError(f"a power law through x = {x.tolist()}: at least two different x are needed")
     ln_x = np.log(x) - np.log(x).mean()
-    ln_y = np.log(y)
-    slope = ln_y @ ln_x / (ln_x @ ln_x)
-    return PowerLaw(np.exp(ln_y.mean(-1) - slope * np.log(x).mean()), -slope)
+    # Samples may lie at 0 or infinity, which only says on which side of the grid they are.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        ln_y = np.log(y)
+        slope = ln_y @ ln_x / (ln_x @ ln_x)
+        return PowerLaw(np.exp(ln_y.mean(-1) - slope * np.log(x).mean()), -slope)
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,8 @@ def compute_saving(tokens_per_parameter: Floats, losses: Floats, reference_losse
     [..., n].
 
     saving(x) = 1 - L⁻¹(L_ref(x))/x  (Bergsma et al. 2025, the curve behind their 60 %), with L⁻¹ by linear
-    interpolation of ln x between the horizons that were trained. NaN where that would extrapolate.
+    interpolation of ln x between the horizons that were trained. Infinite, of the sign it must have, where that would
+    extrapolate.
     """
     rows, references = np.atleast_2d(losses), np.atleast_2d(reference_losses)
     ln_x = np.log(tokens_per_parameter)
@@ -199,6 +203,6 @@ def compute_saving(tokens_per_parameter: Floats, losses: Floats, reference_losse
     for row, reference, saving in zip(rows[:, order], references, savings, strict=True):
         # Noise can make a longer horizon look worse; the running minimum is the loss reachable within a horizon.
         reachable = np.minimum.accumulate(row)
-        needed = np.interp(-reference, -reachable, ln_x[order], left=np.nan, right=np.nan)
-        saving[:] = 1.0 - np.exp(needed - ln_x)
+        needed = np.interp(-reference, -reachable, ln_x[order], left=-np.inf, right=np.inf)
+        saving[:] = np.where(np.isinf(needed), -needed, 1.0 - np.exp(needed - ln_x))
     return savings.reshape(losses.shape)

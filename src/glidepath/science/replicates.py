@@ -158,9 +158,14 @@ def _student(random: np.random.Generator, degrees_of_freedom: int, n_samples: in
 
 
 def interval(samples: Floats, level: float) -> tuple[float, float]:
-    """Percentile interval of the finite samples; NaN when fewer than half are finite."""
-    finite = samples[np.isfinite(samples)]
-    if len(finite) < max(2, len(samples) / 2):
+    """Percentile interval; an end beyond which more samples lie than its tail holds for certain is NaN.
+
+    An infinite sample lies beyond the end of its sign. A NaN could lie on either side, so it counts against both ends:
+    dropping it would pull the interval towards the samples that happened to have an answer.
+    """
+    if len(samples) < 2:
         return np.nan, np.nan
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    tail = (1 - level) / 2
+    low = float(np.quantile(np.where(np.isnan(samples), -np.inf, samples), tail, method="lower"))
+    high = float(np.quantile(np.where(np.isnan(samples), np.inf, samples), 1 - tail, method="higher"))
+    return (low if np.isfinite(low) else np.nan), (high if np.isfinite(high) else np.nan)

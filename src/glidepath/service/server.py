@@ -20,6 +20,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from glidepath.study.provenance import source_digest
+
 WARM_IMPORTS = (
     "numpy",
     "pandas",
@@ -50,6 +52,9 @@ def serve(socket_path: Path, warm_imports: Sequence[str] = WARM_IMPORTS) -> None
         # A module that cannot be imported is the business of the job that needs it, whose log then says so.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    if "glidepath.stages.train" in sys.modules:
+        # Every training job records the digest of its sources; reading them is slower than the smallest job's start.
+        source_digest("glidepath.stages.train")
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:

@@ -75,7 +75,9 @@ def _run(
     train_loss = updates["train_loss"].tail(max(1, round(TRAIN_LOSS_SHARE * len(updates)))).mean()
     seconds = sum(record["timing"]["updates"] for record in records)
     last = records[-1]
-    flops_per_second = cell["train_flops_exact"] / seconds if seconds else None
+    # Probed updates are slower by what the probe costs; they count neither as tokens nor as seconds.
+    timed_tokens = sum(record["timing"]["tokens_per_second"] * record["timing"]["updates"] for record in records)
+    tokens_per_second = timed_tokens / seconds if seconds and not diverged else None
     return {
         **{str(name): value for name, value in cell.items()},
         "status": "diverged" if diverged else "completed",
@@ -89,10 +91,9 @@ def _run(
         "n_eval_tokens": _only(end["n_eval_tokens"]),
         "train_seconds": seconds,
         "own_train_seconds": sum(record["timing"]["updates"] for record in records if record["segment"] in own),
-        "tokens_per_second": None if diverged or not seconds else cell["token_horizon"] / seconds,
-        "matmul_peak_fraction": None
-        if diverged or flops_per_second is None
-        else flops_per_second / last["matmul_peak_flops_per_second"],
+        "tokens_per_second": tokens_per_second,
+        "matmul_peak_fraction": tokens_per_second
+        and tokens_per_second * last["train_flops_per_token"] / last["matmul_peak_flops_per_second"],
         "engine_version": last["spec"]["trajectory"]["engine_version"],
         "corpus_id": last["spec"]["trajectory"]["corpus_id"],
         "device": last["device"],

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from glidepath.laws import target as at_target
+from glidepath.laws.averaging import half_width, replicate_means
 from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
 from glidepath.science.replicates import interval
 from glidepath.stages.compare import comparisons
@@ -74,24 +75,30 @@ def recommend(
         "batch_sequences": target.batch_sequences,
     }
     lr = at_target.peak_lr(choice, target.token_horizon, settings.seed)
-    loss = (
-        at_target.loss(choice, losses, target.tokens_per_parameter, settings.seed)
-        if choice.model == target.model
-        else None
+    loss_law = Source(
+        table="laws/loss_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "K"}
     )
+    loss = None
+    if choice.model == target.model:
+        loss = at_target.loss(choice, losses, target.tokens_per_parameter, settings.seed)
+    if loss is None:
+        loss = at_target.loss_of_another_size(choice, losses, settings, target.n_params_counted, target.token_horizon)
+        key = {**group, "model": "all", "tokens_per_parameter": 0.0, "parameter": "E"}
+        loss_law = Source(table="laws/loss_size_horizon/parameters", key=key)
     longest = choice.horizons[-1]
     extrapolation = target.token_horizon / longest.token_horizon
     warnings = [*lr.warnings, *(loss.warnings if loss else ())]
     if choice.model != target.model:
         warnings.append(
-            f"{target.model} was not trained with this batch: schedule and learning rate are those of "
-            f"{choice.model}, which "
-            f"muP carries over width but nothing carries over depth. Add the model to the grid."
+            f"{target.model} was not studied with this batch (two schedules, three learning rates and three horizons): "
+            f"schedule and learning rate are those of {choice.model}, which muP carries over width but nothing carries "
+            f"over depth. Add the model to the grid."
         )
     if loss is None:
         warnings.append(
-            "No loss is predicted: that needs the target's model at three horizons at least, with losses that fall. "
-            "Add tokens_per_parameter."
+            "No loss is predicted: that needs the target's model at three horizons, or three sizes at three "
+            "horizons, with "
+            "losses that fall. Add tokens_per_parameter or models."
         )
     if extrapolation > EXTRAPOLATION:
         warnings.append(
@@ -129,17 +136,7 @@ def recommend(
         batch_tokens=target.batch_tokens,
         noise_scale_tokens=_noise_scale(noise_scale, runs, choice.model, target.batch_sequences, settings.ci_level),
         averaging=_averaging(averages, runs, choice, settings.ci_level),
-        predicted_loss=tuple(
-            _estimate(
-                loss.value,
-                loss.samples,
-                level,
-                Source(
-                    table="laws/loss_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "K"}
-                ),
-            )
-            for level in LOSS_LEVELS
-        )
+        predicted_loss=tuple(_estimate(loss.value, loss.samples, level, loss_law) for level in LOSS_LEVELS)
         if loss
         else (),
         horizon_extrapolation=extrapolation,
@@ -200,7 +197,7 @@ def _noise_scale(
     noise_scale: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int, level: float
 ) -> Estimate | None:
     """The last trusted window of the run that was probed longest and, among equals, reached the lowest loss."""
-    of_model = runs[(runs["model"] == model) & (runs["batch_sequences"] == batch_sequences)]
+    of_model = runs[(runs["model"] == model) & (runs["batch_sequences"] == batch_sequences) & ~runs["holdout"]]
     total = noise_scale[(noise_scale["group"] == "total") & (noise_scale["status"] == "ok")]
     probed = total.merge(of_model[["cell_id", "val_loss"]], on="cell_id")
     if probed.empty:
@@ -216,26 +213,46 @@ def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Cho
     """The best average of a constant run at the longest horizon; recommended only where it gains and the schedule is
     that constant."""
     same = (runs["model"] == choice.model) & (runs["batch_sequences"] == choice.horizons[0].group["batch_sequences"])
-    constant = runs[same & (runs["schedule_kind"] == "constant")]
-    rows = averages.merge(constant[["cell_id", "schedule", "tokens_per_parameter"]], on="cell_id")
+    constant = runs[same & (runs["schedule_kind"] == "constant") & ~runs["holdout"]]
+    rows = averages.merge(constant[["cell_id", "schedule", "tokens_per_parameter", "peak_lr"]], on="cell_id")
     if rows.empty:
         return Averaging(
             scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None
         )
-    rows = rows[rows["tokens_per_parameter"] == rows["tokens_per_parameter"].max()]
-    best: pd.Series[Any] = rows.loc[rows["val_loss_averaged"].idxmin()]
-    keys = ("cell_id", "averaging_scheme", "window_fraction", "ema_timescale_fraction", "updates_done")
-    source = Source(table="averages", key={key: _plain(best[key]) for key in keys})
+    points = replicate_means(rows)
+    points = points[points["tokens_per_parameter"] == points["tokens_per_parameter"].max()]
+    best = points.sort_values("averaged").iloc[0]
+    scheme_columns = ["averaging_scheme", "window_fraction", "ema_timescale_fraction"]
+    chosen = rows[
+        (
+            rows[[*scheme_columns, "peak_lr", "tokens_per_parameter"]]
+            == best[[*scheme_columns, "peak_lr", "tokens_per_parameter"]]
+        ).all(axis=1)
+    ]
+    keys = ("cell_id", *scheme_columns, "updates_done")
+    sources = [Source(table="averages", key={key: _plain(row[key]) for key in keys}) for _, row in chosen.iterrows()]
     used = best["schedule"] == choice.schedule and best["gain"] > 0
     scheme: Literal["none", "window", "ema"] = best["averaging_scheme"] if used else "none"
     return Averaging(
         scheme=scheme,
         window_fraction=float(best["window_fraction"]) if scheme == "window" else None,
         ema_timescale_fraction=float(best["ema_timescale_fraction"]) if scheme == "ema" else None,
-        gain=_normal(float(best["gain"]), float(best["gain_sem"]), level, source),
-        gap_to_cooldown=None
-        if pd.isna(best["gap_to_cooldown"])
-        else _normal(float(best["gap_to_cooldown"]), float(best["gap_to_cooldown_sem"]), level, source),
+        gain=_student(best, "gain", level, sources),
+        gap_to_cooldown=None if pd.isna(best["gap"]) else _student(best, "gap", level, sources),
+    )
+
+
+def _student(point: pd.Series[Any], name: str, level: float, sources: list[Source]) -> Estimate:
+    """A mean over replicates with Student's interval."""
+    value = float(point[name])
+    half = half_width(float(point[f"{name}_se"]), int(point[f"{name}_degrees_of_freedom"]), level)
+    known = np.isfinite(half)
+    return Estimate(
+        value=value,
+        ci_low=value - half if known else None,
+        ci_high=value + half if known else None,
+        ci_level=level,
+        sources=tuple(sources),
     )
 
 

@@ -155,7 +155,12 @@ FIGURES: tuple[FigureEntry, ...] = (
                 CI_LOW,
                 CI_HIGH,
                 CI_LEVEL,
-                Column("minimum_detectable_difference", "float64", "nat/token", "two-sided 5 %, power 80 %"),
+                Column(
+                    "minimum_detectable_difference",
+                    "float64",
+                    "nat/token",
+                    "two-sided at the interval's level, power 80 %",
+                ),
                 N_REPLICATES,
                 Column(
                     "edge_of_grid",

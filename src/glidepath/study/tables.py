@@ -134,7 +134,7 @@ RUNS = Table(
         Column("n_eval_tokens", "int64", "tokens", "validation tokens behind val_loss"),
         Column("train_seconds", "float64", "s", "time of the chain's updates, shared segments counted in full"),
         Column("own_train_seconds", "float64", "s", "time of the updates that no other cell shares"),
-        Column("tokens_per_second", "float64", "tokens/s", "token_horizon / train_seconds"),
+        Column("tokens_per_second", "float64", "tokens/s", "tokens over seconds of the updates without a probe"),
         Column("matmul_peak_fraction", "float64", "-", "exact FLOP/s over the machine's measured matmul peak"),
         Column("engine_version", "int64", "-", "version of the numerics"),
         Column("corpus_id", "string", "-", "content address of the tokens"),
@@ -350,7 +350,9 @@ COMPARISONS = Table(
         ),
         Column("degrees_of_freedom", "int64", "-", "behind the replicate part of the error"),
         Column("n_replicates", "int64", "-", "replicates both schedules have"),
-        Column("minimum_detectable_difference", "float64", "nat/token", "two-sided 5 %, power 80 %"),
+        Column(
+            "minimum_detectable_difference", "float64", "nat/token", "two-sided at the interval's level, power 80 %"
+        ),
         *INTERVAL,
         Column("verdict", "string", "-", "better, worse or not resolved"),
     ),

@@ -1,0 +1,61 @@
+"""Averages of snapshots, mean over replicates, with the noise that replicates show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+SETTING = [
+    "schedule",
+    "peak_lr",
+    "averaging_scheme",
+    "window_fraction",
+    "ema_timescale_fraction",
+    "tokens_per_parameter",
+]
+
+
+def replicate_means(averages: pd.DataFrame) -> pd.DataFrame:
+    """One row per `SETTING`: means over replicates of loss, gain and gap to the cooldown, with standard errors.
+
+    SE² = pooled replicate variance/n + mean squared error over validation blocks. The replicate variance of gain and of
+    gap is that within settings, pooled over all settings of the table; `degrees_of_freedom` stands behind it. The
+    blocks are the same for all replicates, so their error does not shrink with n. Without replicates the errors are
+    NaN.
+    """
+    groups = averages.groupby(SETTING, as_index=False)
+    points = groups.agg(
+        averaged=("val_loss_averaged", "mean"),
+        gain=("gain", "mean"),
+        gap=("gap_to_cooldown", "mean"),
+        closed=("closed_fraction", "mean"),
+        n=("gain", "size"),
+        gain_blocks=("gain_sem", _root_mean_square),
+        gap_blocks=("gap_to_cooldown_sem", _root_mean_square),
+    )
+    for name, column in (("gain", "gain"), ("gap", "gap_to_cooldown")):
+        variance, degrees = _pooled_variance(averages, column)
+        points[f"{name}_se"] = np.sqrt(variance / points["n"] + points[f"{name}_blocks"] ** 2)
+        points[f"{name}_degrees_of_freedom"] = degrees
+    return points.drop(columns=["gain_blocks", "gap_blocks"])
+
+
+def half_width(standard_error: float, degrees_of_freedom: int, level: float) -> float:
+    """Half of Student's interval; NaN without degrees of freedom."""
+    if degrees_of_freedom < 1:
+        return float("nan")
+    return float(stats.t(degrees_of_freedom).ppf((1 + level) / 2)) * standard_error
+
+
+def _pooled_variance(averages: pd.DataFrame, column: str) -> tuple[float, int]:
+    values = averages[averages[column].notna()]
+    within = values.groupby(SETTING)[column]
+    degrees = int(len(values) - within.ngroups)
+    if degrees < 1:
+        return float("nan"), 0
+    return float(((values[column] - within.transform("mean")) ** 2).sum()) / degrees, degrees
+
+
+def _root_mean_square(errors: pd.Series[float]) -> float:
+    return float(np.sqrt(np.square(errors).mean()))

@@ -1,0 +1,269 @@
+"""`glidepath recommend` on planted studies."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from glidepath.__main__ import main
+from glidepath.study import tables
+from glidepath.study.recommendation import Recommendation
+from tests.synthetic import Study, Truth
+
+STUDY = Study(schedules={"cosine": Truth(irreducible_loss=2.05, kind="cosine"), "wsd": Truth(lr_scale=0.7)}).noisy(
+    0.002, 0
+)
+
+
+def target(tokens_per_parameter: float = 160.0, **changes: Any) -> dict[str, Any]:
+    total_steps = round(tokens_per_parameter * 1_000_000 / 512)
+    return {
+        "model": "tiny", "n_params_counted": 1_000_000, "n_params_non_embedding": 900_000, "context_length": 64,
+        "tokens_per_parameter": tokens_per_parameter, "batch_sequences": 8, "batch_tokens": 512,
+        "total_steps": total_steps, "token_horizon": 512 * total_steps, **changes,
+    }  # fmt: skip
+
+
+def recommend(
+    tmp_path: Path,
+    frames: tuple[pd.DataFrame, pd.DataFrame],
+    wanted: dict[str, Any] | None = None,
+    averages: pd.DataFrame | None = None,
+    noise_scale: pd.DataFrame | None = None,
+) -> Recommendation:
+    given = {
+        "runs": (tables.RUNS, frames[0]),
+        "block-losses": (tables.BLOCK_LOSSES, frames[1]),
+        "averages": (tables.AVERAGES, averages),
+        "noise-scale": (tables.NOISE_SCALE, noise_scale),
+    }
+    arguments = []
+    for name, (table, frame) in given.items():
+        tables.write(table, tables.empty(table) if frame is None else frame, tmp_path / f"{name}.parquet")
+        arguments += [f"--{name}", tmp_path / f"{name}.parquet"]
+    arguments += [
+        "--study-name", "synthetic", "--target", json.dumps(wanted or target()), "--reference-schedule", "cosine",
+        "--ci-level", 0.9, "--bootstrap-samples", 100, "--seed", 0, "--output", tmp_path / "recommendation.json",
+    ]  # fmt: skip
+    assert main(["recommend", *map(str, arguments)]) == 0
+    text = (tmp_path / "recommendation.json").read_text(encoding="utf-8")
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    return Recommendation.model_validate_json(text)
+
+
+def warned(recommendation: Recommendation, words: str) -> bool:
+    return any(words in warning for warning in recommendation.warnings)
+
+
+def test_planted_answers(tmp_path: Path) -> None:
+    """Within a few times the noise: peak learning rate to 10 %, loss to 30 mnat, at twice the longest horizon."""
+    found, truth = recommend(tmp_path, STUDY.tables()), STUDY.schedules["wsd"]
+    assert (found.study, found.schedule, found.equivalent_schedules) == ("synthetic", "wsd", ())
+    assert (found.chosen_at_model, found.chosen_at_tokens_per_parameter) == ("tiny", 80.0)
+    assert found.peak_lr.value == pytest.approx(truth.peak_lr(160e6), rel=0.1)
+    assert found.peak_lr.ci_low is not None
+    assert found.peak_lr.ci_high is not None
+    assert found.peak_lr.ci_low < found.peak_lr.value < found.peak_lr.ci_high
+    assert found.factor_2_lr_cost is not None
+    assert found.factor_2_lr_cost.value == pytest.approx(0.05 * np.log(2) ** 2, rel=0.2)
+    half, nine_tenths = found.predicted_loss
+    assert (half.ci_level, nine_tenths.ci_level) == (0.5, 0.9)
+    assert half.value == nine_tenths.value == pytest.approx(truth.val_loss(160e6), abs=0.06)
+    for estimate in found.predicted_loss:
+        assert estimate.ci_low is not None
+    assert half.ci_low > nine_tenths.ci_low  # type: ignore[operator]
+    assert found.horizon_extrapolation == pytest.approx(2.0, rel=1e-3)
+    assert (found.weight_decay, found.batch_tokens) == (0.1, 512)
+    assert found.noise_scale_tokens is None
+    assert (found.averaging.scheme, found.averaging.gain) == ("none", None)
+    assert "resolved from every other schedule" in found.how_sure[0]
+    assert "2 times the longest one trained" in found.how_sure[1]
+
+
+def test_sources_are_rows_of_the_tables(tmp_path: Path) -> None:
+    """Every key is complete, and the law's row exists."""
+    runs, blocks = STUDY.tables()
+    found = recommend(tmp_path, (runs, blocks))
+    for law in ("lr_horizon", "lr_optimum", "loss_horizon"):
+        arguments = [
+            "--law",
+            law,
+            "--runs",
+            tmp_path / "runs.parquet",
+            "--block-losses",
+            tmp_path / "block-losses.parquet",
+        ]
+        arguments += ["--reference-schedule", "cosine", "--ci-level", 0.9, "--bootstrap-samples", 10, "--seed", 0]
+        assert main(["fit", *map(str, arguments), "--output-directory", str(tmp_path / "laws" / law)]) == 0
+    for estimate in (found.peak_lr, found.factor_2_lr_cost, *found.predicted_loss):
+        assert estimate is not None
+        for source in estimate.sources:
+            rows = tables.read(tables.LAW_PARAMETERS, tmp_path / f"{source.table}.parquet")
+            for key, value in source.key.items():
+                rows = rows[rows[key] == value]
+            assert len(rows) == 1
+
+
+def test_schedules_not_resolved_are_named(tmp_path: Path) -> None:
+    study = replace(STUDY, schedules={**STUDY.schedules, "linear": Truth(lr_scale=0.7)}).noisy(0.001, 0)
+    found = recommend(tmp_path, study.tables())
+    assert {found.schedule, *found.equivalent_schedules} == {"wsd", "linear"}
+    assert "is not resolved from" in found.how_sure[0]
+
+
+def test_one_schedule_is_compared_with_nothing(tmp_path: Path) -> None:
+    found = recommend(tmp_path, replace(STUDY, schedules={"wsd": Truth()}).tables())
+    assert found.equivalent_schedules == ()
+    assert "nothing was compared" in found.how_sure[0]
+
+
+def test_without_replicates_every_schedule_is_equivalent(tmp_path: Path) -> None:
+    found = recommend(tmp_path, replace(STUDY, n_replicates=1).tables())
+    assert found.equivalent_schedules == ("cosine",)
+    assert "Add replicates" in found.how_sure[2]
+
+
+def test_an_optimum_at_the_edge_is_warned_of(tmp_path: Path) -> None:
+    found = recommend(tmp_path, replace(STUDY, lr_centre=5e-5).tables())
+    assert warned(found, "at the edge of the grid")
+    assert (found.peak_lr.value, found.peak_lr.ci_low, found.peak_lr.ci_high) == (pytest.approx(2e-4), None, None)
+    assert found.peak_lr.sources[0].table == "laws/lr_optimum/parameters"
+    assert found.factor_2_lr_cost is None
+
+
+def test_far_extrapolation_is_warned_of(tmp_path: Path) -> None:
+    assert not warned(recommend(tmp_path, STUDY.tables()), "treat everything here as a guess")
+    assert warned(
+        recommend(tmp_path, STUDY.tables(), target(800.0)), "10 times the longest one trained: treat everything"
+    )
+
+
+@pytest.mark.parametrize(
+    ("horizons", "words", "n_losses"),
+    [((20.0,), "fewer than two optima inside the grid", 0), ((10.0, 40.0), "No loss is predicted", 0),
+     ((10.0, 20.0, 40.0), "three parameters through three horizons", 2)],
+)  # fmt: skip
+def test_few_horizons_are_warned_of(tmp_path: Path, horizons: tuple[float, ...], words: str, n_losses: int) -> None:
+    found = recommend(tmp_path, replace(STUDY, tokens_per_parameter=horizons).tables())
+    assert warned(found, words)
+    assert len(found.predicted_loss) == n_losses
+
+
+def test_losses_that_rise_predict_nothing(tmp_path: Path) -> None:
+    rising = replace(STUDY, schedules={"wsd": Truth(K=-3.0, irreducible_loss=6.0)})
+    found = recommend(tmp_path, rising.tables())
+    assert found.predicted_loss == ()
+    assert warned(found, "with losses that fall")
+
+
+def test_a_model_never_trained(tmp_path: Path) -> None:
+    found = recommend(tmp_path, STUDY.tables(), target(model="large"))
+    assert found.chosen_at_model == "tiny"
+    assert found.predicted_loss == ()
+    assert warned(found, "large was not studied with this batch")
+
+
+def test_a_larger_size_has_its_loss_from_the_law_in_size_and_horizon(tmp_path: Path) -> None:
+    """Three sizes of the chosen schedule; the target is three times as large as the largest, its horizon twice as
+    long."""
+    sizes = {"xs": 1_000_000, "s": 3_000_000, "m": 9_000_000}
+    study = replace(STUDY, models=sizes, size_amplitude=1.0, lr_factors=(0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0))
+    wanted = target(model="l", n_params_counted=27_000_000, token_horizon=1_440_000_000)
+    found = recommend(tmp_path, study.tables(), wanted)
+    assert (found.chosen_at_model, found.schedule) == ("m", "wsd")
+    truth = STUDY.schedules["wsd"].val_loss(1.44e9) + study.size_term(27_000_000)
+    for estimate in found.predicted_loss:
+        assert estimate.value == pytest.approx(truth, abs=0.05)
+    assert warned(found, "law in size and horizon over 3 sizes")
+
+
+def test_a_batch_nobody_trained_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"target.batch_sequences 64: no cell with that batch is completed"):
+        recommend(tmp_path, STUDY.tables(), target(batch_sequences=64))
+    assert not (tmp_path / "recommendation.json").exists()
+
+
+def noise_rows(runs: pd.DataFrame, **changes: Any) -> list[dict[str, Any]]:
+    """Two windows of the best wsd run at 80 tokens per parameter."""
+    row = {
+        "cell_id": runs.loc[(runs["schedule"] == "wsd") & (runs["tokens_per_parameter"] == 80), "cell_id"].iloc[0],
+        "group": "total", "n_probes": 9, "grad_sq_norm_true": 1.0, "grad_noise_trace": 10.0,
+        "noise_scale_sequences": 10.0, "noise_scale_tokens_se": 64.0, "status": "ok",
+    }  # fmt: skip
+    return [
+        {**row, "window": 0, "tokens_seen": 10_000, "noise_scale_tokens": 640.0, **changes},
+        {**row, "window": 1, "tokens_seen": 70_000_000, "noise_scale_tokens": 1280.0, **changes},
+    ]
+
+
+def test_noise_scale_near_the_end(tmp_path: Path) -> None:
+    runs, blocks = STUDY.tables()
+    rows = pd.DataFrame([*noise_rows(runs), *noise_rows(runs, group="body", noise_scale_tokens=1.0)])
+    found = recommend(tmp_path, (runs, blocks), noise_scale=rows).noise_scale_tokens
+    assert found is not None
+    assert found.value == 1280.0
+    assert found.ci_high == pytest.approx(1280 + 1.6449 * 64, rel=1e-4)
+    assert found.sources[0].key["window"] == 1
+
+
+def test_an_untrusted_noise_scale_is_not_passed_on(tmp_path: Path) -> None:
+    runs, blocks = STUDY.tables()
+    rows = pd.DataFrame(noise_rows(runs, status="untrusted"))
+    assert recommend(tmp_path, (runs, blocks), noise_scale=rows).noise_scale_tokens is None
+
+
+def averages_of(runs: pd.DataFrame, schedule: str, gain: float) -> pd.DataFrame:
+    """A window and an EMA, the window better, of a constant run at the longest horizon; no cooldown."""
+    cell = runs[(runs["schedule"] == schedule) & (runs["tokens_per_parameter"] == 80)].iloc[0]
+    plain = {column.name: 1 if column.type == "int64" else 1.0 for column in tables.AVERAGES.columns}
+    empty = dict.fromkeys(("val_loss_cooldown", "gap_to_cooldown", "gap_to_cooldown_sem", "closed_fraction"), np.nan)
+    return pd.DataFrame(
+        [
+            plain | empty | {
+                "cell_id": cell["cell_id"], "averaging_scheme": scheme, "window_fraction": 0.2,
+                "ema_timescale_fraction": 0.05 if scheme == "ema" else 0.0, "cooldown_cell_id": None,
+                "val_loss_raw": 3.0, "val_loss_averaged": 3.0 - g, "gain": g, "gain_sem": 0.01,
+            }
+            for scheme, g in (("window", gain), ("ema", gain - 0.01))
+        ],
+        columns=tables.AVERAGES.names,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("constant_wins", "gain", "scheme"), [(True, 0.1, "window"), (True, -0.1, "none"), (False, 0.1, "none")]
+)
+def test_averaging_is_recommended_where_it_gains_on_the_schedule_chosen(
+    tmp_path: Path, constant_wins: bool, gain: float, scheme: str
+) -> None:
+    constant = Truth(irreducible_loss=1.9 if constant_wins else 2.2, kind="constant")
+    runs, blocks = replace(STUDY, schedules={**STUDY.schedules, "constant": constant}).tables()
+    found = recommend(tmp_path, (runs, blocks), averages=averages_of(runs, "constant", gain))
+    assert found.schedule == ("constant" if constant_wins else "wsd")
+    assert found.averaging.scheme == scheme
+    assert found.averaging.window_fraction == (0.2 if scheme == "window" else None)
+    assert found.averaging.ema_timescale_fraction is None
+    assert found.averaging.gain is not None
+    assert found.averaging.gain.value == pytest.approx(gain)
+    assert found.averaging.gap_to_cooldown is None
+
+
+def test_hidden_cells_do_not_recommend(tmp_path: Path) -> None:
+    """cosine would win at 80 if its hidden cells counted."""
+    runs, blocks = STUDY.tables()
+    hidden = (runs["tokens_per_parameter"] == 80) & (runs["schedule"] == "cosine")
+    runs.loc[hidden, "val_loss"] -= 1.0
+    runs.loc[hidden, "holdout"] = True
+    found = recommend(tmp_path, (runs, blocks))
+    assert (found.schedule, found.chosen_at_tokens_per_parameter) == ("wsd", 40.0)
+
+
+def test_same_seed_same_answer(tmp_path: Path) -> None:
+    assert recommend(tmp_path, STUDY.tables()) == recommend(tmp_path, STUDY.tables())
