@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,10 +36,10 @@ def project(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Pa
     mine = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert mine
     (root / "config/mine.yaml").write_text(yaml.safe_dump(smoke | yaml.safe_load(mine[1]), sort_keys=False))
+    # Real text, enough for the README's vocabulary and validation tokens: modules of the standard library.
     (root / "data/shelf").mkdir(parents=True)
-    for n in range(400):
-        text = "\n".join(" ".join(f"w{(i * j + n * 7) % 997}" for j in range(1, 40)) for i in range(60))
-        (root / f"data/shelf/{n}.txt").write_text(text)
+    for path in sorted(Path(os.__file__).parent.glob("*.py")):
+        shutil.copyfile(path, root / f"data/shelf/{path.stem}.txt")
     (root / ".venv").symlink_to(sys.prefix)
     return root
 

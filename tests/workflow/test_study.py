@@ -18,7 +18,7 @@ import yaml
 from glidepath.study import tables
 from glidepath.study.figure_list import FIGURE_NAMES
 from glidepath.study.layout import LAW_TABLE_NAMES
-from tests.workflow.conftest import Workplace
+from tests.workflow.conftest import Workplace, copy_of_project
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -193,13 +193,24 @@ def test_a_killed_study_continues_to_the_same_numbers(finished: Workplace, untou
 
 
 def test_two_studies_share_a_tokenised_corpus_through_the_cache(finished: Workplace, untouched: Workplace) -> None:
+    """The second working directory links to what the first has made; another text is another corpus."""
     cache = untouched.root / "shared-cache"
     cache.mkdir()
-    untouched.snakemake("--cache", "tokenize", "--", "tokenize", SNAKEMAKE_OUTPUT_CACHE=str(cache))
-    assert any(cache.iterdir())
-    manifest = next(untouched.root.glob("store/corpora/*/manifest.json"))
-    ours = next(finished.root.glob("store/corpora/*/manifest.json"))
-    assert manifest.read_bytes() == ours.read_bytes()
+    tokenize = ("--cache", "tokenize", "--", "tokenize")
+    untouched.snakemake(*tokenize, SNAKEMAKE_OUTPUT_CACHE=str(cache))
+    kept = sorted(path.name for path in cache.iterdir())
+    second = copy_of_project(untouched.root / "second")
+    second.snakemake(*tokenize, SNAKEMAKE_OUTPUT_CACHE=str(cache))
+    assert sorted(path.name for path in cache.iterdir()) == kept
+    manifests = [next(place.root.glob("store/corpora/*/manifest.json")) for place in (finished, untouched, second)]
+    assert len({manifest.read_bytes() for manifest in manifests}) == 1
+    assert manifests[2].is_symlink()
+    changed = second.study("other_text", corpus=_corpus_of_own_text(second.root, "the first text"))
+    second.snakemake("--configfile", changed, *tokenize, SNAKEMAKE_OUTPUT_CACHE=str(cache))
+    second.study("other_text", corpus=_corpus_of_own_text(second.root, "quite another text"))
+    second.snakemake("--configfile", changed, *tokenize, SNAKEMAKE_OUTPUT_CACHE=str(cache))
+    tokens = [path.read_bytes() for path in second.root.glob("store/corpora/*/train.bin")]
+    assert len(tokens) == len(set(tokens)) == 3
 
 
 def test_the_engines_own_report(finished: Workplace) -> None:
@@ -213,27 +224,10 @@ def test_the_slurm_profile_dry_runs(untouched: Workplace) -> None:
 
 def test_the_users_own_text(untouched: Workplace) -> None:
     """A study on one's own files, to the report."""
-    text = untouched.root / "data"
-    text.mkdir()
-    words = [f"word{i}" for i in range(50)]
-    for n in range(40):
-        lines = [" ".join(words[(i * (n + 3) + j) % 50] for j in range(12)) for i in range(120)]
-        (text / f"{n}.txt").write_text("\n".join(lines))
     changed = untouched.study(
         "own",
         study="own",
-        corpus={
-            "domains": [
-                {
-                    "name": "mine",
-                    "use": "training",
-                    "source": {"kind": "files", "paths": ["data/*.txt"]},
-                    "validation_fraction": 0.2,
-                    "validation_tokens": 4096,
-                }
-            ],
-            "tokenizer": {"kind": "train_bpe", "vocab_size": 300, "train_bytes": 100_000},
-        },
+        corpus=_corpus_of_own_text(untouched.root, "own"),
         grid=[
             {
                 "models": ["d16"],
@@ -248,6 +242,26 @@ def test_the_users_own_text(untouched: Workplace) -> None:
     )
     untouched.snakemake("--configfile", changed)
     assert (untouched.root / "results/own/report.html").is_file()
+
+
+def _corpus_of_own_text(root: Path, word: str) -> dict[str, object]:
+    """Forty files under data/, and the section of the study that names them."""
+    (root / "data").mkdir(exist_ok=True)
+    for n in range(40):
+        lines = [" ".join(f"{word}{(i * (n + 3) + j) % 50}" for j in range(12)) for i in range(120)]
+        (root / f"data/{n}.txt").write_text("\n".join(lines))
+    return {
+        "domains": [
+            {
+                "name": "mine",
+                "use": "training",
+                "source": {"kind": "files", "paths": ["data/*.txt"]},
+                "validation_fraction": 0.2,
+                "validation_tokens": 4096,
+            }
+        ],
+        "tokenizer": {"kind": "train_bpe", "vocab_size": 300, "train_bytes": 100_000},
+    }
 
 
 def _grid(workplace: Workplace) -> list[dict[str, object]]:
