@@ -37,7 +37,7 @@ class Workplace:
     def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run snakemake on the smoke study, or on the one that the arguments name."""
         study = () if "--configfile" in arguments else ("--configfile", "config/smoke.yaml")
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", *study, *arguments]
+        command = [sys.executable, "-m", "snakemake", *study, "--cores", "2", *arguments]
         done = subprocess.run(
             command,
             cwd=self.root,

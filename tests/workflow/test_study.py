@@ -83,7 +83,8 @@ def test_another_peak_lr_trains_only_its_own_cells(finished: Workplace) -> None:
     # One trunk in four segments, two cooldowns, two linear decays.
     assert planned == {"train": 1, "train_segment": 8}
     before = {path.name for path in (finished.root / "store/segments").iterdir()}
-    text = finished.snakemake("--dry-run", "--configfile", changed, "--", "train").stderr
+    done = finished.snakemake("--dry-run", "--configfile", changed, "--", "train")
+    text = done.stdout + done.stderr
     assert not [name for name in before if f"segment={name}\n" in text]
     assert text.count("lr0.08-") > 8
 
@@ -168,7 +169,7 @@ def test_stages_are_targets(finished: Workplace, untouched: Workplace) -> None:
 def test_a_killed_study_continues_to_the_same_numbers(finished: Workplace, untouched: Workplace) -> None:
     """SIGKILL to the whole process group in the middle of training, then the same command again."""
     shutil.copytree(finished.root / "store/corpora", untouched.root / "store/corpora", copy_function=shutil.copy2)
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config/smoke.yaml", "train"]
+    command = [sys.executable, "-m", "snakemake", "--configfile", "config/smoke.yaml", "--cores", "2", "train"]
     environment = {**os.environ, "XDG_CACHE_HOME": str(untouched.root / ".cache")}
     process = subprocess.Popen(
         command,

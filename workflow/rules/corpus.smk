@@ -3,11 +3,16 @@
 
 rule tokenize:
     output:
+        **{
+            f"validation_{domain.name}": f"{LAYOUT.corpus}/validation-{domain.name}.bin"
+            for domain in STUDY.corpus.domains
+        },
         manifest=f"{LAYOUT.corpus}/manifest.json",
-        tokens=[f"{LAYOUT.corpus}/train.bin", f"{LAYOUT.corpus}/train_documents.npy"],
-        validation=[f"{LAYOUT.corpus}/validation-{domain.name}.bin" for domain in STUDY.corpus.domains],
+        tokens=f"{LAYOUT.corpus}/train.bin",
+        documents=f"{LAYOUT.corpus}/train_documents.npy",
         tokenizer=f"{LAYOUT.corpus}/tokenizer.json",
         files=f"{LAYOUT.corpus}/files.parquet",
+        # The engine's cache wants a name for each file.
     log:
         f"logs/tokenize/{CORPUS_ID}.log",
     cache: True

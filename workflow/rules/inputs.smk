@@ -70,6 +70,10 @@ def figure_category(wildcards):
     return figure_entry(wildcards.figure).category
 
 
+def figure_caption(wildcards):
+    return figure_entry(wildcards.figure).table.meaning
+
+
 def figure_code(wildcards):
     """Changing one figure redraws that figure."""
     return digest([code("figure"), source_digest(f"glidepath.figures.{wildcards.figure}")])

@@ -7,7 +7,7 @@ rule figure:
     output:
         svg=report(
             f"{LAYOUT.results}/figures/{{figure}}.svg",
-            caption="../report/{figure}.rst",
+            caption="../report/figure.rst",
             category=figure_category,
             labels={"figure": "{figure}"},
         ),
@@ -17,6 +17,7 @@ rule figure:
         f"logs/figure/{STUDY.study}-{{figure}}.log",
     params:
         results=results_folder,
+        caption=figure_caption,
         code=figure_code,
     shell:
         "glidepath figure --name {wildcards.figure} --results {params.results}"
