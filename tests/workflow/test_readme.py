@@ -40,7 +40,12 @@ def project(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (root / "data/shelf").mkdir(parents=True)
     for path in sorted(Path(os.__file__).parent.glob("*.py")):
         shutil.copyfile(path, root / f"data/shelf/{path.stem}.txt")
-    (root / ".venv").symlink_to(sys.prefix)
+    # This environment, as one that `make` finds installed: it must not be touched from here.
+    (root / ".venv").mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name != "installed":
+            (root / ".venv" / entry.name).symlink_to(entry)
+    (root / ".venv/installed").touch()
     return root
 
 

@@ -153,15 +153,15 @@ def _estimate(value: float, samples: Floats, level: float, *sources: Source) -> 
     )
 
 
-def _normal(value: float, standard_error: float, level: float, *sources: Source) -> Estimate:
-    half = float(stats.norm.ppf((1 + level) / 2)) * standard_error
-    known = np.isfinite(half)
+def _symmetric(value: float, half_width: float, level: float, sources: list[Source]) -> Estimate:
+    """An interval of equal halves; null ends where the half is not known."""
+    known = np.isfinite(half_width)
     return Estimate(
         value=value,
-        ci_low=value - half if known else None,
-        ci_high=value + half if known else None,
+        ci_low=value - half_width if known else None,
+        ci_high=value + half_width if known else None,
         ci_level=level,
-        sources=sources,
+        sources=tuple(sources),
     )
 
 
@@ -206,7 +206,8 @@ def _noise_scale(
     source = Source(
         table="noise_scale", key={"cell_id": str(last["cell_id"]), "group": "total", "window": int(last["window"])}
     )
-    return _normal(float(last["noise_scale_tokens"]), float(last["noise_scale_tokens_se"]), level, source)
+    half = float(stats.norm.ppf((1 + level) / 2)) * float(last["noise_scale_tokens_se"])
+    return _symmetric(float(last["noise_scale_tokens"]), half, level, [source])
 
 
 def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Choice, level: float) -> Averaging:
@@ -244,16 +245,8 @@ def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Cho
 
 def _student(point: pd.Series[Any], name: str, level: float, sources: list[Source]) -> Estimate:
     """A mean over replicates with Student's interval."""
-    value = float(point[name])
     half = half_width(float(point[f"{name}_se"]), int(point[f"{name}_degrees_of_freedom"]), level)
-    known = np.isfinite(half)
-    return Estimate(
-        value=value,
-        ci_low=value - half if known else None,
-        ci_high=value + half if known else None,
-        ci_level=level,
-        sources=tuple(sources),
-    )
+    return _symmetric(float(point[name]), half, level, sources)
 
 
 def _plain(value: Any) -> str | float | int:
