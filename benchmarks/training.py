@@ -66,7 +66,7 @@ def model_spec(d_model: int, n_layer: int, n_head: int, feed_forward: str) -> Mo
         "d_ff": 4 * d_model if feed_forward == "gelu" else 8 * d_model // 3 // 8 * 8,
         "context_length": CONTEXT_LENGTH, "vocab_size": VOCAB_SIZE, "feed_forward": feed_forward,
         "norm": "rmsnorm", "tied_embeddings": False, "qk_norm": False, "rope_base": 10000.0,
-        "parametrization": "mup", "base_width": 64, "init_std_embedding": 0.5, "init_std_hidden": 1.0,
+        "parametrization": "mup", "base_width": 64, "base_depth": 2, "init_std_embedding": 0.5, "init_std_hidden": 1.0,
         "init_std_head": 0.05, "zero_init_output_projections": True,
     })  # fmt: skip
 

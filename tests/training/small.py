@@ -23,7 +23,7 @@ def model_spec(**changes: Any) -> ModelSpec:
         "n_layer": 2, "d_model": 16, "n_head": 2, "d_head": 6, "d_ff": 20, "context_length": 12,
         "vocab_size": 23, "feed_forward": "gelu", "norm": "rmsnorm", "tied_embeddings": False,
         "qk_norm": False, "rope_base": 10000.0,
-        "parametrization": "sp", "base_width": 8, "init_std_embedding": 0.5, "init_std_hidden": 1.0,
+        "parametrization": "sp", "base_width": 8, "base_depth": 2, "init_std_embedding": 0.5, "init_std_hidden": 1.0,
         "init_std_head": 0.05, "zero_init_output_projections": False, **changes,
     })  # fmt: skip
 

@@ -123,6 +123,7 @@ def model_spec(config: ModelConfig, vocab_size: int) -> ModelSpec:
         rope_base=config.rope_base,
         parametrization=config.parametrization,
         base_width=config.base_width,
+        base_depth=config.base_depth,
         init_std_embedding=config.init_std_embedding,
         init_std_hidden=config.init_std_hidden,
         init_std_head=config.init_std_head,

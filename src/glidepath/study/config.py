@@ -57,10 +57,13 @@ class ModelConfig(Section):
     """Normalise queries and keys per head."""
     rope_base: Positive = 10_000.0
     """Base of the rotary frequencies."""
-    parametrization: Literal["sp", "mup"] = "mup"
-    """Standard, or muP: learning rate and initialisation scale with width / base_width."""
+    parametrization: Literal["sp", "mup", "completep"] = "mup"
+    """Standard; muP: learning rate and initialisation scale with width / base_width; CompleteP: residual branches also
+    scale with depth / base_depth."""
     base_width: Count = 64
-    """Width at which mup equals sp [features]."""
+    """Width at which mup and completep equal sp [features]."""
+    base_depth: Count = 2
+    """Depth at which completep equals mup [layers]."""
     init_std_embedding: Positive = 0.5
     """Standard deviation of the embedding at initialisation."""
     init_std_hidden: Positive = 1.0

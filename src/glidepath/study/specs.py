@@ -34,9 +34,11 @@ class ModelSpec(Spec):
     tied_embeddings: bool
     qk_norm: bool
     rope_base: float
-    parametrization: Literal["sp", "mup"]
+    parametrization: Literal["sp", "mup", "completep"]
     base_width: int
-    """Width at which `mup` equals `sp` [d_model]; unused by `sp` but part of the identity."""
+    """Width at which `mup` and `completep` equal `sp` [d_model]; unused by `sp` but part of the identity."""
+    base_depth: int
+    """Depth at which `completep` equals `mup` [layers]; unused by the others but part of the identity."""
     init_std_embedding: float
     init_std_hidden: float
     """Standard deviation of hidden matrices times sqrt(fan_in)."""

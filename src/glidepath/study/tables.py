@@ -60,7 +60,7 @@ CELL_COLUMNS = (
     Column("d_ff", "int64", "features", "inner width of the feed-forward block"),
     Column("context_length", "int64", "tokens", "tokens per sequence"),
     Column("vocab_size", "int64", "tokens", "rows of the embedding"),
-    Column("parametrization", "string", "-", "sp or mup"),
+    Column("parametrization", "string", "-", "sp, mup or completep"),
     Column("n_params_total", "int64", "parameters", "all parameters, a tied head counted once"),
     Column("n_params_non_embedding", "int64", "parameters", "without the embedding and an untied head"),
     Column("n_params_matrices_and_head", "int64", "parameters", "hidden matrices and the head, tied or not"),
