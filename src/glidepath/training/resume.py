@@ -64,7 +64,7 @@ def load_progress(scratch: Path, spec_digest: str, tensors: dict[str, Tensor]) -
                 f"{path} is the progress of segment {metadata['spec_digest']}, not of {spec_digest}: "
                 f"remove {scratch} if nothing else is using it"
             )
-        kept = {name: file.get_tensor(name) for name in file.keys() if name.startswith("block_losses/")}  # noqa: SIM118
+        kept = {name: file.get_tensor(name) for name in file.keys() if name not in tensors}  # noqa: SIM118
     load_tensors(path, tensors)
     updates_done, last_loss, seconds, timed_tokens = json.loads(metadata["position"])
     return Progress(updates_done, last_loss, Recorder.restore(metadata["rows"], kept), seconds, timed_tokens)
