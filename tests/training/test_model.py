@@ -14,9 +14,9 @@ from glidepath.training.per_example import PerExampleNorms
 from tests.training.small import model_spec
 
 VARIANTS = [
-    {"feed_forward": f, "norm": n, "tied_embeddings": t, "qk_norm": q, "parametrization": p}
+    {"feed_forward": f, "norm": n, "tied_embeddings": t, "qk_norm": q, "parametrization": p, "base_depth": 1}
     for f, n, t, q, p in itertools.product(
-        ("gelu", "swiglu"), ("rmsnorm", "layernorm"), (False, True), (False, True), ("sp", "mup")
+        ("gelu", "swiglu"), ("rmsnorm", "layernorm"), (False, True), (False, True), ("sp", "mup", "completep")
     )
 ]
 
@@ -67,7 +67,7 @@ def probed(decoder: Decoder, inputs: Tensor, targets: Tensor, split: list[int]) 
     return total / targets.numel(), probe
 
 
-@pytest.mark.parametrize("changes", VARIANTS, ids=lambda c: "-".join(str(v) for v in c.values()))
+@pytest.mark.parametrize("changes", VARIANTS, ids=lambda c: "-".join(map(str, c.values())))
 def test_gradients_and_per_example_norms_are_exact(changes: dict[str, Any]) -> None:
     decoder = perturbed_decoder(changes)
     inputs, targets = sequences(5)
@@ -77,6 +77,18 @@ def test_gradients_and_per_example_norms_are_exact(changes: dict[str, Any]) -> N
     for name, gradient in decoder.gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-10, atol=1e-14)
     assert probe.mean_squared_norms(5) == pytest.approx(norms_one_by_one(decoder, inputs, targets), rel=1e-9)
+
+
+def test_completep_halves_the_branches_of_twice_the_depth() -> None:
+    """The same function as halving the output projections, which are linear."""
+    decoder = perturbed_decoder({"parametrization": "completep", "base_depth": 1})
+    twin = perturbed_decoder({"parametrization": "mup"})
+    twin.flat_weights.copy_(decoder.flat_weights)
+    for i in range(2):
+        for name in ("attention_out", "down"):
+            twin.weights[f"blocks.{i}.{name}"] *= 0.5
+    inputs, _ = sequences(2)
+    torch.testing.assert_close(decoder.logits(inputs), twin.logits(inputs), rtol=1e-12, atol=1e-13)
 
 
 def test_per_example_norms_hold_in_float32() -> None:

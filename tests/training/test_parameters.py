@@ -1,42 +1,107 @@
-"""Names, initial values and the muP table."""
+"""Names, initial values and the tables of the parametrisations."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from glidepath.study.specs import OptimizerSpec
+from glidepath.training.model import Decoder
 from glidepath.training.optimizer import AdamW
 from glidepath.training.parameters import (
     Layout,
+    Multipliers,
     initial_values,
     logits_multiplier,
-    parameter_groups,
+    multipliers,
     parameters,
+    residual_multiplier,
 )
 from tests.training.small import model_spec
 
 
+def group_multipliers(**changes: Any) -> dict[str, Multipliers]:
+    """By parameter name; two layers, d_model 16."""
+    spec = model_spec(**{"d_model": 16, "qk_norm": True, **changes})
+    return {p.name: multipliers(spec, p) for p in parameters(spec)}
+
+
 @pytest.mark.parametrize("tied", [False, True])
-def test_mup_equals_sp_at_the_base_width(tied: bool) -> None:
-    sp, mup = (model_spec(parametrization=p, base_width=16, d_model=16, tied_embeddings=tied) for p in ("sp", "mup"))
-    assert parameter_groups(sp) == parameter_groups(mup)
-    assert logits_multiplier(sp) == logits_multiplier(mup) == 1.0
-    for name, values in initial_values(sp, 5).items():
-        assert torch.equal(values, initial_values(mup, 5)[name])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"parametrization": "sp"}, {"parametrization": "mup", "base_width": 16}),
+        ({"parametrization": "sp"}, {"parametrization": "completep", "base_width": 16, "base_depth": 2}),
+        (
+            {"parametrization": "mup", "base_width": 4},
+            {"parametrization": "completep", "base_width": 4, "base_depth": 2},
+        ),
+    ],
+    ids=["mup is sp at m = 1", "completep is sp at m = l = 1", "completep is mup at l = 1"],
+)
+def test_parametrisations_agree_at_their_base(tied: bool, one: dict[str, Any], other: dict[str, Any]) -> None:
+    a, b = (model_spec(d_model=16, tied_embeddings=tied, **changes) for changes in (one, other))
+    assert [multipliers(a, p) for p in parameters(a)] == [multipliers(b, p) for p in parameters(b)]
+    assert (logits_multiplier(a), residual_multiplier(a)) == (logits_multiplier(b), residual_multiplier(b))
+    assert residual_multiplier(a) == 1.0
+    for name, values in initial_values(a, 5).items():
+        assert torch.equal(values, initial_values(b, 5)[name])
 
 
 def test_mup_table_at_four_times_the_base_width() -> None:
-    groups = parameter_groups(model_spec(parametrization="mup", base_width=4, d_model=16))
-    assert (groups["matrix"].lr, groups["matrix"].weight_decay) == (0.25, 4.0)
-    assert (groups["head"].lr, groups["head"].weight_decay) == (0.25, 4.0)
-    assert (groups["embedding"].lr, groups["embedding"].weight_decay) == (1.0, 1.0)
-    assert groups["norm"].weight_decay == 0.0
+    groups = group_multipliers(parametrization="mup", base_width=4)
+    assert groups["blocks.0.qkv"] == Multipliers(lr=0.25, weight_decay=4.0, eps=0.25)
+    assert groups["head"] == Multipliers(lr=0.25, weight_decay=4.0, eps=1.0)
+    assert groups["embedding"] == Multipliers(lr=1.0, weight_decay=1.0, eps=0.25)
+    assert groups["blocks.1.q_norm"] == groups["final_norm"] == Multipliers(lr=1.0, weight_decay=0.0, eps=0.25)
+    tied = group_multipliers(parametrization="mup", base_width=4, tied_embeddings=True)
+    assert tied["embedding"] == Multipliers(lr=1.0, weight_decay=1.0, eps=0.25)
     stds = {p.name: p.init_std for p in parameters(model_spec(parametrization="mup", base_width=4, d_model=16))}
     assert stds["head"] == 0.05 / 4
     assert stds["blocks.0.qkv"] == 1.0 / 4
+
+
+def test_completep_table_at_four_times_the_base_width_and_twice_the_depth() -> None:
+    """Dey et al. 2025, Table 1 with α = 1: depth changes residual branches and the epsilon inside of blocks
+    only."""
+    changes = {"parametrization": "completep", "base_width": 4, "base_depth": 1}
+    assert residual_multiplier(model_spec(**changes)) == 0.5
+    groups, mup = group_multipliers(**changes), group_multipliers(**{**changes, "parametrization": "mup"})
+    for name, group in groups.items():
+        depth = 0.5 if name.startswith("blocks.") else 1.0
+        assert group == replace(mup[name], eps=mup[name].eps * depth)
+    assert groups["blocks.0.down"].eps == groups["blocks.1.attention_norm"].eps == 0.125
+    assert groups["final_norm"].eps == groups["embedding"].eps == 0.25
+
+
+@pytest.mark.parametrize(
+    "larger", [{"d_model": 128, "n_head": 16, "d_ff": 512}, {"n_layer": 8}], ids=["width", "depth"]
+)
+def test_epsilon_follows_the_gradients(larger: dict[str, Any]) -> None:
+    """The rule behind the epsilon columns: at four times the width or the depth gradients keep their size in
+    units of the multiplied epsilon."""
+
+    def gradients_per_epsilon(**changes: Any) -> dict[str, float]:
+        spec = model_spec(**{
+            "parametrization": "completep", "base_width": 32, "d_model": 32, "n_head": 4, "d_head": 8, "d_ff": 128,
+            "init_std_embedding": 1.0, "init_std_head": 0.02, **changes,
+        })  # fmt: skip
+        decoder = Decoder(spec, dtype=torch.float64)
+        decoder.initialise(3)
+        ids = torch.randint(0, 23, (64, 13), generator=torch.Generator().manual_seed(0))
+        decoder.accumulate_gradients(ids[:, :-1], ids[:, 1:], 1.0 / (64 * 12))
+        return {
+            p.name: decoder.gradients[p.name].square().mean().sqrt().item() / multipliers(spec, p).eps
+            for p in parameters(spec)
+        }
+
+    base, other = gradients_per_epsilon(), gradients_per_epsilon(**larger)
+    for name, value in base.items():
+        assert 0.6 < other[name] / value < 1.6, name
 
 
 def test_a_tied_head_moves_its_factor_to_the_logits() -> None:
@@ -61,7 +126,7 @@ def test_initial_standard_deviations() -> None:
 
 
 def test_groups_cover_the_flat_buffer_once_and_views_do_not_overlap() -> None:
-    for tied, parametrization in itertools.product((False, True), ("sp", "mup")):
+    for tied, parametrization in itertools.product((False, True), ("sp", "mup", "completep")):
         layout = Layout(model_spec(tied_embeddings=tied, parametrization=parametrization, qk_norm=True))
         assert layout.groups[0].begin == 0
         assert layout.groups[-1].end == layout.size
@@ -80,6 +145,6 @@ def test_odd_heads_are_refused() -> None:
 
 def test_zero_epsilon_is_refused() -> None:
     flat = torch.zeros(16)
-    spec = OptimizerSpec(adam_beta1=0.9, adam_beta2=0.95, adam_eps=0.0, grad_clip_norm=None)
+    spec = OptimizerSpec(kind="adamw", adam_eps=0.0, grad_clip_norm=None)
     with pytest.raises(ValueError, match=r"adam_eps = 0"):
         AdamW(spec, flat, flat.clone(), [])

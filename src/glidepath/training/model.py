@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glidepath.study.specs import ModelSpec
 from glidepath.training import layers
-from glidepath.training.parameters import Layout, initial_values, logits_multiplier
+from glidepath.training.parameters import Layout, initial_values, logits_multiplier, residual_multiplier
 from glidepath.training.per_example import PerExampleNorms
 
 
@@ -30,6 +30,21 @@ class SavedBlock(NamedTuple):
     feed_forward_normed_ND: Tensor
     hidden_NF: Tensor
     activated_NF: Tensor
+
+
+class Activations(NamedTuple):
+    """What one forward pass computes at every place; lists have an entry per block."""
+
+    embedding_ND: Tensor
+    attention_ND: list[Tensor]
+    """Outputs of the attention blocks, before they join the residual stream."""
+    feed_forward_ND: list[Tensor]
+    """Outputs of the feed-forward blocks, likewise."""
+    residual_ND: Tensor
+    """The residual stream after the last block, before the final norm."""
+    logits_NV: Tensor
+    matrix_inputs: dict[str, Tensor]
+    """What every matrix and the head are multiplied with, by the parameter's name, [N, in]."""
 
 
 class Decoder:
@@ -57,6 +72,7 @@ class Decoder:
         table = layers.rotary_table(spec.context_length, spec.d_head, spec.rope_base, self.device)
         self.rotary = table.to(torch.float32 if self.matmul_dtype == torch.bfloat16 else self.matmul_dtype)
         self.logits_multiplier = logits_multiplier(spec)
+        self.residual_multiplier = residual_multiplier(spec)
         self.head_name = "embedding" if spec.tied_embeddings else "head"
         self.head_kind = "embedding_head" if spec.tied_embeddings else "head"
 
@@ -68,6 +84,32 @@ class Decoder:
     def logits(self, inputs_BT: Tensor) -> Tensor:
         """Logits of the next token, [B·T, V]."""
         return self._forward(inputs_BT, self._rounded_weights(), None)[0]
+
+    def activations(self, inputs_BT: Tensor) -> Activations:
+        """What `logits` computes on its way, recomputed from what the forward pass saves for the backward pass, so
+        that training is not slowed by it."""
+        weights = self._rounded_weights()
+        saved: list[SavedBlock] = []
+        logits_NV, _, normed_ND = self._forward(inputs_BT, weights, saved)
+        expand = "gate_up" if self.spec.feed_forward == "swiglu" else "up"
+        matrix_inputs: dict[str, Tensor] = {self.head_name: normed_ND}
+        for i, block in enumerate(saved):
+            matrix_inputs |= {
+                f"blocks.{i}.qkv": block.normed_ND,
+                f"blocks.{i}.attention_out": block.attended_ND,
+                f"blocks.{i}.{expand}": block.feed_forward_normed_ND,
+                f"blocks.{i}.down": block.activated_NF,
+            }
+
+        def outputs(name: str) -> list[Tensor]:
+            names = [f"blocks.{i}.{name}" for i in range(self.spec.n_layer)]
+            return [layers.linear(matrix_inputs[matrix], weights[matrix]) for matrix in names]
+
+        embedding_ND = F.embedding(inputs_BT.flatten(), self.weights["embedding"])
+        attention_ND, feed_forward_ND = outputs("attention_out"), outputs("down")
+        branches_ND = torch.stack([*attention_ND, *feed_forward_ND]).sum(0)
+        residual_ND = embedding_ND + self._branch(branches_ND)
+        return Activations(embedding_ND, attention_ND, feed_forward_ND, residual_ND, logits_NV, matrix_inputs)
 
     def token_losses(self, inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:
         """Loss of every token [nats], shape [B, T]."""
@@ -144,13 +186,13 @@ class Decoder:
         q_BTHK, k_BTHK = q_BTHK.to(v_BTHK.dtype), k_BTHK.to(v_BTHK.dtype)
         attended, attention_backward = layers.causal_attention(q_BTHK, k_BTHK, v_BTHK)
         attended_ND = attended.reshape(x_ND.shape[0], -1)
-        x_ND = x_ND + layers.linear(attended_ND, weights[f"{block}.attention_out"])
+        x_ND = x_ND + self._branch(layers.linear(attended_ND, weights[f"{block}.attention_out"]))
 
         expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
         ff_normed_ND, feed_forward_norm = layers.norm(spec.norm, x_ND, weights[f"{block}.feed_forward_norm"])
         hidden_NF = layers.linear(ff_normed_ND, weights[expand])
         activated_NF = layers.feed_forward_activation(spec.feed_forward, hidden_NF)
-        x_ND = x_ND + layers.linear(activated_NF, weights[f"{block}.down"])
+        x_ND = x_ND + self._branch(layers.linear(activated_NF, weights[f"{block}.down"]))
         return x_ND, SavedBlock(
             attention_norm, normed_ND, q_norm, k_norm, attention_backward, attended_ND,
             feed_forward_norm, ff_normed_ND, hidden_NF, activated_NF,
@@ -168,12 +210,14 @@ class Decoder:
         spec, block = self.spec, f"blocks.{i}"
         table = self.rotary[:T]
         expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
-        dactivated_NF = self._linear_backward(f"{block}.down", dx_ND, saved.activated_NF, weights, probe)
+        dactivated_NF = self._linear_backward(f"{block}.down", self._branch(dx_ND), saved.activated_NF, weights, probe)
         dhidden_NF = layers.feed_forward_activation_backward(spec.feed_forward, dactivated_NF, saved.hidden_NF)
         dnormed_ND = self._linear_backward(expand, dhidden_NF, saved.feed_forward_normed_ND, weights, probe)
         dx_ND = dx_ND + self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe)
 
-        dattended_ND = self._linear_backward(f"{block}.attention_out", dx_ND, saved.attended_ND, weights, probe)
+        dattended_ND = self._linear_backward(
+            f"{block}.attention_out", self._branch(dx_ND), saved.attended_ND, weights, probe
+        )
         do_BTHK = dattended_ND.view(-1, T, spec.n_head, spec.d_head)
         dq_BTHK, dk_BTHK, dv_BTHK = saved.attention_backward(do_BTHK)
         dq_BTHK = layers.rotate(dq_BTHK, table, inverse=True)
@@ -187,6 +231,10 @@ class Decoder:
             f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe
         )
         return dx_ND + self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, probe)
+
+    def _branch(self, x_ND: Tensor) -> Tensor:
+        """What a residual branch adds, from its output; and the gradient of its output, from that of the sum."""
+        return x_ND if self.residual_multiplier == 1.0 else x_ND * self.residual_multiplier
 
     def _linear_backward(
         self,

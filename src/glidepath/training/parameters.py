@@ -1,21 +1,37 @@
-"""The parameters of the decoder: canonical names, kinds, shapes, initial values, and what a width does to
-their LR.
+"""The parameters of the decoder: canonical names, kinds, shapes, initial values, and what width and depth do to
+their optimizer.
 
-Parametrisations. With m = d_model / base_width, η and λ the applied learning rate and decoupled weight decay:
+Parametrisations. With m = d_model / base_width, l = n_layer / base_depth, and η, λ, ε the applied learning rate,
+the decoupled weight decay and Adam's epsilon:
 
-| kind                  | initial std              | LR sp | LR mup | decay sp | decay mup |
-|-----------------------|--------------------------|-------|--------|----------|-----------|
-| embedding             | init_std_embedding       | η     | η      | λ        | λ         |
-| matrix                | init_std_hidden/√fan_in  | η     | η/m    | λ        | λ·m       |
-| head                  | init_std_head (mup: /m)  | η     | η/m    | λ        | λ·m       |
-| embedding_head (tied) | init_std_embedding       | η     | η      | λ        | λ         |
-| norm                  | gain 1                   | η     | η      | 0        | 0         |
+| kind                  | initial std              | LR sp | LR mup, completep | decay sp | decay mup, completep |
+|-----------------------|--------------------------|-------|-------------------|----------|----------------------|
+| embedding             | init_std_embedding       | η     | η                 | λ        | λ                    |
+| matrix                | init_std_hidden/√fan_in  | η     | η/m               | λ        | λ·m                  |
+| head                  | init_std_head (not sp: /m) | η   | η/m               | λ        | λ·m                  |
+| embedding_head (tied) | init_std_embedding       | η     | η                 | λ        | λ                    |
+| norm                  | gain 1                   | η     | η                 | 0        | 0                    |
+
+| where                           | ε sp | ε mup | ε completep | output of each residual branch times      |
+|---------------------------------|------|-------|-------------|-------------------------------------------|
+| embedding, embedding_head, final norm | ε | ε/m | ε/m         |                                           |
+| matrices and norms of a block   | ε    | ε/m   | ε/(m·l)     | 1 under sp and mup, 1/l under completep   |
+| head                            | ε    | ε     | ε           |                                           |
 
 `mup` is Table 3 of Yang et al. 2022 (Tensor Programs V, arXiv 2203.03466) for Adam, in which the head needs
 no output multiplier; a tied head cannot have its own LR, so there the logits are multiplied by 1/m instead
-(their Table 8, equal to Table 3 up to Adam's epsilon). η·λ is the same for every kind and width. At m = 1 the
-two columns are equal. Two things muP leaves to the user: d_head should stay fixed as the width grows (more
-heads, not longer ones), since attention is scaled by 1/√d_head in both; and depth is not rescaled.
+(their Table 8). η·λ is the same for every kind and width. Two things muP leaves to the user: d_head should stay
+fixed as the width grows (more heads, not longer ones), since attention is scaled by 1/√d_head in both; and depth
+is not rescaled.
+
+`completep` rescales depth as well: Table 1 of Dey et al. 2025 (CompleteP, arXiv 2505.01618) with α = 1, in which
+LR and decay do not depend on depth and the norms of a block are treated as its matrices are.
+
+ε follows the size of the gradients it stands beside, so that the update does not depend on it more at one size than
+at another: the ε rows of the same Table 1 with their equation 40, in the authors' implementation since January 2026,
+which gives the final norm that of the embedding. There the logits carry the factor 1/m and the head's ε is ε/m;
+here the head's weights carry it, its gradients are larger by m, and so is its ε: the same update. At m = 1
+`mup` equals `sp`, at l = 1 `completep` equals `mup`.
 """
 
 from __future__ import annotations
@@ -56,10 +72,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Multipliers:
-    """What the applied learning rate and weight decay are multiplied by."""
+    """What the applied learning rate, weight decay and Adam's epsilon are multiplied by."""
 
     lr: float
     weight_decay: float
+    eps: float = 1.0
 
 
 def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
@@ -105,25 +122,36 @@ def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
     return tuple(found)
 
 
-def parameter_groups(spec: ModelSpec) -> dict[Kind, Multipliers]:
-    """The LR and weight-decay columns of the table above, for every kind."""
+def multipliers(spec: ModelSpec, parameter: Parameter) -> Multipliers:
+    """The LR, weight-decay and epsilon columns of the tables above, for one parameter."""
     m = width_ratio(spec)
-    return {
-        "embedding": Multipliers(lr=1.0, weight_decay=1.0),
-        "embedding_head": Multipliers(lr=1.0, weight_decay=1.0),
-        "matrix": Multipliers(lr=1.0 / m, weight_decay=m),
-        "head": Multipliers(lr=1.0 / m, weight_decay=m),
-        "norm": Multipliers(lr=1.0, weight_decay=0.0),
-    }
+    eps = 1.0 / m
+    if parameter.name.startswith("blocks."):
+        eps *= residual_multiplier(spec)
+    match parameter.kind:
+        case "matrix":
+            return Multipliers(lr=1.0 / m, weight_decay=m, eps=eps)
+        case "head":
+            return Multipliers(lr=1.0 / m, weight_decay=m, eps=1.0)
+        case "norm":
+            return Multipliers(lr=1.0, weight_decay=0.0, eps=eps)
+        case "embedding" | "embedding_head":
+            return Multipliers(lr=1.0, weight_decay=1.0, eps=eps)
 
 
 def width_ratio(spec: ModelSpec) -> float:
-    """m of the table above: d_model / base_width under `mup`, 1 under `sp`."""
-    return spec.d_model / spec.base_width if spec.parametrization == "mup" else 1.0
+    """m of the tables above: d_model / base_width under `mup` and `completep`, 1 under `sp`."""
+    return 1.0 if spec.parametrization == "sp" else spec.d_model / spec.base_width
+
+
+def residual_multiplier(spec: ModelSpec) -> float:
+    """What the output of each residual branch is multiplied by: 1/l = base_depth / n_layer under `completep`,
+    else 1."""
+    return spec.base_depth / spec.n_layer if spec.parametrization == "completep" else 1.0
 
 
 def logits_multiplier(spec: ModelSpec) -> float:
-    """What the logits are multiplied by: 1/m for a tied head under `mup`, else 1."""
+    """What the logits are multiplied by: 1/m for a tied head under `mup` and `completep`, else 1."""
     return 1.0 / width_ratio(spec) if spec.tied_embeddings else 1.0
 
 
@@ -161,15 +189,12 @@ class Layout:
         self.parameters = parameters(spec)
         self.groups: list[FlatGroup] = []
         self._offsets: dict[str, int] = {}
-        multipliers = parameter_groups(spec)
         end = 0
         for kind in KINDS:
-            begin = end
             for p in self.of_kind(kind):
-                self._offsets[p.name] = end
+                begin = self._offsets[p.name] = end
                 end += -(-p.size // ALIGNMENT) * ALIGNMENT
-            if end > begin:
-                self._append(FlatGroup(begin, end, multipliers[kind]))
+                self._append(FlatGroup(begin, end, multipliers(spec, p)))
         self.size = end
 
     def _append(self, group: FlatGroup) -> None:
