@@ -1,11 +1,12 @@
 """Schedules from gradient norms, and the bounds that judge a schedule.
 
 Refinement. SGD on a convex f with gradient norms G_t, positive weights w_t and the learning rates
-η_t = w_t·Σ_{p>t} w_p / Σ w obeys f(x_T) - f* ≤ (D² + Σ_t w_t²G_t²) / (2 Σ_t w_t), D the distance to a minimum (Defazio et
-al. 2023, arXiv 2310.07831, Theorem 1). Norms once known, w_t ∝ G_t⁻² makes it lowest: linear decay where they are flat,
-with a warm-up where they fall early. For Adam w_t ∝ G_t⁻¹ with l1 norms.
+η_t = w_t·Σ_{p>t} w_p / Σ w obeys f(x_T) - f* ≤ (D² + Σ_t w_t²G_t²) / (2 Σ_t w_t), D the distance to a minimum (Defazio
+et al. 2023, arXiv 2310.07831, Theorem 1). Norms once known, w_t ∝ G_t⁻² makes it lowest: linear decay where they are
+flat, with a warm-up where they fall early. For Adam w_t ∝ G_t⁻¹ with l1 norms.
 
-The last-iterate bound of any learning rates (Theorem 10 there; Ω_T of Schaipp et al. 2025, arXiv 2501.18965), W = Σ η_t:
+The last-iterate bound of any learning rates (Theorem 10 there; Ω_T of Schaipp et al. 2025, arXiv 2501.18965), with
+W = Σ η_t:
 
     f(x_T) - f* ≤ D²/(2W) + Σ_t η_t²G_t²/(2W) + ½ Σ_{k<T} η_k/(Σ_{t>k} η_t) · Σ_{t≥k} η_t²G_t² / Σ_{t≥k} η_t.
 """
@@ -38,7 +39,8 @@ def refine(grad_norms: ArrayLike, norm: Norm) -> Floats:
     """Multipliers of the refined schedule for gradient norms of equally spaced updates, shape [updates].
 
     The largest is 1, the last 0; the peak learning rate is tuned apart. The norms pass a running median of
-    2·⌊⌊0.1·n⌋/2⌋ + 1 values, their right end continued by reflection (Algorithm 1 and the authors' code). Raises ValueError for fewer than 2 norms or one that is not finite and positive.
+    2·⌊⌊0.1·n⌋/2⌋ + 1 values, their right end continued by reflection (Algorithm 1 and the authors' code). Raises
+    ValueError for fewer than 2 norms or one that is not finite and positive.
     """
     norms = np.asarray(grad_norms, np.float64)
     if norms.ndim != 1 or len(norms) < 2:
@@ -121,11 +123,11 @@ class BoundTerms:
 
 
 def last_iterate_bound(multipliers: ArrayLike, grad_norms: ArrayLike = 1.0, distance: float = 1.0) -> BoundTerms:
-    """Terms of the bound of this module for η_t = γ·s_t at γ = 1, s_t = `multipliers`, shape [updates], and gradient norms G_t.
+    """Terms of the last-iterate bound for η_t = γ·s_t at γ = 1, s_t = `multipliers` of shape [updates].
 
-    `grad_norms` is of the same shape or one number, `distance` is D. Updates at multiplier 0 after the last positive
-    one change nothing and are left out. Raises ValueError for a negative or not finite input, or when no multiplier is
-    positive.
+    `grad_norms` G_t is of the same shape or one number, `distance` is D. Updates at multiplier 0 after the last
+    positive one change nothing and are left out. Raises ValueError for a negative or not finite input, or when no
+    multiplier is positive.
     """
     s, g = np.broadcast_arrays(np.asarray(multipliers, np.float64), np.asarray(grad_norms, np.float64))
     if s.ndim != 1 or not (np.isfinite(s) & (s >= 0) & np.isfinite(g) & (g > 0)).all() or not (s > 0).any():
