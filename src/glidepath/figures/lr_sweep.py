@@ -27,7 +27,8 @@ learning rates would flatten the valley."""
 def data(tables: Tables) -> pd.DataFrame:
     """Cells, diverged cells, parabolas and optima of the main model and its main batch."""
     runs = select.main_model(tables["runs"])
-    cells = select.completed(runs).assign(item="cell", status=None)
+    cells = pd.concat([select.completed(runs), runs[runs["status"] == "excluded"]])
+    cells = cells.assign(item="cell", status=None, holdout=cells["holdout"] | (cells["status"] == "excluded"))
     diverged = runs[runs["status"] == "diverged"].assign(item="diverged", status=None, val_loss=np.nan)
     parabolas = laws.predictions(tables[f"{LR_OPTIMUM}/predictions"], runs, quantity="val_loss", x_name="peak_lr")
     parabolas = parabolas.assign(item="law", peak_lr=parabolas["x"], val_loss=parabolas["value"])
@@ -105,7 +106,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update. Loss above the "
-        "best schedule and learning rate of the same horizon. A dot is a cell (hollow: hidden from the "
+        "best schedule and learning rate of the same horizon. A dot is a cell (hollow: kept out of the "
         "fit), a curve the parabola in the logarithm of the peak, a star its optimum with the "
         f"{text.interval(style.level_of(frame))} (hollow: {_doubt(frame)}). At the top edge: triangles are "
         "above the scale, crosses diverged.",

@@ -79,14 +79,13 @@ def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
 
     Losses are means over replicates after what a replicate does to all cells alike is taken off (see
     `science.replicates`), so that a learning rate with fewer replicates is neither favoured nor punished. A
-    learning rate at which a replicate diverged is not a candidate. `val_loss_se` is the pooled replicate
+    learning rate at which a replicate diverged or was excluded is not a candidate. `val_loss_se` is the pooled replicate
     noise over the square root of the replicates, null if no cell has two. `edge_of_grid`: the best one is the
     lowest or highest that was tried.
     """
     keys = [*GROUP, "peak_lr"]
-    tried = runs[runs["status"] != "excluded"]
-    lost = tried[(tried["status"] == "diverged")][keys].drop_duplicates()
-    usable = completed(tried).merge(lost.assign(lost=True), on=keys, how="left")
+    lost = runs[runs["status"].isin(["diverged", "excluded"])][keys].drop_duplicates()
+    usable = completed(runs).merge(lost.assign(lost=True), on=keys, how="left")
     usable = usable[usable["lost"].isna()]
     points = usable.groupby(keys, as_index=False).agg(
         holdout=("holdout", "all"),
@@ -99,7 +98,7 @@ def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
     points = points.merge(replicate_means(usable, keys), on=keys)
     best = points.sort_values([*GROUP, "val_loss", "peak_lr"], kind="stable")
     best = best.groupby(GROUP, as_index=False).head(1).reset_index(drop=True)
-    ends = tried.groupby(GROUP, as_index=False)["peak_lr"].agg(lowest="min", highest="max")
+    ends = runs.groupby(GROUP, as_index=False)["peak_lr"].agg(lowest="min", highest="max")
     best = best.merge(ends, on=GROUP, how="left")
     best["edge_of_grid"] = (best["peak_lr"] == best["lowest"]) | (best["peak_lr"] == best["highest"])
     return best.drop(columns=["lowest", "highest"])

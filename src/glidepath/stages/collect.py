@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from glidepath.science.spikes import WINDOW, loss_spikes
 from glidepath.study import tables
+from glidepath.study.exclusion import with_exclusions
 from glidepath.study.layout import segment_directory
 
 TRAIN_LOSS_SHARE = 0.05
@@ -42,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
         runs.append(_run(cell, [_record(segment) for segment in chain], own, {n: f[-1] for n, f in gathered.items()}))
     for table in GATHERED:
         tables.write(table, pd.concat(gathered[table.name]), args.output / f"{table.name}.parquet")
-    tables.write(tables.RUNS, pd.DataFrame(runs), args.output / "runs.parquet")
+    tables.write(tables.RUNS, with_exclusions(pd.DataFrame(runs)), args.output / "runs.parquet")
 
 
 GATHERED = (tables.UPDATES, tables.EVALUATIONS, tables.BLOCK_LOSSES, tables.GRADIENT_STATISTICS)
@@ -84,6 +86,7 @@ def _run(
         "reason": f"diverged at update {diverged['diverged_step']}" if diverged else "",
         "diverged_step": diverged["diverged_step"] if diverged else None,
         "last_finite_loss": diverged["last_finite_loss"] if diverged else None,
+        **_spikes(updates["train_loss"]),
         "train_loss": train_loss,
         "val_loss": _only(end["val_loss"]),
         "val_loss_sem": _only(end["val_loss_sem"]),
@@ -100,6 +103,17 @@ def _run(
         "torch_version": last["versions"]["torch"],
         "python_version": last["versions"]["python"],
         "code_digest": last["code_digest"],
+    }
+
+
+def _spikes(train_loss: pd.Series[Any]) -> dict[str, Any]:
+    """Number and height of a cell's loss spikes, null where too little was logged to tell one from noise."""
+    if len(train_loss) < WINDOW:
+        return {"n_loss_spikes": None, "largest_loss_spike": None}
+    spikes = loss_spikes(train_loss)
+    return {
+        "n_loss_spikes": len(spikes),
+        "largest_loss_spike": max((spike.height for spike in spikes), default=0.0),
     }
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glidepath.study.tables import (
     AVERAGES,
     BLOCK_LOSSES,
     COMPARISONS,
+    COORDINATE_CHECK,
+    COORDINATE_SLOPES,
     EVALUATIONS,
     LAW_PARAMETERS,
     LAW_PREDICTIONS,
@@ -25,14 +28,30 @@ from glidepath.study.tables import (
     Table,
 )
 
+if TYPE_CHECKING:
+    from glidepath.study.config import StudyConfig
+
 SCHEMAS = {
-    table.name: table for table in (PLAN, RUNS, UPDATES, EVALUATIONS, BLOCK_LOSSES, AVERAGES, NOISE_SCALE, COMPARISONS)
+    table.name: table
+    for table in (
+        PLAN,
+        RUNS,
+        UPDATES,
+        EVALUATIONS,
+        BLOCK_LOSSES,
+        AVERAGES,
+        NOISE_SCALE,
+        COMPARISONS,
+        COORDINATE_CHECK,
+        COORDINATE_SLOPES,
+    )
 }
 LAW_SCHEMAS = {table.name: table for table in (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)}
 
 LR_OPTIMUM = "laws/lr_optimum"
 LR_HORIZON = "laws/lr_horizon"
 LOSS_HORIZON = "laws/loss_horizon"
+LR_TRANSFER = "laws/lr_transfer"
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,8 @@ class FigureEntry:
     tables: tuple[str, ...]
     table: Table
     """Schema of the figure's Parquet: a row per mark, in drawing order."""
+    asked_for: str | None = None
+    """Section or law without which the study does not have the figure; None: every study has it."""
 
     @property
     def name(self) -> str:
@@ -212,7 +233,7 @@ FIGURES: tuple[FigureEntry, ...] = (
                 BATCH_TOKENS,
                 PEAK_LR,
                 Column("replicate", "int64", "-", "replicate; null for law and optimum"),
-                Column("holdout", "bool", "-", "cell hidden from the fits"),
+                Column("holdout", "bool", "-", "cell hidden from the fits, or excluded"),
                 Column("val_loss", "float64", "nat/token", "validation loss; null for a diverged cell"),
                 Column(
                     "excess_loss",
@@ -250,6 +271,61 @@ FIGURES: tuple[FigureEntry, ...] = (
                 Column("exponent_high", "float64", "-", "upper end of its interval; null if none"),
             ),
         ),
+    ),
+    FigureEntry(
+        "Does the optimal learning rate transfer over width and depth?",
+        2,
+        ("runs", f"{LR_OPTIMUM}/parameters", f"{LR_TRANSFER}/parameters"),
+        Table(
+            "lr_transfer",
+            "Final validation loss against peak learning rate of models that differ in width or depth alone, with "
+            "their optima and how far these move per doubling.",
+            (
+                Column("item", "string", "-", "loss, diverged, optimum or shift"),
+                Column("group", "string", "-", "parametrisation and what the models have in common"),
+                Column("varied", "string", "-", "d_model or n_layer"),
+                Column("schedule", "string", "-", "schedule"),
+                Column("size", "float64", "features or layers", "value of what varies; null for the shift"),
+                Column("token_horizon", "float64", "tokens", "horizon that the models share"),
+                PEAK_LR,
+                Column("n_replicates", "int64", "-", "replicates averaged; null for optimum and shift"),
+                Column("val_loss", "float64", "nat/token", "mean over replicates; at an optimum that of its parabola"),
+                Column("shift", "float64", "-", "log2 of the optimum's factor per doubling; shift only"),
+                Column("shift_se", "float64", "-", "its bootstrap standard error; shift only"),
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                STATUS,
+            ),
+        ),
+        asked_for=LR_TRANSFER,
+    ),
+    FigureEntry(
+        "Do activations move alike at every width and depth?",
+        2,
+        ("coordinate_check", "coordinate_slopes"),
+        Table(
+            "coordinate_check",
+            "Change of activations from initialisation after the last update of the coordinate check, against width "
+            "and depth.",
+            (
+                Column("varied", "string", "-", "d_model or n_layer"),
+                Column("parametrization", "string", "-", "sp, mup or completep"),
+                Column("place", "string", "-", "embedding, attention, feed_forward, residual or logits"),
+                Column("size", "float64", "features or layers", "value of what varies"),
+                Column("updates_done", "int64", "updates", "updates done"),
+                PEAK_LR,
+                Column("n_replicates", "int64", "-", "replicates averaged"),
+                Column("rms_change", "float64", "-", "geometric mean over replicates; null if one is zero"),
+                Column("rms_change_min", "float64", "-", "lowest replicate"),
+                Column("rms_change_max", "float64", "-", "highest replicate"),
+                Column("slope", "float64", "-", "log2 of the factor per doubling of the size, of the whole line"),
+                Column("slope_se", "float64", "-", "its standard error"),
+                Column("tolerance", "float64", "-", "largest slope that counts as stable"),
+                Column("verdict", "string", "-", "stable, grows, shrinks or not resolved"),
+            ),
+        ),
+        asked_for="coordinate_check",
     ),
     FigureEntry(
         "Gradient noise scale along training",
@@ -424,6 +500,14 @@ FIGURES: tuple[FigureEntry, ...] = (
 )
 
 FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in FIGURES)
+
+
+def figures_of(study: StudyConfig) -> tuple[str, ...]:
+    """Names of the figures that a study has."""
+    asked = {None, *(f"laws/{law}" for law in study.analysis.laws)}
+    if study.coordinate_check:
+        asked.add(COORDINATE_CHECK.name)
+    return tuple(entry.name for entry in FIGURES if entry.asked_for in asked)
 
 
 def entry(name: str) -> FigureEntry:
