@@ -55,15 +55,15 @@ class FinalLosses:
 def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: bool = False) -> FinalLosses:
     """Final losses of the completed cells that are (or, with `holdout`, are not) open to fits.
 
-    A learning rate at which any replicate diverged is left out with all its replicates: the mean over the survivors
-    says nothing of training there, and a lucky one could be taken for the best.
+    A learning rate at which any replicate diverged or was excluded (`study.exclusion`) is left out with all its
+    replicates: the mean over the survivors says nothing of training there, and a lucky one could be taken for the best.
     The replicate noise is estimated per model and pooled over models, weighted by degrees of freedom: a size without
     replicates borrows it from the others. Raises ValueError when there is no such cell or one without block losses.
     """
     import pandas as pd
 
-    diverged = pd.MultiIndex.from_frame(runs.loc[runs["status"] == "diverged", POINT])
-    unstable = pd.MultiIndex.from_frame(runs[POINT]).isin(diverged)
+    lost = pd.MultiIndex.from_frame(runs.loc[runs["status"].isin(["diverged", "excluded"]), POINT])
+    unstable = pd.MultiIndex.from_frame(runs[POINT]).isin(lost)
     open_runs = runs[(runs["status"] == "completed") & (runs["holdout"] == holdout) & ~unstable]
     if open_runs.empty:
         raise ValueError(

@@ -114,13 +114,25 @@ RUNS = Table(
     (
         *CELL_COLUMNS,
         Column("status", "string", "-", "completed, diverged or excluded"),
-        Column("reason", "string", "-", "why a cell is not completed; empty otherwise"),
+        Column("reason", "string", "-", "why it diverged or is kept out of comparisons and fits; empty otherwise"),
         Column("diverged_step", "int64", "updates", "update at which training diverged; null otherwise"),
         Column(
             "last_finite_loss",
             "float64",
             "nat/token",
             "last finite training loss of a diverged cell; null otherwise",
+        ),
+        Column(
+            "n_loss_spikes",
+            "int64",
+            "-",
+            "loss spikes along the logged updates (rule: science/spikes.py); null if too few were logged to judge",
+        ),
+        Column(
+            "largest_loss_spike",
+            "float64",
+            "nat/token",
+            "height of the largest above the running median; 0 without a spike, null if not judged",
         ),
         Column("train_loss", "float64", "nat/token", "mean training loss over the last 5 % of the logged updates"),
         Column(
