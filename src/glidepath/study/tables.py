@@ -332,6 +332,29 @@ NOISE_SCALE = Table(
     ),
 )
 
+EMA_VIEW = Table(
+    "ema_view",
+    "AdamW as an average of its updates: how much of the final weights of each kind of parameter is initialisation, and "
+    "how many updates the rest averages (science/ema_view.py).",
+    (
+        CELL,
+        Column("group", "string", "-", "kind of parameter: norm, matrix, embedding, head, embedding_head", key=True),
+        Column("lr_multiplier", "float64", "-", "what the kind multiplies the applied learning rate by"),
+        Column("weight_decay_multiplier", "float64", "-", "what the kind multiplies the applied weight decay by"),
+        Column("initial_coefficient", "float64", "-", "weight of the initial values in the final ones"),
+        Column("effective_updates", "float64", "updates", "1/Σĉ² over the updates' weights ĉ, which sum to 1"),
+        Column("peak_coefficient", "float64", "-", "largest weight of one update"),
+        Column("peak_fraction", "float64", "-", "tokens seen with that update, over the horizon"),
+        Column(
+            "timescale_fraction",
+            "float64",
+            "-",
+            "memory at the largest learning rate × weight decay, over the run: batch_tokens / (lr·decay·token_horizon)",
+        ),
+        Column("status", "string", "-", "ok, or why there are no numbers"),
+    ),
+)
+
 INTERVAL = (
     Column("ci_low", "float64", "as value", "lower end of the interval; null when not identified"),
     Column("ci_high", "float64", "as value", "upper end of the interval; null when not identified"),
@@ -445,6 +468,7 @@ TABLES = (
     AVERAGES,
     GRADIENT_STATISTICS,
     NOISE_SCALE,
+    EMA_VIEW,
     COMPARISONS,
 )
 LAW_TABLES = (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)
