@@ -60,11 +60,12 @@ class Decoder:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         matmul_dtype: torch.dtype | None = None,
+        n_slices: int = 1,
     ) -> None:
         self.spec = spec
         self.device = torch.device(device)
         self.matmul_dtype = matmul_dtype or dtype
-        self.layout = Layout(spec)
+        self.layout = Layout(spec, n_slices)
         self.flat_weights = torch.zeros(self.layout.size, dtype=dtype, device=self.device)
         self.flat_gradients = torch.zeros_like(self.flat_weights)
         self.weights = self.layout.views(self.flat_weights)

@@ -182,10 +182,11 @@ class Layout:
     """Where each parameter lies in one flat buffer: sorted by kind, so that a group of the optimizer is one
     slice.
 
-    The gaps that alignment leaves are zero in weights and gradients, and AdamW keeps them so.
+    The gaps that alignment leaves are zero in weights and gradients, and AdamW keeps them so. So is the end, which is
+    filled up until the buffer divides into `n_slices` equal, aligned parts, one per process.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, n_slices: int = 1) -> None:
         self.parameters = parameters(spec)
         self.groups: list[FlatGroup] = []
         self._offsets: dict[str, int] = {}
@@ -195,7 +196,7 @@ class Layout:
                 begin = self._offsets[p.name] = end
                 end += -(-p.size // ALIGNMENT) * ALIGNMENT
                 self._append(FlatGroup(begin, end, multipliers(spec, p)))
-        self.size = end
+        self.size = -(-end // (n_slices * ALIGNMENT)) * n_slices * ALIGNMENT
 
     def _append(self, group: FlatGroup) -> None:
         if self.groups and self.groups[-1].multipliers == group.multipliers:
