@@ -20,13 +20,7 @@ def data(tables: Tables) -> pd.DataFrame:
     """Logged learning rates of one cell per schedule at the longest common horizon and a peak that most
     share there."""
     logged = tables["updates"]
-    runs = select.main_model(select.among(tables["runs"], logged))
-    runs = runs[runs["tokens_per_parameter"] == select.common_horizon(runs)]
-    if not runs.empty:
-        schedules = runs.groupby("peak_lr")["schedule"].nunique()
-        peaks = sorted(schedules[schedules == schedules.max()].index)
-        runs = runs[runs["peak_lr"] == peaks[(len(peaks) - 1) // 2]]
-    runs = runs.sort_values(["replicate", "cell_id"]).groupby("schedule", as_index=False).first()
+    runs = select.one_per_schedule(select.among(tables["runs"], logged))
     columns = ["cell_id", "model", "schedule", "tokens_per_parameter", "peak_lr"]
     frame = logged[["cell_id", "step", "tokens_seen", "lr"]].merge(runs[columns], on="cell_id")
     frame = select.with_families(frame, tables["runs"])

@@ -74,6 +74,20 @@ def main_model(runs: pd.DataFrame) -> pd.DataFrame:
     return main_batch(runs[runs["model"] == name])
 
 
+def one_per_schedule(runs: pd.DataFrame) -> pd.DataFrame:
+    """One cell of the main model per schedule, all at the longest common horizon and one peak learning rate.
+
+    The peak is the middle one of those that most schedules share there; of replicates the first.
+    """
+    runs = main_model(runs)
+    runs = runs[runs["tokens_per_parameter"] == common_horizon(runs)]
+    if not runs.empty:
+        schedules = runs.groupby("peak_lr")["schedule"].nunique()
+        peaks = sorted(schedules[schedules == schedules.max()].index)
+        runs = runs[runs["peak_lr"] == peaks[(len(peaks) - 1) // 2]]
+    return runs.sort_values(["replicate", "cell_id"]).groupby("schedule", as_index=False).first()
+
+
 def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per model, batch, schedule and horizon: its lowest loss on the grid of peak learning rates.
 
