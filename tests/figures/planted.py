@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.science import schedules as paths
+from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
 
 N_PARAMS = 100_000
@@ -101,6 +102,7 @@ def runs(
                 "n_params_non_embedding": n_params,
                 "n_params_counted": n_params,
                 "context_length": CONTEXT,
+                "vocab_size": 512,
                 "schedule": schedule,
                 "schedule_kind": kind,
                 "final_lr_fraction": final,
@@ -123,6 +125,8 @@ def runs(
                 "reason": "the training loss is not finite" if diverged else "",
                 "diverged_step": 40 if diverged else None,
                 "last_finite_loss": 8.0 if diverged else None,
+                "n_loss_spikes": 2 if diverged else int(peak >= 8e-3),
+                "largest_loss_spike": 1.5 if diverged else 0.4 * (peak >= 8e-3),
                 "val_loss": None if diverged else loss,
                 "val_loss_sem": 0.01,
                 "bits_per_byte": None if diverged else loss / math.log(2) / 3.0,
@@ -158,9 +162,38 @@ def updates(cells: pd.DataFrame, every: int = 64) -> pd.DataFrame:
                     "step": step,
                     "tokens_seen": (step + 1) * run.batch_tokens,
                     "lr": lr[step],
+                    "weight_decay": 0.1,
                 }
             )
     return filled(tables.UPDATES, rows)
+
+
+def ema_view(cells: pd.DataFrame) -> pd.DataFrame:
+    """Hidden matrices at half the learning rate and twice the decay, and norms, which have none."""
+    rows = []
+    for run in cells.itertuples():
+        view = update_coefficients(0.5 * lr_array(run), 0.2)
+        numbers = {
+            "initial_coefficient": view.initial,
+            "effective_updates": view.effective_updates,
+            "peak_coefficient": float(view.updates.max()),
+            "peak_fraction": (view.peak + 1) / run.total_steps,
+            "timescale_fraction": 10.0 / (run.peak_lr * run.total_steps),
+        }
+        for group, lr, decay in (("matrix", 0.5, 2.0), ("norm", 1.0, 0.0)):
+            known = group == "matrix" and run.status == "completed"
+            status = "ok" if known else "no weight decay" if run.status == "completed" else "diverged"
+            rows.append(
+                {
+                    "cell_id": run.cell_id,
+                    "group": group,
+                    "lr_multiplier": lr,
+                    "weight_decay_multiplier": decay,
+                    **{name: value if known else None for name, value in numbers.items()},
+                    "status": status,
+                }
+            )
+    return filled(tables.EMA_VIEW, rows)
 
 
 def evaluations(cells: pd.DataFrame) -> pd.DataFrame:
@@ -427,6 +460,7 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "plan": cells[tables.PLAN.names],
         "runs": cells,
         "updates": updates(main),
+        "ema_view": ema_view(cells),
         "evaluations": evaluations(main),
         "averages": averages(main),
         "noise_scale": noise_scale(main),
