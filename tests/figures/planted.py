@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glidepath.science import schedules as paths
 from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
 
@@ -140,15 +139,13 @@ def runs(
 
 def lr_array(run: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Applied learning rates of a run."""
-    peak, warmup, decay, steps = run.peak_lr, run.warmup_steps, run.decay_steps, run.total_steps
-    shape: Any = "linear" if run.decay_shape == "none" else run.decay_shape
-    return paths.values(
-        paths.join(
-            paths.warmup(peak, warmup),
-            paths.constant(peak, steps - warmup - decay),
-            paths.decay(shape, peak, peak * run.final_lr_fraction, decay),
-        )
-    )
+    step = np.arange(run.total_steps)
+    u = np.clip((step - (run.total_steps - run.decay_steps)) / max(run.decay_steps, 1), 0.0, 1.0)
+    falls = {"cosine": (1 + np.cos(np.pi * u)) / 2, "one_minus_sqrt": 1 - np.sqrt(u)}
+    fall = falls.get(run.decay_shape, 1 - u)
+    floor = run.final_lr_fraction
+    rise = np.minimum(1.0, (step + 1) / max(run.warmup_steps, 1))
+    return np.asarray(run.peak_lr * rise * (floor + (1 - floor) * fall))
 
 
 def updates(cells: pd.DataFrame, every: int = 64) -> pd.DataFrame:
