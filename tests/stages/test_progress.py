@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from glidepath.stages import progress
 from glidepath.stages.progress import duration, line, look, seconds_left
+from glidepath.training.lock import locked
 
 WATCHED: dict[str, Any] = {
     "study": "toy",
@@ -33,12 +36,13 @@ def put(root: Path, name: str, text: str = "") -> None:
 
 
 @pytest.fixture
-def half_way(tmp_path: Path) -> Path:
-    """The first job is done, the second is half way, one result is there."""
+def half_way(tmp_path: Path) -> Iterator[Path]:
+    """The first job is done, the second runs and is half way, one result is there."""
     put(tmp_path, "store/segments/a-u0-100-11/segment.json")
     put(tmp_path, "scratch/segments/b-u0-200-22/progress", "100")
     put(tmp_path, "results/toy/plan.parquet")
-    return tmp_path
+    with locked(tmp_path / "scratch/segments/b-u0-200-22"):
+        yield tmp_path
 
 
 def test_done_and_running(half_way: Path) -> None:
@@ -74,15 +78,28 @@ def test_nothing_trained_yet(tmp_path: Path) -> None:
 
 def test_a_progress_file_that_is_just_being_written(tmp_path: Path) -> None:
     put(tmp_path, "scratch/segments/b-u0-200-22/progress", "")
-    assert look(WATCHED, tmp_path).running == (("b-u0-200-22", 0.0),)
+    with locked(tmp_path / "scratch/segments/b-u0-200-22"):
+        assert look(WATCHED, tmp_path).running == (("b-u0-200-22", 0.0),)
+
+
+def test_a_killed_job_does_not_run(tmp_path: Path) -> None:
+    """What it had done still counts; its file `lock` outlives it, but not the lock."""
+    put(tmp_path, "scratch/segments/b-u0-200-22/progress", "100")
+    with locked(tmp_path / "scratch/segments/b-u0-200-22"):
+        pass
+    now = look(WATCHED, tmp_path)
+    assert now.running == ()
+    assert now.flops_done == 100.0
 
 
 def test_many_running_jobs_are_counted(tmp_path: Path) -> None:
     names = [f"s{i}-u0-10-{i}" for i in range(5)]
     watched = WATCHED | {"segments": {name: {"flops": 1.0, "updates": 10} for name in names}}
-    for name in names:
-        put(tmp_path, f"scratch/segments/{name}/progress", "5")
-    now = look(watched, tmp_path)
+    with ExitStack() as jobs:
+        for name in names:
+            put(tmp_path, f"scratch/segments/{name}/progress", "5")
+            jobs.enter_context(locked(tmp_path / f"scratch/segments/{name}"))
+        now = look(watched, tmp_path)
     assert "running s0-u0-10 50 %, s1-u0-10 50 %, s2-u0-10 50 % and 2 more" in line(watched, now, now, 1.0, 1.0)
 
 

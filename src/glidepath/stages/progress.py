@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glidepath.study.layout import segment_directory
+from glidepath.training.lock import is_locked
 
 LOOK_SECONDS = 1.0
 LOG_SECONDS = 30.0
@@ -82,13 +83,16 @@ def look(watched: dict[str, Any], root: Path = Path()) -> Look:
             segments_done += 1
             flops += segment["flops"]
             continue
+        scratch = root / "scratch/segments" / name
         try:
-            updates = int((root / "scratch/segments" / name / "progress").read_text(encoding="utf-8") or 0)
+            updates = int((scratch / "progress").read_text(encoding="utf-8") or 0)
         except FileNotFoundError:
             continue
         share = updates / segment["updates"]
         flops += share * segment["flops"]
-        running.append((name, share))
+        # A killed job's share is not lost, but nobody is at work on it.
+        if is_locked(scratch):
+            running.append((name, share))
     others = [*watched["averages"], *watched["results"]]
     return Look(
         flops_done=flops,

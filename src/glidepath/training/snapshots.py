@@ -2,16 +2,12 @@
 tensor.
 
 While a segment runs every snapshot is a file of its own, so that memory holds one and a killed job loses
-none. At the end they are joined by copying bytes; the format is a length, a JSON header with offsets, and the
-data.
+none. At the end they are joined by copying bytes.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +17,21 @@ from safetensors import safe_open
 from torch import Tensor
 
 from glidepath.training.files import written_atomically
-from glidepath.training.state import save_tensors
+from glidepath.training.state import train_again
+from glidepath.training.tensor_files import CHECKSUM, data_of, read_header, save_tensors, verify, write
+
+GO_BACK = "run again; training goes back to before it"
+"""Remedy for a damaged part: who resumes checks the parts that its progress counts on."""
 
 
 def part_path(folder: Path, updates_done: int) -> Path:
     """Where the snapshot of one update waits until the segment ends."""
     return folder / f"snapshot-{updates_done:08d}.safetensors"
+
+
+def parts_in(folder: Path) -> dict[int, Path]:
+    """The snapshots that wait in a folder, by update, ascending."""
+    return {int(path.stem.removeprefix("snapshot-")): path for path in sorted(folder.glob("snapshot-*.safetensors"))}
 
 
 def save_part(folder: Path, updates_done: int, weights: dict[str, Tensor]) -> None:
@@ -35,48 +40,50 @@ def save_part(folder: Path, updates_done: int, weights: dict[str, Tensor]) -> No
     save_tensors(part_path(folder, updates_done), arrays, {})
 
 
+def checksum(part: Path) -> str:
+    """What a part says its checksum is. Raises DamagedFileError if its header cannot be read."""
+    text: str = read_header(part, GO_BACK)[0]["__metadata__"][CHECKSUM]
+    return text
+
+
 def join(parts: Sequence[Path], path: Path, metadata: dict[str, str]) -> None:
-    """Join snapshot files into one, atomically; of no parts, a file with metadata only."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
+    """Join snapshot files into one, atomically; of no parts, a file with metadata only.
+
+    Raises DamagedFileError if a part is not what was written, OSError if there is no room.
+    """
+    entries: dict[str, Any] = {}
     data_starts: list[int] = []
     size = 0
     for part in parts:
-        header, data_start = _read_header(part)
+        verify(part, GO_BACK)
+        header, data_start = read_header(part, GO_BACK)
         data_starts.append(data_start)
         for name, entry in header.items():
             if name != "__metadata__":
                 begin, end = entry["data_offsets"]
                 entries[name] = {**entry, "data_offsets": [size + begin, size + end]}
         size += part.stat().st_size - data_start
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with written_atomically(path) as temporary, temporary.open("wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text)
+
+    def data() -> Iterator[memoryview]:
         for part, data_start in zip(parts, data_starts, strict=True):
-            with part.open("rb") as data:
-                data.seek(data_start)
-                shutil.copyfileobj(data, out)
+            yield from data_of(part, data_start)
 
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header: dict[str, Any] = json.loads(file.read(length))
-    return header, 8 + length
-
-
-def _opened(path: Path) -> Any:
-    return safe_open(path, framework="numpy")
+    with written_atomically(path) as temporary:
+        write(temporary, entries, metadata, data())
 
 
 class Snapshots:
-    """Reads a snapshot file; tensors come one at a time."""
+    """Reads a snapshot file; tensors come one at a time.
+
+    Raises DamagedFileError if the file is not what was written.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = _opened(path)
-        self.metadata: dict[str, str] = self._file.metadata()
+        self.metadata = verify(path, train_again(path))
+        self._file: Any = safe_open(path, framework="numpy")
         self._names: dict[int, list[str]] = {}
-        for key in self._file.keys():  # noqa: SIM118
+        header, _ = read_header(path, train_again(path))
+        for key in sorted(header.keys() - {"__metadata__"}):
             updates, name = key.split("/", 1)
             self._names.setdefault(int(updates[1:]), []).append(name)
 

@@ -1,8 +1,9 @@
 """The state at the end of a segment: everything needed to continue bit for bit, or the fact that there is
 none.
 
-One safetensors file: `weights/<parameter>`, `exp_avg/<parameter>`, `exp_avg_sq/<parameter>`, float32, and a
-header with the digest of the trajectory whose state it is. A diverged trajectory has a header only.
+One safetensors file: the optimizer's buffers, `weights/<parameter>`, `exp_avg/<parameter>` and so on, float32, and a
+header with the digest of the trajectory whose state it is. A diverged trajectory has a header only. A file
+that is not what was written is refused, never repaired and never deleted.
 """
 
 from __future__ import annotations
@@ -12,16 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
 from torch import Tensor, from_numpy
 
 from glidepath.study.specs import Trajectory
-from glidepath.training.files import written_atomically
-from glidepath.training.model import Decoder
-from glidepath.training.optimizer import AdamW
+from glidepath.training.tensor_files import save_tensors, verify
 
 
 @dataclass(frozen=True)
@@ -36,20 +32,6 @@ class StateHeader:
     """Training loss of the last update before divergence, or of the last update [nats/token]."""
 
 
-def state_tensors(decoder: Decoder, optimizer: AdamW) -> dict[str, Tensor]:
-    """The tensors of a state by name, as views of the live buffers."""
-    buffers = {
-        "weights": decoder.flat_weights,
-        "exp_avg": optimizer.exp_avg,
-        "exp_avg_sq": optimizer.exp_avg_sq,
-    }
-    return {
-        f"{buffer}/{name}": tensor
-        for buffer, flat in buffers.items()
-        for name, tensor in decoder.layout.views(flat).items()
-    }
-
-
 def save_state(path: Path, header: StateHeader, tensors: dict[str, Tensor]) -> None:
     """Write a state atomically."""
     save_tensors(
@@ -59,30 +41,31 @@ def save_state(path: Path, header: StateHeader, tensors: dict[str, Tensor]) -> N
     )
 
 
-def load_header(path: Path, trajectory: Trajectory) -> StateHeader:
-    """Read the header of a state and check that it belongs to `trajectory`.
+def train_again(path: Path) -> str:
+    """What to do about a file of a segment that cannot be used."""
+    return f"delete {path.parent} and run again; only that segment is trained anew"
 
-    Raises ValueError if it is the state of another trajectory.
+
+def load_header(path: Path, trajectory: Trajectory) -> StateHeader:
+    """Read the header of a state, after checking that the file is whole and belongs to `trajectory`.
+
+    Raises ValueError if it is the state of another trajectory, DamagedFileError if it is not what was written.
     """
-    with safe_open(path, framework="numpy") as file:
-        header = StateHeader(**json.loads(file.metadata()["state"]))
+    header = StateHeader(**json.loads(verify(path, train_again(path))["state"]))
     if header.trajectory_digest != trajectory.digest:
         raise ValueError(
             f"{path} is the state of trajectory {header.trajectory_digest} after {header.updates_done} "
-            f"updates, needed is {trajectory.digest} after {trajectory.updates_done}: delete it and let its "
-            "segment be trained again"
+            f"updates, needed is {trajectory.digest} after {trajectory.updates_done}: {train_again(path)}"
         )
     return header
 
 
 def load_tensors(path: Path, into: dict[str, Tensor]) -> None:
-    """Copy the tensors of a file into the buffers of the same names; others in the file are left alone."""
+    """Copy the tensors of a file into the buffers of the same names; others in the file are left alone.
+
+    Raises DamagedFileError, before any buffer is touched, if the file is not what was written.
+    """
+    verify(path, train_again(path))
     with safe_open(path, framework="numpy") as file:
         for name, tensor in into.items():
             tensor.copy_(from_numpy(file.get_tensor(name)))
-
-
-def save_tensors(path: Path, arrays: dict[str, NDArray[np.float32]], metadata: dict[str, str]) -> None:
-    """Write arrays and metadata to a safetensors file atomically."""
-    with written_atomically(path) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
