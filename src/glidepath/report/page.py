@@ -53,7 +53,7 @@ class _Section:
 
 
 def render(page: Page, svg_by_figure: Mapping[str, bytes]) -> str:
-    """The page as HTML text."""
+    """The page as HTML text, with the figures that are given."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("glidepath.report", "."),
         autoescape=True,
@@ -78,7 +78,7 @@ def render(page: Page, svg_by_figure: Mapping[str, bytes]) -> str:
         "methods": METHODS,
         "limits": page.limits,
         "provenance": page.provenance,
-        "files": list(_files(page.table_names)),
+        "files": list(_files(page.table_names, svg_by_figure)),
     }
     return environment.get_template("report.html.j2").render(context)
 
@@ -87,7 +87,7 @@ def _figures(question: int, svg_by_figure: Mapping[str, bytes]) -> tuple[_Figure
     return tuple(
         _Figure(entry.name, entry.title, entry.table.meaning, _data_uri(svg_by_figure[entry.name]))
         for entry in figure_list.FIGURES
-        if entry.question == question
+        if entry.question == question and entry.name in svg_by_figure
     )
 
 
@@ -95,12 +95,12 @@ def _data_uri(svg: bytes) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
 
 
-def _files(names: Sequence[str]) -> Iterable[Fact]:
+def _files(names: Sequence[str], drawn: Iterable[str]) -> Iterable[Fact]:
     """Every file that a reader may want, with what it holds."""
     yield Fact("recommendation.json", "The recommendation, for programs.")
     described = {table.name: table.meaning for table in tables.TABLES}
     for name in names:
         meaning = figure_list.table_schema(name).meaning if name.startswith("laws/") else described[name]
         yield Fact(f"{name}.parquet", meaning)
-    for entry in figure_list.FIGURES:
+    for entry in (figure_list.entry(name) for name in drawn):
         yield Fact(f"figures/{entry.name}.parquet", entry.table.meaning)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from glidepath.laws import loss_horizon, loss_size_horizon, lr_horizon, lr_optimum
+from glidepath.laws import loss_horizon, loss_size_horizon, lr_horizon, lr_optimum, lr_transfer
 from glidepath.laws.law import Settings
 from glidepath.study import tables
 from glidepath.study.final_losses import final_losses
 
 LAWS = {
-    module.__name__.rsplit(".", 1)[1]: module for module in (lr_optimum, lr_horizon, loss_horizon, loss_size_horizon)
+    module.__name__.rsplit(".", 1)[1]: module
+    for module in (lr_optimum, lr_horizon, loss_horizon, loss_size_horizon, lr_transfer)
 }
 
 

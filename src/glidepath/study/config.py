@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from glidepath.study.coordinate_check import CoordinateCheckConfig
 from glidepath.study.corpus import CorpusConfig
+from glidepath.study.schedule_config import ScheduleConfig
 from glidepath.study.section import (
     Count,
     Flag,
@@ -25,7 +27,7 @@ from glidepath.study.section import (
     shortened,
 )
 
-Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon"]
+Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer"]
 SOME = Field(min_length=1)
 TRAIN_IT = "add it to the grid"
 
@@ -324,6 +326,8 @@ class StudyConfig(Section):
     """Averages of snapshots; null: no snapshots are kept."""
     noise_scale: NoiseScaleConfig | None = None
     """Gradient noise scale; null: no gradient is probed."""
+    coordinate_check: CoordinateCheckConfig | None = None
+    """What width and depth do to activations and weights; null: it is not checked."""
     analysis: AnalysisConfig
     """How conclusions are drawn."""
     target: TargetConfig
@@ -349,6 +353,36 @@ class StudyConfig(Section):
             known("noise_scale.schedules", self.noise_scale.schedules, in_grid, TRAIN_IT)
         known("analysis.reference_schedule", (self.analysis.reference_schedule,), in_grid, TRAIN_IT)
         known("target.model", (self.target.model,), self.models)
+        return self
+
+    @model_validator(mode="after")
+    def _coordinate_check(self) -> StudyConfig:
+        section = self.coordinate_check
+        if section is None:
+            return self
+        if section.model not in self.models:
+            raise ValueError(
+                f"coordinate_check.model names {section.model!r}, which is not one of "
+                f"{', '.join(sorted(self.models))}. Correct the name or define it"
+            )
+        model, first = self.models[section.model], self.corpus.domains[0]
+        if model.feed_forward_width is not None:
+            raise ValueError(
+                f"coordinate_check.model {section.model} has feed_forward_width {model.feed_forward_width}: it must "
+                "grow with the width. Set it to null or name another model"
+            )
+        for width in section.widths:
+            if width % model.head_width:
+                raise ValueError(
+                    f"coordinate_check.widths has {width}, not a multiple of models.{section.model}.head_width "
+                    f"{model.head_width}: heads keep their width. Choose a multiple of {model.head_width}"
+                )
+        if section.validation_sequences * model.context_length > first.validation_tokens:
+            raise ValueError(
+                f"coordinate_check.validation_sequences {section.validation_sequences} of {model.context_length} "
+                f"tokens are more than the validation_tokens {first.validation_tokens} of the first domain, {first.name}. "
+                "Lower the one or raise the other"
+            )
         return self
 
     @model_validator(mode="after")

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 GROUP = ["model", "schedule", "batch_sequences"]
 POINT = [*GROUP, "tokens_per_parameter", "peak_lr"]
+SHAPE = ["parametrization", "d_model", "n_layer", "d_head", "context_length"]
 POSITION = [name for name in POINT if name != "schedule"]
 
 
@@ -25,7 +26,7 @@ class FinalLosses:
     """Completed cells that differ only in their replicate are one point."""
 
     points: pd.DataFrame
-    """A row per point: `POINT`, token_horizon, n_params_counted, val_loss (adjusted mean over replicates)."""
+    """A row per point: `POINT`, token_horizon, n_params_counted, `SHAPE`, val_loss (adjusted mean over replicates)."""
     replicates: Floats
     """Loss of every replicate [nat/token], NaN where there is none, shape [points, replicates]."""
     blocks: Floats
@@ -71,7 +72,7 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
         )
     points = (
         open_runs.groupby(POINT, sort=False)
-        .agg(token_horizon=("token_horizon", "first"), n_params_counted=("n_params_counted", "first"))
+        .first()[["token_horizon", "n_params_counted", *SHAPE]]
         .reset_index()
     )
     index = pd.MultiIndex.from_frame(points[POINT])
