@@ -8,13 +8,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glidepath.science import schedules
-from glidepath.science.schedules import clip, constant, decay, join, length, values, warmup
+from glidepath.science.schedules import (
+    HORIZON_FREE,
+    Floats,
+    Piece,
+    Stage,
+    batch_path,
+    batches,
+    clip,
+    clip_batches,
+    constant,
+    decay,
+    horizon_free,
+    join,
+    length,
+    positions,
+    sampled_decay,
+    warmup,
+)
 
-SHAPES: tuple[schedules.Shape, ...] = ("linear", "cosine", "one_minus_sqrt")
+SHAPES: tuple[schedules.DecayShape, ...] = (
+    "linear", "cosine", "one_minus_sqrt", "mirror_cosine", "square", "power", "exponential", "rex"
+)  # fmt: skip
 
 
-def wsd(shape: schedules.Shape, peak: float, final: float, W: int, stable: int, D: int) -> schedules.Path:
-    return join(warmup(peak, W), constant(peak, stable), decay(shape, peak, final, D))
+def values(path: schedules.Path, batch: int = 1) -> Floats:
+    """Applied values with a fixed batch; with one sequence per update the clock counts updates."""
+    return schedules.values(path, batch * np.arange(length(path) // batch + 1))
+
+
+def wsd(shape: schedules.DecayShape, peak: float, final: float, W: int, stable: int, D: int) -> schedules.Path:
+    return join(warmup(peak, W), constant(peak, stable), decay(shape, peak, final, D, parameter=1.5))
 
 
 def test_warmup_2_constant_4_linear_decay_4_to_zero() -> None:
@@ -26,18 +50,63 @@ def test_warmup_2_constant_4_linear_decay_4_to_zero() -> None:
 @pytest.mark.parametrize(
     ("shape", "expected"),
     [
+        ("mirror_cosine", [1.0, 1.5 - (2 + 2**0.5) / 4, 0.5, 0.5 - (2 - 2**0.5) / 4]),
+        ("square", [1.0, 15 / 16, 3 / 4, 7 / 16]),
+        ("power", [1.0, 0.75**1.5, 0.5**1.5, 0.25**1.5]),
+        ("rex", [1.0, 0.75 / 0.875, 0.5 / 0.75, 0.25 / 0.625]),
         ("linear", [1.0, 0.75, 0.5, 0.25]),
         ("cosine", [1.0, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4]),
         ("one_minus_sqrt", [1.0, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5]),
     ],
 )
-def test_decay_over_4_to_zero(shape: schedules.Shape, expected: list[float]) -> None:
-    np.testing.assert_allclose(values(decay(shape, 1.0, 0.0, 4)), expected, rtol=1e-15)
+def test_decay_over_4_to_zero(shape: schedules.DecayShape, expected: list[float]) -> None:
+    np.testing.assert_allclose(values(decay(shape, 1.0, 0.0, 4, parameter=1.5)), expected, rtol=1e-15)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_decay_to_a_fraction_is_the_decay_to_zero_shrunk_towards_it(shape: schedules.Shape) -> None:
-    to_zero, to_a_tenth = values(decay(shape, 1.0, 0.0, 10)), values(decay(shape, 0.003, 0.0003, 10))
+def test_rex_has_the_values_of_its_paper() -> None:
+    """Chen et al. 2022 at q = 0, .2, .4, .6, .8; the popular z/(0.1 + 0.9z) is another curve."""
+    lr = values(decay("rex", 1.0, 0.0, 5))
+    np.testing.assert_allclose(lr, [1.0, 0.8889, 0.75, 0.5714, 0.3333], atol=5e-5)
+
+
+def test_an_exponential_falls_by_the_same_factor_at_every_update() -> None:
+    lr = values(decay("exponential", 1.0, 0.01, 4))
+    np.testing.assert_allclose(lr, 0.01 ** (np.arange(4) / 4), rtol=1e-14)
+    for start, final in ((1.0, 0.0), (0.0, 1.0)):
+        with pytest.raises(ValueError, match="exponential from"):
+            decay("exponential", start, final, 4)
+
+
+def test_an_inverse_square_root_has_fallen_to_half_at_four_times_the_warm_up() -> None:
+    lr = values(join(warmup(1.0, 10), horizon_free("inverse_sqrt", 1.0, 0.0, 10, 91)))
+    assert lr[9] == lr[10] == 1.0
+    assert lr[40] == 0.5
+    np.testing.assert_allclose(lr[10:], np.sqrt(10 / np.arange(10, 101)), rtol=1e-14)
+    assert values(horizon_free("inverse_sqrt", 1.0, 0.6, 10, 91)).min() == 0.6
+
+
+def test_a_rational_path_is_its_recursion() -> None:
+    """Bergsma et al. 2025: η ← η/(1 + η·λ)."""
+    peak, weight_decay = 0.1, 0.1
+    lr = values(horizon_free("rational", peak, 0.0, 1 / (peak * weight_decay), 1000))
+    expected = [peak]
+    while len(expected) < 1000:
+        expected.append(expected[-1] / (1 + expected[-1] * weight_decay))
+    np.testing.assert_allclose(lr, expected, rtol=1e-12)
+    assert lr[-1] == pytest.approx(0.00909918, abs=5e-9)  # as the paper's example ends
+
+
+def test_a_sampled_profile_is_held_between_its_refreshes() -> None:
+    assert values(sampled_decay("linear", 1.0, 0.0, [0, 5], 10)).tolist() == [1.0] * 5 + [0.5] * 5
+    assert len(sampled_decay("linear", 1.0, 0.0, [0, 5], 10)) == 2
+    every = values(sampled_decay("rex", 1.0, 0.1, list(range(10)), 10))
+    np.testing.assert_array_equal(every, values(decay("rex", 1.0, 0.1, 10)))
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "exponential"])
+def test_decay_to_a_fraction_is_the_decay_to_zero_shrunk_towards_it(shape: schedules.DecayShape) -> None:
+    to_zero = values(decay(shape, 1.0, 0.0, 10, parameter=1.5))
+    to_a_tenth = values(decay(shape, 0.003, 0.0003, 10, parameter=1.5))
     np.testing.assert_allclose(to_a_tenth, 0.0003 + 0.0027 * to_zero, rtol=1e-14)
 
 
@@ -77,6 +146,43 @@ def test_impossible_lengths_are_refused(request_: object) -> None:
         request_()
 
 
+# -- the batch beside it
+
+
+def test_runs_of_equal_batches() -> None:
+    path = batch_path([2, 2, 3, 3, 3, 2])
+    assert path == (Stage(2, 2), Stage(3, 3), Stage(2, 1))
+    assert batches(path).tolist() == [2, 2, 3, 3, 3, 2]
+    assert positions(batches(path)).tolist() == [0, 2, 4, 7, 10, 13, 15]
+    assert clip_batches(path, 3) == (Stage(2, 2), Stage(3, 1))
+    with pytest.raises(ValueError, match="no prefix of 7"):
+        clip_batches(path, 7)
+    with pytest.raises(ValueError, match="batch of 0"):
+        batch_path([1, 0])
+
+
+def test_the_learning_rate_follows_the_tokens_whatever_the_batch() -> None:
+    """A linear decay over 12 sequences, walked in updates of 1, 2, 3 and 6: what each begins at."""
+    path = decay("linear", 1.0, 0.0, 12)
+    applied = schedules.values(path, positions(np.array([1, 2, 3, 6])))
+    np.testing.assert_allclose(applied, [1.0, 11 / 12, 9 / 12, 6 / 12])
+    risen = schedules.values(warmup(1.0, 12), positions(np.array([1, 2, 3, 6])))
+    np.testing.assert_allclose(risen, [1 / 12, 3 / 12, 6 / 12, 1.0])
+
+
+@given(batch=st.integers(1, 600), D=st.integers(2, 300), W=st.integers(2, 50), shape=st.sampled_from(SHAPES))
+def test_a_fixed_batch_does_not_move_a_bit(batch: int, D: int, W: int, shape: schedules.DecayShape) -> None:
+    def path(size: int) -> schedules.Path:
+        return join(warmup(0.3, W * size, size), decay(shape, 0.3, 0.03, D * size, size, 1.5))
+
+    np.testing.assert_array_equal(values(path(batch), batch), values(path(1)))
+
+
+def test_a_path_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="5 sequences for updates of 4"):
+        schedules.values(constant(1.0, 5), positions(np.array([2, 2])))
+
+
 # -- what holds for every composition
 
 PEAKS = st.floats(1e-6, 10.0)
@@ -85,11 +191,12 @@ LENGTHS = st.integers(0, 40)
 
 @st.composite
 def paths(draw: st.DrawFn) -> schedules.Path:
-    """What a study can ask for: warm-up, constant and decay, any of them absent."""
+    """Warm-up, constant, decay and a descent without horizon, any of them absent."""
     peak = draw(PEAKS)
-    final = peak * draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    final = peak * draw(st.sampled_from([0.01, 0.1, 0.5, 1.0]))
     lengths = draw(st.tuples(LENGTHS, LENGTHS, LENGTHS).filter(any))
-    return wsd(draw(st.sampled_from(SHAPES)), peak, final, *lengths)
+    tail = horizon_free(draw(st.sampled_from(["inverse_sqrt", "rational"])), peak, final, 7.0, draw(LENGTHS))
+    return join(wsd(draw(st.sampled_from(SHAPES)), peak, final, *lengths), tail)
 
 
 @given(path=paths(), data=st.data())
@@ -109,9 +216,9 @@ def test_join_is_associative_and_appends(a: schedules.Path, b: schedules.Path, c
     assert length(join(a, b)) == length(a) + length(b)
 
 
-@given(peak=PEAKS, W=LENGTHS, stable=LENGTHS, D=LENGTHS, shape=st.sampled_from(SHAPES), final=st.floats(0, 0.99))
+@given(peak=PEAKS, W=LENGTHS, stable=LENGTHS, D=LENGTHS, shape=st.sampled_from(SHAPES), final=st.floats(1e-3, 0.99))
 def test_no_update_is_wasted_and_the_peak_is_reached_exactly(
-    peak: float, W: int, stable: int, D: int, shape: schedules.Shape, final: float
+    peak: float, W: int, stable: int, D: int, shape: schedules.DecayShape, final: float
 ) -> None:
     lr = values(wsd(shape, peak, peak * final, W, stable, D))
     assert len(lr) == W + stable + D
@@ -122,15 +229,28 @@ def test_no_update_is_wasted_and_the_peak_is_reached_exactly(
     assert (np.diff(lr[W:]) <= 0).all()
 
 
-@given(peak=PEAKS, D=st.integers(2, 200), shape=st.sampled_from(SHAPES), final=st.floats(0, 0.9))
+@given(peak=PEAKS, D=st.integers(2, 200), shape=st.sampled_from(SHAPES), final=st.floats(1e-3, 0.9))
 def test_the_floor_is_what_the_update_after_the_last_would_run_at(
-    peak: float, D: int, shape: schedules.Shape, final: float
+    peak: float, D: int, shape: schedules.DecayShape, final: float
 ) -> None:
-    lr = values(decay(shape, peak, peak * final, D))
+    lr = values(decay(shape, peak, peak * final, D, parameter=1.5))
     assert (lr > peak * final).all()
-    g = schedules.DECAY_SHAPES[shape](np.array([1.0]))[0]
-    assert g == pytest.approx(0.0, abs=1e-15)
-    np.testing.assert_allclose(values(decay(shape, peak, peak * final, 2 * D))[::2], lr, rtol=1e-12)
+    at_the_end = Piece(shape, peak, peak * final, D, 0, D, 1.5).values(np.array([D]), np.array([D + 1]))
+    assert at_the_end[0] == pytest.approx(peak * final)
+    # Stretched to twice the horizon, every other update is the same.
+    stretched = values(decay(shape, peak, peak * final, 2 * D, parameter=1.5))
+    np.testing.assert_allclose(stretched[::2], lr, rtol=1e-12)
+
+
+@given(peak=PEAKS, D=st.integers(2, 300), a=st.floats(0.2, 4))
+def test_the_sum_of_a_decay_is_its_integral_and_half_its_first_step(peak: float, D: int, a: float) -> None:
+    """Trapezoidal rule: Σ g(j/D) over j < D is D·∫g + ½ up to its second-order error."""
+    integrals = {"linear": 1 / 2, "cosine": 1 / 2, "mirror_cosine": 1 / 2, "square": 2 / 3, "rex": 2 - 2 * np.log(2)}
+    for shape, integral in integrals.items():
+        total = values(decay(shape, peak, 0.0, D)).sum() / peak  # type: ignore[arg-type]
+        assert total == pytest.approx(D * integral + 0.5, abs=0.2 / D + 1e-9)
+    powers = values(decay("power", 1.0, 0.0, D, parameter=a)).sum()
+    assert D / (a + 1) < powers < D / (a + 1) + 1
 
 
 @given(peak=PEAKS, W=LENGTHS, stable=st.integers(1, 40), more=LENGTHS, D=st.integers(1, 40))
@@ -141,7 +261,13 @@ def test_a_trunk_and_the_decay_that_leaves_it_spell_what_they_share_alike(
     """So that a segment's identity does not depend on which of its cells it is taken from."""
     trunk = wsd("linear", peak, 0.0, W, stable + 1 + more, 0)
     for shape in SHAPES:
-        assert clip(wsd(shape, peak, 0.0, W, stable, D), W + stable + 1) == clip(trunk, W + stable + 1)
+        assert clip(wsd(shape, peak, 0.01 * peak, W, stable, D), W + stable + 1) == clip(trunk, W + stable + 1)
+
+
+@given(peak=PEAKS, n=st.integers(3, 100), more=st.integers(0, 100), shape=st.sampled_from(HORIZON_FREE[1:]))
+def test_a_descent_without_horizon_spells_its_prefix_alike(peak: float, n: int, more: int, shape: str) -> None:
+    longer = horizon_free(shape, peak, 0.0, 10.0, n + more)  # type: ignore[arg-type]
+    assert clip(longer, n) == horizon_free(shape, peak, 0.0, 10.0, n)  # type: ignore[arg-type]
 
 
 @given(peak=PEAKS, n=st.integers(1, 40), m=st.integers(1, 40))

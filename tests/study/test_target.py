@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glidepath.study.config import StudyError
+from glidepath.study.section import StudyError
 from glidepath.study.target import target_of
 from tests.study.studies import VOCAB_SIZE, study
 

@@ -61,19 +61,22 @@ def segment_spec(start: int = 0, stop: int = 12, peak_lr: float = 0.01, **change
     """Warm-up, then constant; the batch doubles at update 6. `changes` are fields of the recording or of the
     model."""
     recording: dict[str, Any] = {
-        "log_every": 1, "evaluate_subset_at": (), "evaluate_full_at": (), "snapshot_at": (), "probe_at": (),
+        "norms_every": 1, "evaluate_subset_at": (), "evaluate_full_at": (), "snapshot_at": (), "probe_at": (),
         "subset_blocks": 4,
     }  # fmt: skip
     for key in recording.keys() & changes.keys():
         recording[key] = changes.pop(key)
+    sequences = 6 * 4 + 97 * 8
     path = PathSpec(
-        lr=schedules.join(schedules.warmup(peak_lr, 3), schedules.constant(peak_lr, 100)),
-        weight_decay=schedules.constant(0.1, 103),
-        batch_sequences=schedules.join(schedules.constant(4, 6), schedules.constant(8, 97)),
+        batch_sequences=(schedules.Stage(4, 6), schedules.Stage(8, 97)),
+        lr=schedules.join(schedules.warmup(peak_lr, 3 * 4, 4), schedules.constant(peak_lr, sequences - 3 * 4)),
+        weight_decay=schedules.constant(0.1, sequences),
+        adam_beta1=schedules.constant(0.9, sequences),
+        adam_beta2=schedules.constant(0.95, sequences),
     )
     trajectory = Trajectory(
         engine_version=1, corpus_id="counting", model=model_spec(**changes),
-        optimizer=OptimizerSpec(adam_beta1=0.9, adam_beta2=0.95, adam_eps=1e-8, grad_clip_norm=1.0),
+        optimizer=OptimizerSpec(kind="adamw", adam_eps=1e-8, grad_clip_norm=1.0), plateau=None,
         init_seed=1, data_seed=2, path=path.clip(stop),
     )  # fmt: skip
     return SegmentSpec(trajectory=trajectory, start=start, recording=Recording(**recording))

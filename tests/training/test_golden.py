@@ -19,24 +19,24 @@ from glidepath.study.cells import ENGINE_VERSION
 from glidepath.study.specs import OptimizerSpec, PathSpec, Recording, SegmentSpec, Trajectory
 from tests.training.small import model_spec, train
 
-RECORDED_ENGINE_VERSION = 1
+RECORDED_ENGINE_VERSION = 2
 RECORDED: dict[str, dict[str, float]] = {
     "swiglu_mup": {
         "train_loss_0": 3.1369243,
         "train_loss_1": 3.085868,
-        "train_loss_5": 2.7866346,
-        "train_loss_10": 2.2156073,
-        "train_loss_20": 1.6618283,
-        "train_loss_29": 1.3859598,
-        "grad_norm_29": 0.63756716,
-        "update_norm_29": 0.028265072,
-        "param_norm_29": 18.499559,
-        "val_loss_counting": 1.3262873,
-        "val_loss_other": 2.6181993,
-        "grad_sq_norm_small_head": 1.5516993,
-        "grad_sq_norm_small_norm": 0.047240858,
-        "grad_sq_norm_small_matrix": 0.43827653,
-        "grad_sq_norm_small_embedding": 0.019091079,
+        "train_loss_5": 2.7866338,
+        "train_loss_10": 2.2156071,
+        "train_loss_20": 1.6618277,
+        "train_loss_29": 1.3859592,
+        "grad_norm_29": 0.63756788,
+        "update_norm_29": 0.028265212,
+        "param_norm_29": 18.499588,
+        "val_loss_counting": 1.3262875,
+        "val_loss_other": 2.6182017,
+        "grad_sq_norm_small_head": 1.5517003,
+        "grad_sq_norm_small_norm": 0.047240887,
+        "grad_sq_norm_small_matrix": 0.43828076,
+        "grad_sq_norm_small_embedding": 0.019090869,
     },
     "gelu_tied": {
         "train_loss_0": 4.7378423,
@@ -74,20 +74,25 @@ what `python -m tests.training.test_golden` prints."""
 
 def golden_spec(model: dict[str, Any]) -> SegmentSpec:
     """Warm-up, constant, cosine; the batch doubles half-way: every part of an update takes part."""
+    sequences = 15 * 4 + 15 * 8
     path = PathSpec(
+        batch_sequences=(schedules.Stage(4, 15), schedules.Stage(8, 15)),
         lr=schedules.join(
-            schedules.warmup(0.02, 5), schedules.constant(0.02, 10), schedules.decay("cosine", 0.02, 0.002, 15)
+            schedules.warmup(0.02, 5 * 4, 4),
+            schedules.constant(0.02, 10 * 4),
+            schedules.decay("cosine", 0.02, 0.002, 15 * 8, 8),
         ),
-        weight_decay=schedules.constant(0.1, UPDATES),
-        batch_sequences=schedules.join(schedules.constant(4, 15), schedules.constant(8, 15)),
+        weight_decay=schedules.constant(0.1, sequences),
+        adam_beta1=schedules.constant(0.9, sequences),
+        adam_beta2=schedules.constant(0.95, sequences),
     )
     trajectory = Trajectory(
         engine_version=ENGINE_VERSION, corpus_id="counting", model=model_spec(**model),
-        optimizer=OptimizerSpec(adam_beta1=0.9, adam_beta2=0.95, adam_eps=1e-8, grad_clip_norm=1.0),
+        optimizer=OptimizerSpec(kind="adamw", adam_eps=1e-8, grad_clip_norm=1.0), plateau=None,
         init_seed=3, data_seed=4, path=path,
     )  # fmt: skip
     recording = Recording(
-        log_every=1, evaluate_subset_at=(), evaluate_full_at=(UPDATES,), snapshot_at=(), probe_at=(16,),
+        norms_every=1, evaluate_subset_at=(), evaluate_full_at=(UPDATES,), snapshot_at=(), probe_at=(16,),
         subset_blocks=4,
     )  # fmt: skip
     return SegmentSpec(trajectory=trajectory, start=0, recording=recording)

@@ -16,7 +16,7 @@ from glidepath.training.device import Machine
 from glidepath.training.evaluation import block_losses
 from glidepath.training.loop import has_diverged
 from glidepath.training.model import Decoder
-from glidepath.training.resume import locked
+from glidepath.training.lock import locked
 from glidepath.training.snapshots import Snapshots
 from glidepath.training.state import load_header, load_tensors
 from tests.training.small import CPU, assert_same_tables, counting_tokens, segment_spec, train
@@ -30,15 +30,17 @@ EVERYTHING = {
 
 
 def test_a_segment_records_what_it_was_asked_to(tmp_path: Path) -> None:
-    spec = segment_spec(log_every=5, **EVERYTHING)
+    spec = segment_spec(norms_every=5, **EVERYTHING)
     logged: list[int] = []
     result = train(spec, tmp_path, progress=logged.append)
     assert (result.status, result.diverged_step) == ("completed", None)
     assert logged == [5, 10, 12]
-    assert list(result.updates["step"]) == [4, 9, 11]
-    assert list(result.updates["batch_tokens"]) == [48, 96, 96]
-    assert list(result.updates["tokens_seen"]) == [5 * 48, 6 * 48 + 4 * 96, 6 * 48 + 6 * 96]
-    np.testing.assert_array_equal(result.updates["lr"], 0.01)
+    assert list(result.updates["step"]) == list(range(12))
+    for norm in ("grad_norm_l1", "update_norm", "param_norm"):
+        assert list(np.flatnonzero(np.isfinite(result.updates[norm]))) == [4, 9, 11]
+    assert list(result.updates["batch_tokens"]) == [48] * 6 + [96] * 6
+    assert list(result.updates["tokens_seen"]) == [*range(48, 289, 48), *range(384, 865, 96)]
+    np.testing.assert_allclose(result.updates["lr"], [0.01 / 3, 0.02 / 3, *[0.01] * 10])
     assert list(result.evaluations["updates_done"]) == [3, 12, 12, 12]
     assert list(result.evaluations["domain"]) == ["counting", "counting", "counting", "other"]
     assert list(result.evaluations["eval_set"]) == ["subset", "subset", "full", "full"]

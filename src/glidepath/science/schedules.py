@@ -1,46 +1,64 @@
-"""Schedules as functions of the update index, composed by `join`.
+"""Schedules as functions of the training position, composed by `join`.
 
-Convention, the one place where it is written. Updates are numbered s = 0 … T-1. A warm-up over W updates has
-the multiplier (s+1)/W, so it reaches 1 at its last update; a decay over D updates that starts at update s0
-has progress u = (s - s0)/D, so its first update still runs at the peak and no update is spent at learning
-rate 0: a linear decay to zero ends at 1/D. Seven public codebases turn the same words into six different
-arrays; laws that integrate the learning rate must therefore read the array that was applied, never retype a
-formula.
+Convention, the one place where it is written. The clock of a path counts training sequences, since tokens are what
+schedules are compared at; with a fixed batch it ticks once per update. Update s trains the sequences from its position
+to that of update s+1. A warm-up has the value it has reached at the end of an update, so it is at its peak at its last
+update; everything else has the value of the position where the update begins, so a decay's first update still runs at
+the peak and no update is spent at learning rate 0. With a fixed batch, in updates: warm-up over W has the multiplier
+(s+1)/W, a decay over D from update s0 has progress u = (s - s0)/D, and a linear decay to zero ends at 1/D. Seven public
+codebases turn the same words into six different arrays; laws that integrate the learning rate must therefore read the
+array that was applied, never retype a formula.
 
-A path is a list of pieces. A piece knows its own full length and which part of it is used, so a prefix of a
-path is again a path. Updates at a constant value are always written as constants, neighbours of equal value
-as one, so that paths that agree up to an update have equal pieces up to it.
+A path is a list of pieces. A piece knows its own full length and which part of it is used, so a prefix of a path is
+again a path. Sequences at a constant value are always written as constants, neighbours of equal value as one, and the
+first update of a decay is such a constant, so that paths that agree up to an update have equal pieces up to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Shape = Literal["constant", "warmup", "linear", "cosine", "one_minus_sqrt"]
+Positions = NDArray[np.int64]
 
-# Falls from 1 at progress 0 to 0 at progress 1 (Hägele et al. 2024, cooldown shapes).
-DECAY_SHAPES: dict[str, Callable[[Floats], Floats]] = {
+DecayShape = Literal["linear", "cosine", "one_minus_sqrt", "mirror_cosine", "square", "power", "exponential", "rex"]
+HorizonFreeShape = Literal["inverse_sqrt", "rational"]
+Shape = Literal["constant", "warmup"] | DecayShape | HorizonFreeShape
+
+# Falls from 1 at progress u = 0 to 0 at u = 1. cosine … square: Hägele et al. 2024, cooldown shapes; rex: Chen et al.
+# 2022, (1-u)/(½ + ½(1-u)).
+FALLS: dict[str, Callable[[Floats], Floats]] = {
     "linear": lambda u: 1.0 - u,
     "cosine": lambda u: 0.5 * (1.0 + np.cos(np.pi * u)),
     "one_minus_sqrt": lambda u: 1.0 - np.sqrt(u),
+    "mirror_cosine": lambda u: 2.0 * (1.0 - u) - 0.5 * (1.0 + np.cos(np.pi * u)),
+    "square": lambda u: 1.0 - u * u,
+    "rex": lambda u: (1.0 - u) / (1.0 - 0.5 * u),
 }
+HORIZON_FREE = ("constant", "inverse_sqrt", "rational")
+"""Shapes that do not know where they end: a prefix of one is one of that length."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Values of one stretch of updates: `shape` from `start_value` to `end_value` over `length` updates.
+    """Values of one stretch of training: `shape` from `start_value` to `end_value` over `length` sequences.
 
-    Only the updates `begin … end-1` of the stretch, counted from its own start, belong to the path.
+    Only the positions `begin … end` of the stretch [sequences], counted from its own start, belong to the path. With j
+    the position of an update in it, u = j/length and a = parameter:
 
     constant: start_value.
-    warmup: end_value·(j+1)/length.
-    others: end_value + (start_value - end_value)·g(j/length), g from `DECAY_SHAPES`.
+    warmup: end_value·(position at the update's end)/length.
+    power and the `FALLS`: end_value + (start_value - end_value)·g(u), g = (1-u)ᵃ for the power; rises if end_value is
+    the larger one.
+    exponential: start_value·(end_value/start_value)ᵘ.
+    inverse_sqrt: start_value·√(a/(a+j)), at least end_value (Vaswani et al. 2017 with a the warm-up's length).
+    rational: start_value/(1 + j/a), at least end_value (Bergsma et al. 2025: a = batch/(peak·weight decay)).
     """
 
     shape: Shape
@@ -49,23 +67,37 @@ class Piece:
     length: int
     begin: int
     end: int
+    parameter: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.begin < self.end <= self.length:
             raise ValueError(
-                f"piece uses updates {self.begin}…{self.end} of {self.length}: need 0 ≤ begin < end ≤ length"
+                f"piece uses positions {self.begin}…{self.end} of {self.length}: need 0 ≤ begin < end ≤ length"
             )
+        if self.shape == "exponential" and not (self.start_value > 0.0 and self.end_value > 0.0):
+            raise ValueError(
+                f"an exponential from {self.start_value} to {self.end_value}: both must be positive; use another shape"
+            )
+        if self.shape in ("power", "inverse_sqrt", "rational") and not self.parameter > 0.0:
+            raise ValueError(f"{self.shape} with parameter {self.parameter}: must be positive")
 
-    def values(self) -> Floats:
-        """The values of the used updates, shape [end - begin]."""
-        j = np.arange(self.begin, self.end, dtype=np.float64)
+    def values(self, at: Positions, until: Positions) -> Floats:
+        """The values of updates that train the positions `at … until` of the piece, shape as `at`."""
+        j = at.astype(np.float64)
         if self.shape == "constant":
             return np.full(j.shape, self.start_value)
         if self.shape == "warmup":
             # The quotient first: it is exactly 1 at the last update.
-            return self.end_value * ((j + 1.0) / self.length)
-        g = DECAY_SHAPES[self.shape](j / self.length)
-        return self.end_value + (self.start_value - self.end_value) * g
+            return self.end_value * (until / self.length)
+        if self.shape == "inverse_sqrt":
+            return np.maximum(self.end_value, self.start_value * np.sqrt(self.parameter / (self.parameter + j)))
+        if self.shape == "rational":
+            return np.maximum(self.end_value, self.start_value / (1.0 + j / self.parameter))
+        u = j / self.length
+        if self.shape == "exponential":
+            return self.start_value * (self.end_value / self.start_value) ** u
+        fall = (1.0 - u) ** self.parameter if self.shape == "power" else FALLS[self.shape](u)
+        return self.end_value + (self.start_value - self.end_value) * fall
 
     def __len__(self) -> int:
         return self.end - self.begin
@@ -74,27 +106,93 @@ class Piece:
 Path = tuple[Piece, ...]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """`updates` updates of `sequences` sequences each."""
+
+    sequences: int
+    updates: int
+
+
+BatchPath = tuple[Stage, ...]
+"""The batch of every update, as runs of equal ones."""
+
+
+def batch_path(batch_sequences: Sequence[int] | NDArray[np.int64]) -> BatchPath:
+    """Runs of equal batches, in order. Raises ValueError for a batch of no sequence."""
+    batches = np.asarray(batch_sequences, dtype=np.int64)
+    if np.any(batches < 1):
+        raise ValueError(f"batch of {batches.min()} sequences: every update needs at least one")
+    edges = [0, *(np.flatnonzero(np.diff(batches)) + 1).tolist(), len(batches)]
+    return tuple(Stage(int(batches[a]), b - a) for a, b in pairwise(edges) if b > a)
+
+
+def batches(path: BatchPath) -> NDArray[np.int64]:
+    """Sequences of every update, shape [updates]."""
+    return np.repeat([stage.sequences for stage in path], [stage.updates for stage in path]).astype(np.int64)
+
+
+def clip_batches(path: BatchPath, updates: int) -> BatchPath:
+    """The first `updates` updates. Raises ValueError if there are fewer."""
+    clipped: list[Stage] = []
+    for stage in path:
+        used = min(stage.updates, updates - sum(s.updates for s in clipped))
+        if used > 0:
+            clipped.append(replace(stage, updates=used))
+    if sum(stage.updates for stage in clipped) != updates:
+        raise ValueError(f"a path of {sum(s.updates for s in path)} updates has no prefix of {updates}")
+    return tuple(clipped)
+
+
+def positions(batch_sequences: NDArray[np.int64]) -> Positions:
+    """Sequences trained before every update, and after the last one: shape [updates + 1]."""
+    return np.concatenate([[0], np.cumsum(batch_sequences)]).astype(np.int64)
+
+
 def constant(value: float, length: int) -> Path:
-    """`length` updates at `value`."""
+    """`length` sequences at `value`."""
     return (Piece("constant", float(value), float(value), length, 0, length),) if length else ()
 
 
-def warmup(peak: float, length: int) -> Path:
-    """Linear rise over `length` updates: peak·(s+1)/length, so the last of them runs at the peak."""
-    if length < 2:
+def warmup(peak: float, length: int, first: int = 1) -> Path:
+    """Linear rise to `peak`, reached by the last update of `length` sequences; `first` is the size of the first
+    update."""
+    if length <= first:
         return constant(peak, length)
     return (Piece("warmup", 0.0, float(peak), length, 0, length),)
 
 
-def decay(shape: Shape, peak: float, final: float, length: int) -> Path:
-    """Descent from `peak` at its first update towards `final`, which the update after its last would reach.
-
-    The first update is written as a constant: it is one, and so a trunk and the decay that leaves it share
-    it.
+def decay(shape: DecayShape, start: float, final: float, length: int, first: int = 1, parameter: float = 0.0) -> Path:
+    """From `start` at its first update, of `first` sequences, towards `final`, which the update after its last would
+    reach. The first update is written as a constant: it is one, and so a trunk and the decay that leaves it share
+    it. Rises if `final` is the larger value.
     """
-    if length < 2 or final == peak:
-        return constant(peak, length)
-    return (*constant(peak, 1), Piece(shape, float(peak), float(final), length, 1, length))
+    if length <= first or final == start:
+        return constant(start, length)
+    piece = Piece(shape, float(start), float(final), length, first, length, parameter)
+    return (*constant(start, first), piece)
+
+
+def sampled_decay(
+    shape: DecayShape, start: float, final: float, refreshes: Sequence[int], length: int, parameter: float = 0.0
+) -> Path:
+    """A decay that takes its value at the positions `refreshes` and holds it until the next one (Chen et al. 2022:
+    profile and sampling rate). The first of them is 0."""
+    edges = [*refreshes, length]
+    smooth = Piece(shape, float(start), float(final), length, 0, length, parameter)
+    held = smooth.values(np.array(refreshes, dtype=np.int64), np.array(edges[1:], dtype=np.int64))
+    return join(*(constant(float(value), b - a) for value, (a, b) in zip(held, pairwise(edges), strict=True)))
+
+
+def horizon_free(
+    shape: HorizonFreeShape, start: float, floor: float, timescale: float, length: int, first: int = 1
+) -> Path:
+    """An `inverse_sqrt` or `rational` descent with the given time-scale [sequences], never below `floor`; its first
+    update is a constant, as in `decay`."""
+    if length <= first or floor >= start:
+        return constant(start, length)
+    piece = Piece(shape, float(start), float(floor), length, first, length, float(timescale))
+    return (*constant(start, first), piece)
 
 
 def join(*paths: Sequence[Piece]) -> Path:
@@ -110,27 +208,42 @@ def join(*paths: Sequence[Piece]) -> Path:
 
 
 def clip(path: Path, stop: int) -> Path:
-    """The first `stop` updates of a path. A clipped constant is a constant of that length.
+    """The first `stop` sequences of a path. A clipped constant is a constant of that length, and so with every shape
+    that knows no horizon.
 
     Raises ValueError if the path has fewer.
     """
     if not 0 <= stop <= length(path):
-        raise ValueError(f"a path of {length(path)} updates has no prefix of {stop}")
+        raise ValueError(f"a path of {length(path)} sequences has no prefix of {stop}")
     clipped: list[Piece] = []
+    left = stop
     for piece in path:
-        used = min(len(piece), stop - length(clipped))
-        if used and piece.shape == "constant":
-            clipped.extend(constant(piece.start_value, used))
+        used = min(len(piece), left)
+        left -= used
+        if used and piece.shape in HORIZON_FREE:
+            clipped.append(replace(piece, length=piece.begin + used, end=piece.begin + used))
         elif used:
             clipped.append(replace(piece, end=piece.begin + used))
     return tuple(clipped)
 
 
-def values(path: Path) -> Floats:
-    """The array that is applied, shape [total updates]."""
-    return np.concatenate([piece.values() for piece in path]) if path else np.empty(0)
+def values(path: Path, at: Positions) -> Floats:
+    """The array that is applied, shape [updates], to updates that train the positions at[s] … at[s+1].
+
+    Raises ValueError if the path has another length than the updates.
+    """
+    if length(path) != at[-1]:
+        raise ValueError(f"a path of {length(path)} sequences for updates of {at[-1]}: make them equal")
+    parts: list[Floats] = []
+    before = 0
+    for piece in path:
+        a, b = np.searchsorted(at[:-1], [before, before + len(piece)])
+        offset = piece.begin - before
+        parts.append(piece.values(at[a:b] + offset, at[a + 1 : b + 1] + offset))
+        before += len(piece)
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def length(path: Sequence[Piece]) -> int:
-    """Number of updates of a path."""
+    """Number of sequences of a path."""
     return sum(len(piece) for piece in path)

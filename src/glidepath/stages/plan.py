@@ -71,9 +71,8 @@ def _row(planned: Plan, cell: Cell, average: AverageSpec | None, n_unique_tokens
         "n_params_counted": cell.n_params_counted,
         "schedule": cell.schedule_name,
         "schedule_kind": cell.schedule.kind,
-        "final_lr_fraction": 1.0 if cell.schedule.final_lr_fraction is None else cell.schedule.final_lr_fraction,
-        "decay_shape": cell.schedule.decay_shape
-        or ("none" if cell.schedule.kind == "constant" else cell.schedule.kind),
+        "final_lr_fraction": cell.schedule.final_fraction,
+        "decay_shape": cell.schedule.shape,
         "peak_lr": cell.peak_lr,
         "warmup_steps": cell.warmup_steps,
         "decay_steps": cell.decay_steps,

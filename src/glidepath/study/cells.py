@@ -6,30 +6,33 @@ A forgotten knob is an error here, not a default below.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+
+import numpy as np
 
 from glidepath.science import accounting, schedules
 from glidepath.study.config import (
     AveragingConfig,
     GridConfig,
     ModelConfig,
-    ScheduleConfig,
+    OptimizerConfig,
     StudyConfig,
-    StudyError,
     WarmupConfig,
 )
 from glidepath.study.identity import digest
-from glidepath.study.specs import ModelSpec, OptimizerSpec, PathSpec, Trajectory
+from glidepath.study.schedule_config import Plateau, Room, Schedule, batch_of_every_update
+from glidepath.study.section import StudyError
+from glidepath.study.specs import ModelSpec, OptimizerSpec, PathSpec, PlateauSpec, Trajectory
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Version of the numerics of training. Raise it when a change moves any trained number: it is part of every
 identity, so all cells are trained anew. A golden test fails when numbers move without it."""
 
 MAX_UPDATES = 10_000_000
-"""The planner holds three numbers per update of a cell in memory."""
+"""The planner holds six numbers per update of a cell in memory."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Cell:
 
     model_name: str
     schedule_name: str
-    schedule: ScheduleConfig
+    schedule: Schedule
     trajectory: Trajectory
     counts: accounting.ParamCounts
     n_params_counted: int
@@ -47,6 +50,7 @@ class Cell:
     decay_steps: int
     weight_decay: float
     batch_sequences: int
+    """Of a ramp, its end."""
     tokens_per_parameter: float
     replicate: int
     holdout: bool
@@ -63,7 +67,7 @@ class Cell:
 
     @property
     def token_horizon(self) -> int:
-        return self.total_steps * self.batch_tokens
+        return self.trajectory.path.sequences * self.trajectory.model.context_length
 
     @property
     def train_flops_per_token(self) -> float:
@@ -171,9 +175,12 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
             f"tokens_per_parameter {tokens_per_parameter:g}, batch_sequences {batch_sequences}"
         )
         total_steps = steps_in(tokens_per_parameter * n_params, batch_tokens, where)
-        warmup_steps = _warmup_steps(study.warmup, total_steps, batch_tokens)
-        path_lr, decay_steps = lr_path(schedule, peak_lr, warmup_steps, total_steps, where)
-        weight_decay = study.optimizer.weight_decay
+        batches = batch_of_every_update(schedule.batch, batch_sequences, total_steps * batch_sequences)
+        at = schedules.positions(np.array(batches, dtype=np.int64))
+        weight_decay = peak_weight_decay(study.optimizer, peak_lr, total_steps)
+        room = Room(peak_lr, _warmup_steps(study.warmup, at, model), at, weight_decay, model.context_length, where)
+        lr = schedule.lr(room)
+        plateau = _plateau(schedule, study.evaluation.subset_tokens // model.context_length)
         yield Cell(
             model_name=model_name,
             schedule_name=schedule_name,
@@ -183,30 +190,32 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
                 corpus_id=corpus_id,
                 model=model,
                 optimizer=OptimizerSpec(
-                    adam_beta1=study.optimizer.adam_beta1,
-                    adam_beta2=study.optimizer.adam_beta2,
+                    kind="schedule_free_adamw" if schedule.kind == "schedule_free" else "adamw",
                     adam_eps=study.optimizer.adam_eps,
                     grad_clip_norm=study.optimizer.grad_clip_norm,
                 ),
+                plateau=plateau,
                 init_seed=replicate,
                 data_seed=replicate,
                 path=PathSpec(
-                    lr=path_lr,
-                    weight_decay=schedules.constant(weight_decay, total_steps),
-                    batch_sequences=schedules.constant(batch_sequences, total_steps),
+                    batch_sequences=schedules.batch_path(batches),
+                    lr=lr.path,
+                    weight_decay=_weight_decay(study.optimizer, weight_decay, batches, batch_sequences),
+                    adam_beta1=schedule.beta1(room, study.optimizer.adam_beta1),
+                    adam_beta2=_beta2(study.optimizer, batches, model.context_length),
                 ),
             ),
             counts=counts,
             n_params_counted=n_params,
             peak_lr=peak_lr,
-            warmup_steps=warmup_steps,
-            decay_steps=decay_steps,
+            warmup_steps=room.warmup_steps,
+            decay_steps=lr.decay_steps,
             weight_decay=weight_decay,
             batch_sequences=batch_sequences,
             tokens_per_parameter=tokens_per_parameter,
             replicate=replicate,
             holdout=block.holdout,
-            snapshot_at=_snapshots(study.averaging, schedule_name, total_steps, where),
+            snapshot_at=_snapshots(study.averaging, schedule_name, room),
             probed=study.noise_scale is not None and schedule_name in study.noise_scale.schedules,
         )
 
@@ -232,59 +241,76 @@ def steps_in(tokens: float, batch_tokens: int, where: str) -> int:
     return total_steps
 
 
-def lr_path(
-    schedule: ScheduleConfig, peak_lr: float, warmup_steps: int, total_steps: int, where: str
-) -> tuple[schedules.Path, int]:
-    """The learning-rate path of a cell and the length of its final descent [updates].
+def peak_weight_decay(optimizer: OptimizerConfig, peak_lr: float, total_steps: int) -> float:
+    """λ of AdamW in torch's form, in which an update shrinks by lr·λ, at the cell's batch.
 
-    Raises StudyError when warm-up and decay do not fit into the horizon; `where` names the cell in the
-    message.
+    coupled: weight_decay. independent: weight_decay/peak_lr, so that the shrinkage does not depend on the peak
+    (Loshchilov & Hutter 2019; Wortsman et al. 2023). constant_timescale: 1/(peak_lr·fraction·total_steps), so that the
+    memory 1/(peak_lr·λ) is that fraction of the run (Wang & Aitchison 2024; Bergsma et al. 2025).
     """
-    if schedule.kind == "constant":
-        decay_steps = 0
-    elif schedule.kind == "wsd":
-        decay_steps = schedule.decay_steps or round((schedule.decay_fraction or 0.0) * total_steps)
-        if decay_steps < 1:
-            raise StudyError(
-                f"{where}: decay_fraction {schedule.decay_fraction} of {total_steps} updates is less than "
-                "half an update. Raise decay_fraction or tokens_per_parameter."
-            )
-    else:
-        decay_steps = total_steps - warmup_steps
-    if warmup_steps + max(decay_steps, 1) > total_steps:
-        raise StudyError(
-            f"{where}: the schedule is longer than its horizon: {warmup_steps} updates of warmup and at "
-            f"least {max(decay_steps, 1)} after it, but the horizon has {total_steps}. Shorten warmup or "
-            "decay, or raise tokens_per_parameter."
-        )
-    shape: schedules.Shape = (schedule.decay_shape or "linear") if schedule.kind == "wsd" else schedule.kind
-    final_lr = peak_lr * (schedule.final_lr_fraction or 0.0)
-    path = schedules.join(
-        schedules.warmup(peak_lr, warmup_steps),
-        schedules.constant(peak_lr, total_steps - warmup_steps - decay_steps),
-        schedules.decay(shape, peak_lr, final_lr, decay_steps),
+    if optimizer.weight_decay_timescale_fraction is not None:
+        return 1.0 / (peak_lr * optimizer.weight_decay_timescale_fraction * total_steps)
+    weight_decay = optimizer.weight_decay or 0.0
+    return weight_decay / peak_lr if optimizer.weight_decay_policy == "independent" else weight_decay
+
+
+def _weight_decay(
+    optimizer: OptimizerConfig, weight_decay: float, batches: list[int], batch_sequences: int
+) -> schedules.Path:
+    """Weight decay of every update. A time-scale counts tokens, so that smaller batches of a ramp shrink less."""
+    if optimizer.weight_decay_policy != "constant_timescale":
+        return schedules.constant(weight_decay, sum(batches))
+    return _staircase(batches, lambda batch: weight_decay * (batch / batch_sequences))
+
+
+def _beta2(optimizer: OptimizerConfig, batches: list[int], context_length: int) -> schedules.Path:
+    """beta2 of every update: a constant, or ½^(batch tokens/half-life)."""
+    if optimizer.adam_beta2 is not None:
+        return schedules.constant(optimizer.adam_beta2, sum(batches))
+    half_life = optimizer.adam_beta2_half_life_tokens or math.inf
+    return _staircase(batches, lambda batch: 0.5 ** (batch * context_length / half_life))
+
+
+def _staircase(batches: list[int], value: Callable[[int], float]) -> schedules.Path:
+    """A path that follows the batch."""
+    stages = schedules.batch_path(batches)
+    return schedules.join(*(schedules.constant(value(s.sequences), s.sequences * s.updates) for s in stages))
+
+
+def _plateau(schedule: Schedule, subset_blocks: int) -> PlateauSpec | None:
+    if not isinstance(schedule, Plateau):
+        return None
+    return PlateauSpec(
+        factor=schedule.factor,
+        patience=schedule.patience,
+        threshold=schedule.threshold,
+        min_fraction=schedule.min_lr_fraction,
+        evaluate_every=schedule.evaluate_every_updates,
+        subset_blocks=subset_blocks,
     )
-    return path, decay_steps
 
 
-def _warmup_steps(warmup: WarmupConfig, total_steps: int, batch_tokens: int) -> int:
+def _warmup_steps(warmup: WarmupConfig, at: schedules.Positions, model: ModelSpec) -> int:
+    """Updates of the warm-up: those given, or as many as hold the tokens."""
     if warmup.steps is not None:
         return warmup.steps
     if warmup.tokens is not None:
-        return math.ceil(warmup.tokens / batch_tokens)
-    return round((warmup.fraction or 0.0) * total_steps)
+        sequences = warmup.tokens / model.context_length
+        # Beyond the horizon it is one update too long, which the schedule refuses.
+        return int(np.searchsorted(at, sequences))
+    return int(np.argmin(np.abs(at - (warmup.fraction or 0.0) * at[-1])))
 
 
-def _snapshots(averaging: AveragingConfig | None, schedule_name: str, total_steps: int, where: str) -> tuple[int, ...]:
-    """Updates after which weights are kept: equally spaced over the last part of the horizon, with ends."""
+def _snapshots(averaging: AveragingConfig | None, schedule_name: str, room: Room) -> tuple[int, ...]:
+    """Updates after which weights are kept: equally spaced in tokens over the last part of the horizon, with ends."""
     if averaging is None or schedule_name not in averaging.schedules:
         return ()
-    interval = averaging.span_fraction * total_steps / (averaging.snapshots - 1)
-    updates = tuple(round(total_steps - interval * i) for i in reversed(range(averaging.snapshots)))
-    if interval < 1 or updates[0] < 1:
+    interval = averaging.span_fraction / (averaging.snapshots - 1)
+    updates = tuple(room.update_at(1.0 - interval * i) for i in reversed(range(averaging.snapshots)))
+    if len(set(updates)) < len(updates) or updates[0] < 1:
         raise StudyError(
-            f"{where}: averaging.snapshots {averaging.snapshots} do not fit into averaging.span_fraction "
-            f"{averaging.span_fraction:g} of {total_steps} updates, each after an update of its own. Lower "
+            f"{room.where}: averaging.snapshots {averaging.snapshots} do not fit into averaging.span_fraction "
+            f"{averaging.span_fraction:g} of {room.total_steps} updates, each after an update of its own. Lower "
             f"averaging.snapshots, change averaging.span_fraction or raise tokens_per_parameter."
         )
     return updates

@@ -18,22 +18,18 @@ from glidepath.study.schedule_config import ScheduleConfig
 from glidepath.study.section import (
     Count,
     Flag,
-    Fraction,
     Name,
     NonNegative,
     Number,
     Positive,
     Section,
+    StudyError,
     shortened,
 )
 
 Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer"]
 SOME = Field(min_length=1)
 TRAIN_IT = "add it to the grid"
-
-
-class StudyError(ValueError):
-    """A study that cannot be run as it is written; the message names key, value, rule and remedy."""
 
 
 class ModelConfig(Section):
@@ -96,52 +92,6 @@ class ModelConfig(Section):
         return self
 
 
-class ScheduleConfig(Section):
-    """A learning-rate schedule, without its peak and its horizon, which are axes of the grid."""
-
-    kind: Literal["constant", "cosine", "linear", "wsd"]
-    """constant; cosine or linear: decay from the end of the warm-up; wsd: constant, then a decay."""
-    final_lr_fraction: Fraction | None = None
-    """What the decay aims at, over the peak: 0 is decay to zero. Required unless constant."""
-    decay_fraction: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """wsd only: length of the decay over the horizon (or give decay_steps)."""
-    decay_steps: Count | None = None
-    """wsd only: length of the decay [updates] (or give decay_fraction)."""
-    decay_shape: Literal["linear", "cosine", "one_minus_sqrt"] | None = None
-    """wsd only, and required there: shape of the decay."""
-
-    @model_validator(mode="after")
-    def _fields_of_kind(self) -> ScheduleConfig:
-        if self.kind == "wsd":
-            if (self.decay_fraction is None) == (self.decay_steps is None):
-                raise ValueError(
-                    f"decay_fraction {self.decay_fraction} and decay_steps {self.decay_steps}: a wsd "
-                    "schedule needs exactly one of them, the other null. Give one"
-                )
-            if self.decay_shape is None:
-                raise ValueError(
-                    "decay_shape is missing: a wsd schedule needs one of linear, cosine, one_minus_sqrt. Add it"
-                )
-        else:
-            for key in ("decay_fraction", "decay_steps", "decay_shape"):
-                value = getattr(self, key)
-                if value is not None:
-                    raise ValueError(
-                        f"{key} {value} is given for kind {self.kind}: only wsd has it. Remove it, or use kind: wsd"
-                    )
-        if self.kind == "constant" and self.final_lr_fraction is not None:
-            raise ValueError(
-                f"final_lr_fraction {self.final_lr_fraction} is given for a constant schedule, which has no "
-                f"decay. Remove it"
-            )
-        if self.kind != "constant" and self.final_lr_fraction is None:
-            raise ValueError(
-                f"final_lr_fraction is missing: a {self.kind} schedule must say what it decays to. "
-                f"Add 0 (decay to zero) or, say, 0.1"
-            )
-        return self
-
-
 class WarmupConfig(Section):
     """Linear rise to the peak: exactly one of three keys, which are three units."""
 
@@ -169,14 +119,43 @@ class OptimizerConfig(Section):
 
     adam_beta1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """Decay of the first moment per update."""
-    adam_beta2: Annotated[Number, Field(ge=0, lt=1)] = 0.95
-    """Decay of the second moment per update."""
+    adam_beta2: Annotated[Number, Field(ge=0, lt=1)] | None = 0.95
+    """Decay of the second moment per update (or null, and give adam_beta2_half_life_tokens)."""
+    adam_beta2_half_life_tokens: Positive | None = None
+    """Half-life of the second moment [tokens], whatever the batch: beta2 = 2^(-batch tokens / half-life)."""
     adam_eps: Positive = 1.0e-8
     """Added to the root of the second moment."""
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.1
-    """Decoupled: an update shrinks matrices by lr × weight_decay."""
+    weight_decay: Annotated[Number, Field(ge=0)] | None = 0.1
+    """Decoupled weight decay; null for the policy constant_timescale."""
+    weight_decay_policy: Literal["coupled", "independent", "constant_timescale"] = "coupled"
+    """How an update shrinks matrices. coupled: by lr × weight_decay, as torch does; independent: by lr / peak_lr ×
+    weight_decay, whatever the peak; constant_timescale: by lr × λ with λ such that the time-scale 1/(peak_lr × λ) is
+    weight_decay_timescale_fraction of each cell's horizon."""
+    weight_decay_timescale_fraction: Positive | None = None
+    """constant_timescale only: memory of the weights, over the horizon."""
     grad_clip_norm: Positive | None = 1.0
     """Threshold of the global gradient norm; null is off."""
+
+    @model_validator(mode="after")
+    def _one_beta2(self) -> OptimizerConfig:
+        if (self.adam_beta2 is None) == (self.adam_beta2_half_life_tokens is None):
+            raise ValueError(
+                f"adam_beta2 {self.adam_beta2} and adam_beta2_half_life_tokens {self.adam_beta2_half_life_tokens}: "
+                "exactly one of them is needed, the other null. Give one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fields_of_policy(self) -> OptimizerConfig:
+        by_timescale = self.weight_decay_policy == "constant_timescale"
+        if by_timescale != (self.weight_decay is None) or by_timescale != bool(self.weight_decay_timescale_fraction):
+            raise ValueError(
+                f"weight_decay {self.weight_decay} and weight_decay_timescale_fraction "
+                f"{self.weight_decay_timescale_fraction} with weight_decay_policy {self.weight_decay_policy}: "
+                "constant_timescale needs the fraction and weight_decay: null, the others a weight_decay only. "
+                "Set them so"
+            )
+        return self
 
 
 class GridConfig(Section):
@@ -265,10 +244,17 @@ class NoiseScaleConfig(Section):
 
 
 class LoggingConfig(Section):
-    """What is written down along training."""
+    """What is written down along training, beside what was applied, the loss and the gradient norm of every update."""
 
     every_updates: Count = 8
-    """Distance of logged updates; a segment's last update always is logged."""
+    """Distance of the updates whose costly norms are taken; a segment's last update is one of them."""
+
+
+class SegmentsConfig(Section):
+    """How training is cut into jobs."""
+
+    max_updates: Count | None = None
+    """No job trains more updates, for limits of wall time; null: jobs end where cells branch off."""
 
 
 class AnalysisConfig(Section):
@@ -322,6 +308,8 @@ class StudyConfig(Section):
     """Evaluations along training."""
     logging: LoggingConfig = LoggingConfig()
     """Log along training."""
+    segments: SegmentsConfig = SegmentsConfig()
+    """Jobs of training."""
     averaging: AveragingConfig | None = None
     """Averages of snapshots; null: no snapshots are kept."""
     noise_scale: NoiseScaleConfig | None = None
@@ -356,6 +344,28 @@ class StudyConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _grid(self) -> StudyConfig:
+        batches = sorted({batch for block in self.grid for batch in block.batch_sequences})
+        if self.target.batch_sequences not in batches:
+            raise ValueError(
+                f"target.batch_sequences {self.target.batch_sequences} is not trained by the grid, which has "
+                f"{batches}: a recommendation must rest on that batch. Add it to the grid or change the "
+                "target"
+            )
+        if all(block.holdout for block in self.grid):
+            raise ValueError(
+                "grid has holdout: true in every block: nothing is left to fit. Set it to false in one of them"
+            )
+        probed = self.noise_scale.schedules if self.noise_scale else ()
+        for i, block in enumerate(self.grid):
+            if 1 in block.batch_sequences and set(probed) & set(block.schedules):
+                raise ValueError(
+                    f"grid.{i}.batch_sequences has 1, but noise_scale probes its schedules: the noise scale "
+                    f"compares one sequence with a batch of several. Remove 1, or noise_scale"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _coordinate_check(self) -> StudyConfig:
         section = self.coordinate_check
         if section is None:
@@ -383,28 +393,6 @@ class StudyConfig(Section):
                 f"tokens are more than the validation_tokens {first.validation_tokens} of the first domain, {first.name}. "
                 "Lower the one or raise the other"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _grid(self) -> StudyConfig:
-        batches = sorted({batch for block in self.grid for batch in block.batch_sequences})
-        if self.target.batch_sequences not in batches:
-            raise ValueError(
-                f"target.batch_sequences {self.target.batch_sequences} is not trained by the grid, which has "
-                f"{batches}: a recommendation must rest on that batch. Add it to the grid or change the "
-                "target"
-            )
-        if all(block.holdout for block in self.grid):
-            raise ValueError(
-                "grid has holdout: true in every block: nothing is left to fit. Set it to false in one of them"
-            )
-        probed = self.noise_scale.schedules if self.noise_scale else ()
-        for i, block in enumerate(self.grid):
-            if 1 in block.batch_sequences and set(probed) & set(block.schedules):
-                raise ValueError(
-                    f"grid.{i}.batch_sequences has 1, but noise_scale probes its schedules: the noise scale "
-                    f"compares one sequence with a batch of several. Remove 1, or noise_scale"
-                )
         return self
 
     @model_validator(mode="after")

@@ -90,7 +90,7 @@ CATEGORIES = (
 MODEL = Column("model", "string", "-", "model")
 SCHEDULE = (
     Column("schedule", "string", "-", "schedule"),
-    Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd: decides the colour"),
+    Column("schedule_kind", "string", "-", "kind of the schedule: decides the colour"),
     Column("family_rank", "int64", "-", "place among the schedules of its kind: decides line style and marker"),
 )
 TPP = Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon")

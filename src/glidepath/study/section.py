@@ -18,6 +18,10 @@ NonNegative = Annotated[int, Field(ge=0, le=LARGEST, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 
 
+class StudyError(ValueError):
+    """A study that cannot be run as it is written; the message names key, value, rule and remedy."""
+
+
 class Section(BaseModel):
     """An unknown key is an error, and so is a list that gives a value twice."""
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +43,8 @@ class Segment:
     @cached_property
     def tokens(self) -> int:
         """Training tokens of this segment."""
-        path = self.spec.trajectory.path
-        sequences = schedules.values(path.batch_sequences)[self.spec.start :].sum()
-        return int(sequences) * self.spec.trajectory.model.context_length
+        batches = schedules.batches(self.spec.trajectory.path.batch_sequences)
+        return int(batches[self.spec.start :].sum()) * self.spec.trajectory.model.context_length
 
     @property
     def train_flops_exact(self) -> float:
@@ -78,12 +78,13 @@ def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
     chains: dict[str, list[str]] = defaultdict(list)
     for group in groups.values():
         walks = [_Walk(cell, _updates(cell)) for cell in group]
-        for walked, start, stop, parent in _branches(walks):
-            segment = _segment(study, [walk.cell for walk in walked], start, stop, parent)
-            segments[segment.segment_id] = segment
-            for walk in walked:
-                walk.parent = segment.segment_id
-                chains[walk.cell.cell_id].append(segment.segment_id)
+        for walked, start, stop in _branches(walks):
+            for begin, end in _bounded(start, stop, study.segments.max_updates):
+                segment = _segment(study, [walk.cell for walk in walked], begin, end, walked[0].parent)
+                segments[segment.segment_id] = segment
+                for walk in walked:
+                    walk.parent = segment.segment_id
+                    chains[walk.cell.cell_id].append(segment.segment_id)
     return Plan(all_cells, segments, {cell.cell_id: tuple(chains[cell.cell_id]) for cell in all_cells})
 
 
@@ -97,13 +98,14 @@ class _Walk:
 
 
 def _updates(cell: Cell) -> NDArray[np.float64]:
-    """Everything that decides an update, shape [total_steps, 3]: learning rate, weight decay, batch."""
-    path = cell.trajectory.path
-    return np.stack([schedules.values(p) for p in (path.lr, path.weight_decay, path.batch_sequences)], axis=1)
+    """Everything that decides an update, shape [total_steps, 5]: learning rate, weight decay, both betas, batch."""
+    path = cell.trajectory.path.arrays()
+    columns = (path.lr, path.weight_decay, path.adam_beta1, path.adam_beta2, path.batch_sequences)
+    return np.stack(columns, axis=1)
 
 
-def _branches(walks: list[_Walk]) -> Iterator[tuple[list[_Walk], int, int, str | None]]:
-    """Segments of walks through one forest, parents first: who walks them, start, stop and parent."""
+def _branches(walks: list[_Walk]) -> Iterator[tuple[list[_Walk], int, int]]:
+    """Stretches of walks through one forest, parents first: who walks them, start and stop."""
     waiting = [(walks, 0, 0)]
     while waiting:
         # These walks agree up to update `known`; their open segment began at `start`.
@@ -112,13 +114,19 @@ def _branches(walks: list[_Walk]) -> Iterator[tuple[list[_Walk], int, int, str |
         stop = min([len(first.updates), *(_agreement(first.updates, other.updates, known) for other in others)])
         ends = any(len(walk.updates) == stop for walk in walks)
         if ends or len(walks) == 1 or stop - start >= MIN_SHARED_UPDATES:
-            yield walks, start, stop, first.parent
+            yield walks, start, stop
             start = stop
         onwards: dict[bytes, list[_Walk]] = defaultdict(list)
         for walk in walks:
             if len(walk.updates) > stop:
                 onwards[walk.updates[stop].tobytes()].append(walk)
         waiting.extend((branch, stop, start) for branch in reversed(onwards.values()))
+
+
+def _bounded(start: int, stop: int, max_updates: int | None) -> Iterator[tuple[int, int]]:
+    """A stretch cut at the multiples of `max_updates`, wherever it begins, so that another branch moves no cut."""
+    cuts = range(max_updates * (start // max_updates + 1), stop, max_updates) if max_updates else ()
+    yield from pairwise([start, *cuts, stop])
 
 
 def _agreement(a: NDArray[np.float64], b: NDArray[np.float64], start: int) -> int:
@@ -136,7 +144,7 @@ def _segment(study: StudyConfig, through: Sequence[Cell], start: int, stop: int,
     curve = _evaluation_grid(study.evaluation, stop)
     probe_every = study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else 0
     recording = Recording(
-        log_every=study.logging.every_updates,
+        norms_every=study.logging.every_updates,
         evaluate_subset_at=_within({*curve, *([stop] if ends_here else ())}, start, stop),
         evaluate_full_at=(stop,) if ends_here else (),
         snapshot_at=_within({update for c in through for update in c.snapshot_at}, start, stop),

@@ -5,8 +5,11 @@ Nothing below this line has a scientific default.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from glidepath.science import schedules
@@ -47,28 +50,84 @@ class ModelSpec(Spec):
 
 
 class OptimizerSpec(Spec):
-    """AdamW with decoupled weight decay."""
+    """AdamW with decoupled weight decay, or its schedule-free form."""
 
-    adam_beta1: float
-    adam_beta2: float
+    kind: Literal["adamw", "schedule_free_adamw"]
     adam_eps: float
     grad_clip_norm: float | None
     """Global-norm threshold; None is off."""
 
 
+class PlateauSpec(Spec):
+    """Decay on plateau: the learning rate of the path is multiplied by a factor that evaluations lower."""
+
+    factor: float
+    """What the factor is multiplied by."""
+    patience: int
+    """Evaluations without improvement that are borne."""
+    threshold: float
+    """Relative improvement that counts as one."""
+    min_fraction: float
+    """The factor never falls below it."""
+    evaluate_every: int
+    """Distance of the evaluations [updates]."""
+    subset_blocks: int
+    """Blocks of the first domain that are evaluated."""
+
+
+@dataclass(frozen=True)
+class PathArrays:
+    """What every update applies, each of shape [updates]."""
+
+    lr: NDArray[np.float64]
+    weight_decay: NDArray[np.float64]
+    adam_beta1: NDArray[np.float64]
+    adam_beta2: NDArray[np.float64]
+    batch_sequences: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    """Sequences trained before every update and after the last, [updates + 1]."""
+
+
 class PathSpec(Spec):
     """The per-update quantities from update 0 on, each a list of pieces (see `science.schedules`)."""
 
+    batch_sequences: tuple[schedules.Stage, ...]
     lr: tuple[schedules.Piece, ...]
     weight_decay: tuple[schedules.Piece, ...]
-    batch_sequences: tuple[schedules.Piece, ...]
+    adam_beta1: tuple[schedules.Piece, ...]
+    adam_beta2: tuple[schedules.Piece, ...]
+
+    @property
+    def updates(self) -> int:
+        return sum(stage.updates for stage in self.batch_sequences)
+
+    @property
+    def sequences(self) -> int:
+        return sum(stage.updates * stage.sequences for stage in self.batch_sequences)
+
+    def arrays(self) -> PathArrays:
+        """The path as arrays. Raises ValueError if its parts differ in length."""
+        batches = schedules.batches(self.batch_sequences)
+        at = schedules.positions(batches)
+        return PathArrays(
+            lr=schedules.values(self.lr, at),
+            weight_decay=schedules.values(self.weight_decay, at),
+            adam_beta1=schedules.values(self.adam_beta1, at),
+            adam_beta2=schedules.values(self.adam_beta2, at),
+            batch_sequences=batches,
+            positions=at,
+        )
 
     def clip(self, stop: int) -> PathSpec:
         """The same path up to update `stop`."""
+        batches = schedules.clip_batches(self.batch_sequences, stop)
+        sequences = sum(stage.updates * stage.sequences for stage in batches)
         return PathSpec(
-            lr=schedules.clip(self.lr, stop),
-            weight_decay=schedules.clip(self.weight_decay, stop),
-            batch_sequences=schedules.clip(self.batch_sequences, stop),
+            batch_sequences=batches,
+            lr=schedules.clip(self.lr, sequences),
+            weight_decay=schedules.clip(self.weight_decay, sequences),
+            adam_beta1=schedules.clip(self.adam_beta1, sequences),
+            adam_beta2=schedules.clip(self.adam_beta2, sequences),
         )
 
 
@@ -79,13 +138,14 @@ class Trajectory(Spec):
     corpus_id: str
     model: ModelSpec
     optimizer: OptimizerSpec
+    plateau: PlateauSpec | None
     init_seed: int
     data_seed: int
     path: PathSpec
 
     @property
     def updates_done(self) -> int:
-        return schedules.length(self.path.lr)
+        return self.path.updates
 
     def clip(self, stop: int) -> Trajectory:
         """The same trajectory, stopped after `stop` updates."""
@@ -99,8 +159,8 @@ class Trajectory(Spec):
 class Recording(Spec):
     """What a segment writes down on its way, by number of updates done (1 … stop) and never by wall time."""
 
-    log_every: int
-    """Every so many updates a row of `updates` is written; the segment's last update always is."""
+    norms_every: int
+    """Every so many updates, and at the segment's last one, the costly norms of `updates` are taken."""
     evaluate_subset_at: tuple[int, ...]
     """After these updates the first `subset_blocks` blocks of the first domain are evaluated."""
     evaluate_full_at: tuple[int, ...]

@@ -66,8 +66,13 @@ CELL_COLUMNS = (
     Column("n_params_matrices_and_head", "int64", "parameters", "hidden matrices and the head, tied or not"),
     Column("n_params_counted", "int64", "parameters", "the count that this study's tokens_per_parameter uses"),
     Column("schedule", "string", "-", "name of the schedule in the configuration"),
-    Column("schedule_kind", "string", "-", "constant, cosine, linear or wsd"),
-    Column("final_lr_fraction", "float64", "-", "learning rate that the decay aims at, over the peak"),
+    Column("schedule_kind", "string", "-", "kind of the schedule, as in the configuration: constant, wsd, …"),
+    Column(
+        "final_lr_fraction",
+        "float64",
+        "-",
+        "learning rate that the decay aims at, over the peak; null if that depends on the run",
+    ),
     Column("decay_shape", "string", "-", "shape of the final descent, none for a constant"),
     Column("peak_lr", "float64", "-", "highest learning rate of the schedule"),
     Column("warmup_steps", "int64", "updates", "linear rise to the peak"),
@@ -76,12 +81,12 @@ CELL_COLUMNS = (
         "weight_decay",
         "float64",
         "-",
-        "decoupled AdamW coefficient: an update shrinks weights by lr·weight_decay",
+        "decoupled AdamW coefficient λ at the peak: an update shrinks weights by lr·λ",
     ),
-    Column("batch_sequences", "int64", "sequences", "sequences per update"),
-    Column("batch_tokens", "int64", "tokens", "tokens per update"),
+    Column("batch_sequences", "int64", "sequences", "sequences per update; of a batch ramp, its end"),
+    Column("batch_tokens", "int64", "tokens", "batch_sequences × context_length"),
     Column("total_steps", "int64", "updates", "length of the schedule"),
-    Column("token_horizon", "int64", "tokens", "total_steps × batch_tokens, exactly"),
+    Column("token_horizon", "int64", "tokens", "training tokens, exactly"),
     Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon asked for, in n_params_counted"),
     Column("replicate", "int64", "-", "number of the replicate; seeds derive from it"),
     Column("init_seed", "int64", "-", "seed of the initialisation"),
@@ -107,6 +112,46 @@ CELL_COLUMNS = (
 )
 
 PLAN = Table("plan", "One row per cell of the study, before anything is trained.", CELL_COLUMNS)
+
+STAGE = Column("stage", "string", "-", "tokenize, train, average, analysis, or total", key=True)
+
+BUDGET = Table(
+    "budget",
+    "What the study was predicted to cost, a row per stage and one for all, as if nothing of it had been there. "
+    "Times are null where a speed of this machine is not known.",
+    (
+        STAGE,
+        Column("cells", "int64", "cells", "cells that the stage works on"),
+        Column("jobs", "int64", "jobs", "jobs; a segment is one"),
+        Column("tokens", "int64", "tokens", "training tokens"),
+        Column("train_flops_exact", "float64", "FLOP", "every matrix product of training, shared prefixes once"),
+        Column("unshared_train_flops_exact", "float64", "FLOP", "if every cell were trained alone"),
+        Column("sharing_factor", "float64", "-", "the latter over the former; null for a stage that trains nothing"),
+        Column("core_seconds", "float64", "s", "time of all jobs, times the cores each holds"),
+        Column("unshared_core_seconds", "float64", "s", "if every cell were trained alone"),
+        Column("wall_seconds", "float64", "s", "time on all cores, nothing else running"),
+        Column("disk_bytes", "float64", "bytes", "tokens, states and snapshots; tables are smaller"),
+        Column("cores", "int64", "cores", "cores that it was predicted for"),
+        Column("predicted_at", "float64", "s", "when, since 1970 (UTC)"),
+    ),
+)
+
+SPENDING = Table(
+    "spending",
+    "What the study did cost beside its prediction, a row per stage and one for all.",
+    (
+        STAGE,
+        Column("jobs", "int64", "jobs", "jobs; a segment is one"),
+        Column("jobs_measured", "int64", "jobs", "jobs whose time is known"),
+        Column("jobs_before_prediction", "int64", "jobs", "of these, jobs that ended before the prediction was made"),
+        Column("predicted_core_seconds", "float64", "s", "as in budget; null where no speed was known"),
+        Column("core_seconds", "float64", "s", "measured; null unless every job's time is known"),
+        Column("core_seconds_ratio", "float64", "-", "measured over predicted"),
+        Column("predicted_wall_seconds", "float64", "s", "as in budget; null where no speed was known"),
+        Column("wall_seconds", "float64", "s", "time during which a job of the stage ran; null unless all are known"),
+        Column("wall_seconds_ratio", "float64", "-", "measured over predicted"),
+    ),
+)
 
 RUNS = Table(
     "runs",
@@ -164,18 +209,26 @@ DOMAIN = Column("domain", "string", "-", "validation domain", key=True)
 
 UPDATES = Table(
     "updates",
-    "One row per cell and logged update; the learning rate is the one that was applied.",
+    "One row per cell and update: what was applied, and what it did. The costly norms are taken at some updates only.",
     (
         CELL,
         STEP,
         TOKENS_SEEN,
         Column("lr", "float64", "-", "learning rate applied, before any per-group multiplier"),
-        Column("weight_decay", "float64", "-", "weight decay applied"),
+        Column("weight_decay", "float64", "-", "weight decay applied, before any per-group multiplier"),
+        Column("adam_beta1", "float64", "-", "decay of the first moment applied"),
+        Column("adam_beta2", "float64", "-", "decay of the second moment applied"),
         Column("batch_tokens", "int64", "tokens", "tokens of this update"),
         Column("train_loss", "float64", "nat/token", "loss of this update's batch before the update"),
         Column("grad_norm", "float64", "-", "global gradient norm before clipping"),
-        Column("update_norm", "float64", "-", "global norm of the change that the update made to the weights"),
-        Column("param_norm", "float64", "-", "global norm of the weights after the update"),
+        Column("grad_norm_l1", "float64", "-", "sum of the gradient's magnitudes before clipping; null where not taken"),
+        Column(
+            "update_norm",
+            "float64",
+            "-",
+            "global norm of the change that the update made to the weights; null where not taken",
+        ),
+        Column("param_norm", "float64", "-", "global norm of the weights after the update; null where not taken"),
     ),
 )
 
@@ -523,6 +576,8 @@ LAW_SCORES = Table(
 
 TABLES = (
     PLAN,
+    BUDGET,
+    SPENDING,
     RUNS,
     UPDATES,
     EVALUATIONS,

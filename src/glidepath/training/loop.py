@@ -17,18 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glidepath.science import schedules
 from glidepath.study.specs import SegmentSpec
 from glidepath.training import snapshots
 from glidepath.training.batches import TokenStore, batch, n_sequences
 from glidepath.training.device import Machine, configure, matmul_dtype, synchronise
 from glidepath.training.evaluation import bits_per_byte, block_losses, mean_and_sem
+from glidepath.training.lock import locked
 from glidepath.training.model import Decoder
-from glidepath.training.optimizer import AdamW, clip_gradients
+from glidepath.training.optimizer import Optimizer, clip_gradients, make_optimizer
 from glidepath.training.per_example import PerExampleNorms
+from glidepath.training.plateau import Plateau
 from glidepath.training.recorder import Columns, Recorder
-from glidepath.training.resume import Progress, load_progress, locked, save_progress, sigterm_noted
-from glidepath.training.state import StateHeader, load_header, load_tensors, save_state, state_tensors
+from glidepath.training.resume import Progress, load_progress, save_progress, sigterm_noted
+from glidepath.training.state import StateHeader, load_header, load_tensors, save_state
 
 DIVERGENCE_FACTOR = 2.0
 
@@ -92,7 +93,7 @@ def train_segment(
 ) -> SegmentResult:
     """Train updates `start … stop-1` of a trajectory and write its state and snapshots.
 
-    `progress` is called with the number of updates done whenever a row is logged. Progress is saved in
+    `progress` is called with the number of updates done whenever norms are taken. Progress is saved in
     `scratch` every so many seconds and on SIGTERM, which ends the process with status 143; the next call
     continues from there, on a CPU bit for bit. The caller removes `scratch` once it has stored the result.
 
@@ -102,7 +103,7 @@ def train_segment(
     """
     watch = Stopwatch()
     trajectory, recording, model = spec.trajectory, spec.recording, spec.trajectory.model
-    lr, weight_decay, batch_sequences = resolved_path(spec)
+    path = trajectory.path.arrays()
     check_request(spec, tokens, parent_state)
     with locked(scratch), sigterm_noted() as asked_to_end:
         device = configure(machine)
@@ -119,23 +120,24 @@ def train_segment(
 
         # -- the state at `start`, or where a killed job left off
         decoder = Decoder(model, device=device, matmul_dtype=matmul_dtype(device))
-        optimizer = AdamW(trajectory.optimizer, decoder.flat_weights, decoder.flat_gradients, decoder.layout.groups)
-        tensors = state_tensors(decoder, optimizer)
+        decoder.initialise(trajectory.init_seed)
+        buffers = (decoder.flat_weights, decoder.flat_gradients)
+        optimizer = make_optimizer(trajectory.optimizer, *buffers, decoder.layout.groups, path)
+        plateau = Plateau(trajectory.plateau) if trajectory.plateau else None
+        tensors = state_tensors(decoder, optimizer, plateau)
         begin = spec.start
         if saved := load_progress(scratch, spec.digest, tensors):
             begin, last_loss, recorder = saved.updates_done, saved.last_loss, saved.recorder
             watch.seconds, watch.timed_tokens = saved.seconds, saved.timed_tokens
         elif parent_state is not None:
             load_tensors(parent_state, tensors)
-        else:
-            decoder.initialise(trajectory.init_seed)
+        optimizer.restored(begin)
         accumulate_gradients = (
             torch.compile(decoder.accumulate_gradients) if machine.compile else decoder.accumulate_gradients
         )
 
         # -- the loop
-        first_sequence = np.concatenate([[0], np.cumsum(batch_sequences)])
-        tokens_seen = first_sequence * model.context_length
+        tokens_seen = path.positions * model.context_length
         subset_at, full_at = set(recording.evaluate_subset_at), set(recording.evaluate_full_at)
         snapshot_at, probe_at = set(recording.snapshot_at), set(recording.probe_at)
         unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
@@ -144,15 +146,16 @@ def train_segment(
         watch.lap("setup", device)
         for s in range(begin, spec.stop):
             updates_done = s + 1
-            logged = updates_done % recording.log_every == 0 or updates_done == spec.stop
-            n, batch_tokens = int(batch_sequences[s]), int(batch_sequences[s]) * model.context_length
+            norms_taken = updates_done % recording.norms_every == 0 or updates_done == spec.stop
+            n, batch_tokens = int(path.batch_sequences[s]), int(path.batch_sequences[s]) * model.context_length
+            lr_factor = plateau.lr_factor if plateau else 1.0
             probe = PerExampleNorms(model.context_length) if updates_done in probe_at else None
             if probe:
                 watch.lap("updates", device)
 
             # One update. Micro-losses are scaled by the whole batch, so that their gradients add up to that
             # of the mean.
-            ids = batch(tokens.train, trajectory.data_seed, int(first_sequence[s]), n, model.context_length)
+            ids = batch(tokens.train, trajectory.data_seed, int(path.positions[s]), n, model.context_length)
             ids_BT = torch.from_numpy(ids).to(device)
             decoder.flat_gradients.zero_()
             loss = torch.zeros((), dtype=torch.float64, device=device)
@@ -163,9 +166,10 @@ def train_segment(
                 else:
                     loss += accumulate_gradients(inputs_BT, targets_BT, 1.0 / batch_tokens)
             probe_rows = _probe_rows(probe, decoder, n, s, int(tokens_seen[updates_done])) if probe else []
+            grad_norm_l1 = torch.linalg.vector_norm(decoder.flat_gradients, 1) if norms_taken else None
             grad_norm = clip_gradients(decoder.flat_gradients, trajectory.optimizer.grad_clip_norm)
-            before = decoder.flat_weights.clone() if logged else None
-            optimizer.update(s, float(lr[s]), float(weight_decay[s]))
+            before = optimizer.buffers["weights"].clone() if norms_taken else None
+            optimizer.update(s, lr_factor)
             unread.append((s, loss / batch_tokens, grad_norm))
             if probe:
                 watch.lap("probes", device)
@@ -174,7 +178,8 @@ def train_segment(
 
             # Reading a number waits for the device: on a GPU only when something is to be written down.
             evaluated = updates_done in subset_at or updates_done in full_at
-            due = logged or evaluated or updates_done in snapshot_at or updates_done in probe_at
+            judged = plateau is not None and plateau.due(updates_done)
+            due = norms_taken or evaluated or judged or updates_done in snapshot_at or updates_done in probe_at
             save = asked_to_end.is_set() or time.monotonic() - last_saved >= resume_every_seconds
             if not (due or save or device.type == "cpu"):
                 continue
@@ -183,29 +188,45 @@ def train_segment(
                 if has_diverged(train_loss, norm, model.vocab_size):
                     diverged_step = step
                     break
-                last_loss, last_norm = train_loss, norm
+                last_loss = train_loss
+                norms = {"grad_norm_l1": math.nan, "update_norm": math.nan, "param_norm": math.nan}
+                if step == s and before is not None and grad_norm_l1 is not None:
+                    weights = optimizer.buffers["weights"]
+                    norms = {
+                        "grad_norm_l1": float(grad_norm_l1),
+                        "update_norm": _norm(weights - before),
+                        "param_norm": _norm(weights),
+                    }
+                recorder.add("updates", {
+                    "step": step, "tokens_seen": int(tokens_seen[step + 1]), "lr": float(path.lr[step]) * lr_factor,
+                    "weight_decay": float(path.weight_decay[step]), "adam_beta1": float(path.adam_beta1[step]),
+                    "adam_beta2": float(path.adam_beta2[step]),
+                    "batch_tokens": int(path.batch_sequences[step]) * model.context_length,
+                    "train_loss": train_loss, "grad_norm": norm, **norms,
+                })  # fmt: skip
             unread.clear()
             if diverged_step is not None:
                 break
-            if before is not None:
-                recorder.add("updates", {
-                    "step": s, "tokens_seen": int(tokens_seen[updates_done]), "lr": float(lr[s]),
-                    "weight_decay": float(weight_decay[s]), "batch_tokens": batch_tokens,
-                    "train_loss": last_loss, "grad_norm": last_norm,
-                    "update_norm": _norm(decoder.flat_weights - before),
-                    "param_norm": _norm(decoder.flat_weights),
-                })  # fmt: skip
+            if norms_taken:
                 progress(updates_done)
             for row in probe_rows:
                 recorder.add("gradient_statistics", row)
             if evaluated:
                 watch.lap("updates", device)
                 seen = int(tokens_seen[updates_done])
-                _evaluate(recorder, decoder, tokens, spec, updates_done, seen, updates_done in full_at)
+                with optimizer.evaluated_weights():
+                    _evaluate(recorder, decoder, tokens, spec, updates_done, seen, updates_done in full_at)
+                watch.lap("evaluation", device)
+            if plateau is not None and judged:
+                watch.lap("updates", device)
+                with optimizer.evaluated_weights():
+                    judging = tokens.validation(tokens.domains[0])
+                    plateau.observe(mean_and_sem(block_losses(decoder, judging, plateau.spec.subset_blocks))[0])
                 watch.lap("evaluation", device)
             if updates_done in snapshot_at:
                 watch.lap("updates", device)
-                snapshots.save_part(scratch, updates_done, decoder.weights)
+                weights = optimizer.buffers["weights"]
+                snapshots.save_part(scratch, updates_done, decoder.layout.views(weights))
                 watch.lap("snapshots", device)
             if save and updates_done < spec.stop:
                 watch.lap("updates", device)
@@ -223,26 +244,14 @@ def train_segment(
         return _finish(spec, header, kept, recorder, watch, scratch, state_out, snapshots_out)
 
 
-def resolved_path(spec: SegmentSpec) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Learning rate, weight decay and batch [sequences] of every update from 0 to stop-1.
-
-    Raises ValueError if they differ in length or a batch is not a positive whole number.
-    """
-    path = spec.trajectory.path
-    lr, weight_decay, batch_sequences = (
-        schedules.values(pieces) for pieces in (path.lr, path.weight_decay, path.batch_sequences)
-    )
-    if not len(lr) == len(weight_decay) == len(batch_sequences):
-        raise ValueError(
-            f"path: lr has {len(lr)} updates, weight_decay {len(weight_decay)}, batch_sequences "
-            f"{len(batch_sequences)}: all three must have the same"
-        )
-    whole = batch_sequences.astype(np.int64)
-    if np.any(whole != batch_sequences) or np.any(whole < 1):
-        raise ValueError(
-            "path.batch_sequences: every batch must be a positive whole number of sequences; round the ramp"
-        )
-    return lr, weight_decay, whole
+def state_tensors(decoder: Decoder, optimizer: Optimizer, plateau: Plateau | None) -> dict[str, torch.Tensor]:
+    """The tensors of a state by name, as views of the live buffers."""
+    views = {
+        f"{buffer}/{name}": tensor
+        for buffer, flat in optimizer.buffers.items()
+        for name, tensor in decoder.layout.views(flat).items()
+    }
+    return views | ({"plateau": plateau.tensor} if plateau else {})
 
 
 def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | None) -> None:
@@ -255,8 +264,8 @@ def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | No
         raise ValueError(
             f"start = {spec.start} with parent state {parent_state}: a parent is needed exactly if start > 0"
         )
-    if recording.log_every < 1:
-        raise ValueError(f"recording.log_every = {recording.log_every}: must be at least 1")
+    if recording.norms_every < 1:
+        raise ValueError(f"recording.norms_every = {recording.norms_every}: must be at least 1")
     for key in ("evaluate_subset_at", "evaluate_full_at", "snapshot_at", "probe_at"):
         for updates_done in getattr(recording, key):
             if not spec.start < updates_done <= spec.stop:
@@ -269,11 +278,15 @@ def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | No
             f"model.vocab_size = {model.vocab_size}: the tokens have vocab_size = {tokens.vocab_size}; make them equal"
         )
     available = n_sequences(len(tokens.validation(tokens.domains[0])), model.context_length)
-    if recording.evaluate_subset_at and not 1 <= recording.subset_blocks <= available:
-        raise ValueError(
-            f"recording.subset_blocks = {recording.subset_blocks}: domain {tokens.domains[0]!r} has "
-            f"{available} blocks of {model.context_length} tokens; ask for 1 to {available}"
-        )
+    wanted = {"recording.subset_blocks": recording.subset_blocks} if recording.evaluate_subset_at else {}
+    if plateau := spec.trajectory.plateau:
+        wanted["plateau.subset_blocks"] = plateau.subset_blocks
+    for key, blocks in wanted.items():
+        if not 1 <= blocks <= available:
+            raise ValueError(
+                f"{key} = {blocks}: domain {tokens.domains[0]!r} has {available} blocks of {model.context_length} "
+                f"tokens; ask for 1 to {available}"
+            )
 
 
 def _read(unread: list[tuple[int, torch.Tensor, torch.Tensor]]) -> tuple[list[float], list[float]]:

@@ -17,9 +17,12 @@ COLUMNS: dict[str, dict[str, type]] = {
         "tokens_seen": np.int64,
         "lr": np.float64,
         "weight_decay": np.float64,
+        "adam_beta1": np.float64,
+        "adam_beta2": np.float64,
         "batch_tokens": np.int64,
         "train_loss": np.float64,
         "grad_norm": np.float64,
+        "grad_norm_l1": np.float64,
         "update_norm": np.float64,
         "param_norm": np.float64,
     },
@@ -43,6 +46,9 @@ COLUMNS: dict[str, dict[str, type]] = {
         "big_batch_tokens": np.int64,
     },
 }
+
+
+UPDATE_ROWS = "rows/updates"
 
 
 class Recorder:
@@ -78,17 +84,22 @@ class Recorder:
             "loss": np.concatenate([*kept.values(), np.empty(0, dtype=np.float32)]),
         }
 
-    def dump(self) -> tuple[str, dict[str, NDArray[np.float32]]]:
-        """Everything recorded, as text and arrays for a resume file."""
-        arrays = {f"block_losses/{u}/{domain}": losses for (u, domain), losses in self._block_losses.items()}
-        return json.dumps({"rows": self._rows, "block_losses": list(self._block_losses)}), arrays
+    def dump(self) -> tuple[str, dict[str, NDArray[Any]]]:
+        """Everything recorded, as text and arrays for a resume file. Rows of `updates`, one per update, go as numbers:
+        float64 holds them exactly."""
+        arrays: dict[str, NDArray[Any]] = {
+            f"block_losses/{u}/{domain}": losses for (u, domain), losses in self._block_losses.items()
+        }
+        arrays[UPDATE_ROWS] = np.array(self._rows["updates"], dtype=np.float64)
+        rows = {table: kept for table, kept in self._rows.items() if table != "updates"}
+        return json.dumps({"rows": rows, "block_losses": list(self._block_losses)}), arrays
 
     @classmethod
-    def restore(cls, text: str, arrays: Mapping[str, NDArray[np.float32]]) -> Recorder:
+    def restore(cls, text: str, arrays: Mapping[str, NDArray[Any]]) -> Recorder:
         """The recorder that was dumped."""
         recorder = cls()
         kept = json.loads(text)
-        recorder._rows = kept["rows"]
+        recorder._rows = {**kept["rows"], "updates": arrays[UPDATE_ROWS].tolist()}
         for updates_done, domain in kept["block_losses"]:
             recorder.add_block_losses(updates_done, domain, arrays[f"block_losses/{updates_done}/{domain}"])
         return recorder
