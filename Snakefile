@@ -29,6 +29,7 @@ include: "workflow/rules/corpus.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/averaging.smk"
 include: "workflow/rules/noise.smk"
+include: "workflow/rules/ema_view.smk"
 include: "workflow/rules/analysis.smk"
 include: "workflow/rules/publication.smk"
 

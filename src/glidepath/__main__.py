@@ -16,11 +16,13 @@ COMMANDS = {
     "collect": "gather segments into the study's tables",
     "collect-averages": "put averages beside raw weights and cooldowns",
     "noise-scale": "gradient noise scale from gradient statistics",
+    "ema-view": "what the final weights are an average of",
     "compare": "paired comparisons of schedules",
     "fit": "fit one law",
     "recommend": "write recommendation.json",
     "figure": "draw one figure",
     "report": "write report.html",
+    "refine": "a schedule from the gradient norms of a trained cell",
     "document": "write the generated documentation",
     "progress": "show how far a running study is",
 }
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = module.main(parsed)
     except ValueError as refusal:
-        if parsed.command in ("check", "plan", "tokenize", "document"):
+        if parsed.command in ("check", "plan", "tokenize", "refine", "document"):
             print(f"glidepath {parsed.command}: {refusal}", file=sys.stderr)
             return 2
         raise

@@ -30,7 +30,7 @@ STUDY_JSON = canonical_json(STUDY.model_dump(mode="json"))
 AVERAGES = {spec.average_id: spec for spec in average_specs(PLAN, STUDY.averaging).values()}
 
 LAW_FILES = [file for law in STUDY.analysis.laws for file in LAYOUT.law_tables(law)]
-RESULT_TABLES = ("plan", "runs", *SEGMENT_TABLES, "averages", "noise_scale", "comparisons")
+RESULT_TABLES = ("plan", "runs", *SEGMENT_TABLES, "averages", "noise_scale", "ema_view", "comparisons")
 FINAL_FILES = [
     *(LAYOUT.table(table) for table in RESULT_TABLES),
     *LAW_FILES,
