@@ -11,12 +11,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from glidepath.study.averages import average_specs
-from glidepath.study.budget import summary
+from glidepath.study.budget import budget, described
 from glidepath.study.config import parse_study
 from glidepath.study.segments import plan
+from glidepath.study.speed import Conditions
 
 ROUNDS = 3
 VOCAB_SIZE = 512
@@ -75,7 +77,8 @@ def main() -> None:
     data = study(max(1, round(parser.parse_args().cells / CELLS_PER_REPLICATE)))
     config = parse_study(data, "of the benchmark")
     planned = plan(config, "0123456789", VOCAB_SIZE)
-    print(summary(config, planned))
+    conditions = Conditions(cores=2, threads=1, warm=True, gpu=False)
+    print(described(budget(config, planned, conditions, {}, Path.cwd())))
     updates = sum(cell.total_steps for cell in planned.cells)
     print(f"{len(planned.cells)} cells, {len(planned.segments)} segments, {updates} updates")
     parts: dict[str, Callable[[], object]] = {
@@ -83,6 +86,7 @@ def main() -> None:
         "plan": lambda: plan(config, "0123456789", VOCAB_SIZE),
         "specifications as JSON": lambda: [segment.spec.to_json() for segment in planned.segments.values()],
         "averages": lambda: average_specs(planned, config.averaging),
+        "budget": lambda: budget(config, planned, conditions, {}, Path.cwd()),
     }
     for name, work in parts.items():
         print(f"{name:24} {best_seconds(work):6.2f} s")

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"study", "science", "figures", "laws"},
     "stages": {"study", "science", "corpus", "training", "laws", "figures", "report"},
     "service": {"stages", "study", "__main__"},
-    "__main__": {"stages"},
+    "__main__": {"stages", "study"},
     "__init__": set(),
 }
 """Folders of the package (or modules at its root) that a folder may import, besides itself and the version in

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
+
+from glidepath.study import journal
 
 COMMANDS = {
-    "check": "validate a study and say what it would cost",
+    "plan": "validate a study and say what it will cost, before anything runs",
     "tokenize": "corpus to token files",
-    "plan": "write plan.parquet: a row per cell",
+    "cells": "write plan.parquet: a row per cell",
     "train": "train one segment",
     "average": "average the snapshots of one cell and evaluate them",
     "collect": "gather segments into the study's tables",
@@ -22,6 +27,7 @@ COMMANDS = {
     "recommend": "write recommendation.json",
     "figure": "draw one figure",
     "report": "write report.html",
+    "spending": "put what the study did cost beside its budget",
     "refine": "a schedule from the gradient norms of a trained cell",
     "document": "write the generated documentation",
     "progress": "show how far a running study is",
@@ -31,9 +37,11 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    A refused input is printed as one paragraph, without a traceback.
+    A refused input is printed as one paragraph, without a traceback. A job that ends well is noted in the journal, if
+    the environment names one.
     """
     parser = argparse.ArgumentParser(prog="glidepath", description=__doc__)
+    began = time.time()
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = arguments[0] if arguments and arguments[0] in COMMANDS else None
@@ -53,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         raise
     return int(status or 0)
+    if not status and (file := os.environ.get(journal.VARIABLE)):
+        journal.note(Path(file), _entry(parsed, began))
 
 
 if __name__ == "__main__":

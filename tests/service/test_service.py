@@ -173,11 +173,11 @@ def test_a_client_that_is_killed_while_it_asks_leaves_no_child(server: Server) -
 @pytest.mark.parametrize("good", [True, False])
 def test_without_a_server_the_plain_command_says_the_same(server: Server, tmp_path: Path, good: bool) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD | ({} if good else {"unknown": 1})))
-    served = server.run("check", "study.yaml", cwd=tmp_path)
+    served = server.run("plan", "study.yaml", "--no-calibration", cwd=tmp_path)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for gone in ({}, {client.SOCKET_VARIABLE: str(tmp_path / "no-socket")}):
         plain = subprocess.run(
-            [*CLIENT, "check", "study.yaml"], env=environment | gone, cwd=tmp_path, capture_output=True, text=True
+            [*CLIENT, "plan", "study.yaml", "--no-calibration"], env=environment | gone, cwd=tmp_path, capture_output=True, text=True
         )
         assert (plain.returncode, plain.stdout, plain.stderr) == served
     assert served[0] == (0 if good else 2)

@@ -159,10 +159,10 @@ def assert_is_a_refusal(message: str, bad: Bad) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
-def test_check_refuses(bad: Bad, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_refuses(bad: Bad, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(changed((bad.path, bad.value))))
-    assert main(["check", str(path)]) == 2
+    assert main(["plan", str(path), "--no-calibration"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert_is_a_refusal(printed.err, bad)
@@ -206,14 +206,14 @@ def dry_run(directory: Path, study: str) -> subprocess.CompletedProcess[str]:
 def check(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     path = tmp_path / "study.yaml"
     path.write_text(text)
-    status = main(["check", str(path)])
+    status = main(["plan", str(path), "--no-calibration"])
     message = capsys.readouterr().err
     assert "\n" not in message.strip()
     return status, message
 
 
 def test_a_missing_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", str(tmp_path / "absent.yaml")]) == 2
+    assert main(["plan", str(tmp_path / "absent.yaml"), "--no-calibration"]) == 2
     assert "absent.yaml cannot be read: No such file or directory. Give" in capsys.readouterr().err
 
 
@@ -237,7 +237,7 @@ def test_what_is_no_study_is_refused(text: str, says: str, tmp_path: Path, capsy
 def test_text_that_is_not_unicode_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "study.yaml"
     path.write_bytes(b"study: \xff\n")
-    assert main(["check", str(path)]) == 2
+    assert main(["plan", str(path), "--no-calibration"]) == 2
     assert "is not YAML" in capsys.readouterr().err
 
 

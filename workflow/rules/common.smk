@@ -7,15 +7,17 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 
 from glidepath.study.averages import average_specs
-from glidepath.study.budget import summary
+from glidepath.study.budget import budget, described
+from glidepath.study.cells import param_counts
 from glidepath.study.config import parse_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
-from glidepath.study.figure_list import entry as figure_entry, table_path
+from glidepath.study.figure_list import entry as figure_entry, figures_of, table_path
 from glidepath.study.identity import canonical_json, digest
 from glidepath.study.layout import SEGMENT_TABLES, Layout, segment_directory
 from glidepath.study.provenance import source_digest
 from glidepath.study.segments import plan as plan_study
 from glidepath.study.target import target_of
+from glidepath.study.speed import Conditions, gpu_here, kept_file, needs_gpu, read_speeds, runs_warm
 
 try:
     STUDY = parse_study(dict(config), ", ".join(str(path) for path in workflow.configfiles))
@@ -30,7 +32,9 @@ STUDY_JSON = canonical_json(STUDY.model_dump(mode="json"))
 AVERAGES = {spec.average_id: spec for spec in average_specs(PLAN, STUDY.averaging).values()}
 
 LAW_FILES = [file for law in STUDY.analysis.laws for file in LAYOUT.law_tables(law)]
-RESULT_TABLES = ("plan", "runs", *SEGMENT_TABLES, "averages", "noise_scale", "ema_view", "comparisons")
+RESULT_TABLES = ("plan", "budget", "runs", *SEGMENT_TABLES, "averages", "noise_scale", "ema_view", "comparisons", "spending")
+if COORDINATES:
+    RESULT_TABLES += ("coordinate_check", "coordinate_slopes")
 FINAL_FILES = [
     *(LAYOUT.table(table) for table in RESULT_TABLES),
     *LAW_FILES,
@@ -46,6 +50,7 @@ os.environ.update(
 )
 
 
+    GLIDEPATH_JOURNAL="scratch/journal.jsonl",
 wildcard_constraints:
     segment="[A-Za-z0-9.+_-]+",
     average="[A-Za-z0-9.+_-]+",

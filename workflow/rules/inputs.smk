@@ -32,11 +32,6 @@ def segment_minutes(wildcards, attempt):
     return min(24 * 60, int(10 + segment.train_flops_exact / flops_per_second / 60) * attempt)
 
 
-def needs_gpu(n_params):
-    """Smaller models are trained faster by the cores than a GPU can be started for them."""
-    return n_params >= 5e6
-
-
 def segment_gpus(wildcards):
     return int(needs_gpu(PLAN.segments[wildcards.segment].n_params))
 

@@ -19,14 +19,15 @@ def start_service():
     """
     if SERVICE or workflow.remote_exec:
         return
-    print(summary(STUDY, PLAN), file=sys.stderr)
+    conditions = Conditions(cores=workflow.cores or 1, threads=1, warm=runs_warm(), gpu=gpu_here())
+    print(described(budget(STUDY, PLAN, conditions, read_speeds(kept_file()), Path.cwd())), file=sys.stderr)
     Path("scratch").mkdir(exist_ok=True)
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")])),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     }
-    if workflow.local_exec and not os.environ.get("GLIDEPATH_PLAIN"):
+    if workflow.local_exec and runs_warm():
         # A UNIX socket's path is limited to about 100 characters, so it cannot live below the working directory.
         socket = f"{tempfile.gettempdir()}/glidepath-{os.getuid()}-{os.getpid()}.socket"
         with open("scratch/service.log", "w") as log:

@@ -33,6 +33,8 @@ rule train:
 
 rule plan:
     input:
+        # Cells do not depend on what they cost; it is told with them.
+        budget=ancient(f"{LAYOUT.results}/budget.parquet"),
         manifest=f"{LAYOUT.corpus}/manifest.json",
     output:
         f"{LAYOUT.results}/plan.parquet",
@@ -40,9 +42,9 @@ rule plan:
         f"logs/plan/{STUDY.study}.log",
     params:
         study=STUDY_JSON,
-        code=code("plan"),
+        code=code("cells"),
     shell:
-        "glidepath plan --study {params.study:q} --base . --manifest {input.manifest} --output {output}"
+        "glidepath cells --study {params.study:q} --base . --manifest {input.manifest} --output {output}"
         " 2>&1 | tee {log}"
 
 

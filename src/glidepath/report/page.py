@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from glidepath.report.answer import Answer
 from glidepath.report.card import Card
+from glidepath.report.cost import Cost
 from glidepath.report.methods import METHODS
 from glidepath.report.overview import BestTable, Fact, Lost
 from glidepath.study import figure_list, tables
@@ -29,6 +30,7 @@ class Page:
     card: Card
     answers: Sequence[Answer]
     facts: Sequence[Fact]
+    cost: Cost
     best: Sequence[BestTable]
     lost: Sequence[Lost]
     limits: Sequence[str]
@@ -73,6 +75,7 @@ def render(page: Page, svg_by_figure: Mapping[str, bytes]) -> str:
         ],
         "study_figures": _figures(0, svg_by_figure),
         "facts": page.facts,
+        "cost": page.cost,
         "best": page.best,
         "lost": page.lost,
         "methods": METHODS,

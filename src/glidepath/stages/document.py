@@ -128,7 +128,7 @@ def keys_of_a_study() -> str:
         "",
         f"*{GENERATED}*",
         "",
-        "A study is one YAML file. `glidepath check FILE` validates it and says what it would cost; nothing runs.",
+        "A study is one YAML file. `glidepath plan FILE` validates it and says what it will cost before anything runs.",
         "An unknown key is an error, and so is a list that gives a value twice. Numbers are written as numbers:",
         "YAML reads `1e-3` as text, `1.0e-3` is a number; whole numbers go up to 2^53. A name has at most 40",
         "lower-case letters, digits and underscores and begins with a letter. Relative paths start from the working",

@@ -1,109 +1,99 @@
-"""Write `plan.parquet`: a row per cell, before anything is trained."""
+"""Say what a study will cost, before anything runs: validate it, plan it, measure this machine's speed where it is not
+known yet, print the stages and, for the report to compare with, write `budget.parquet`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from glidepath.science import accounting
 from glidepath.study import tables
-from glidepath.study.averages import AverageSpec, average_specs
-from glidepath.study.cells import Cell
-from glidepath.study.config import parse_study
+from glidepath.study.budget import Budget, budget, described
+from glidepath.study.config import StudyConfig, parse_study, read_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
+from glidepath.study.layout import segment_directory
 from glidepath.study.segments import Plan, plan
+from glidepath.study.speed import Conditions, Speed, gpu_here, keep_speeds, kept_file, read_speeds, runs_warm, workloads
+from glidepath.study.target import target_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--study", required=True, help="the validated study as JSON")
-    parser.add_argument(
-        "--base", type=Path, required=True, help="directory that the study's file paths are relative to"
-    )
-    parser.add_argument("--manifest", type=Path, required=True, help="manifest.json of the tokenised corpus")
-    parser.add_argument("--output", type=Path, required=True, help="plan.parquet")
+    parser.add_argument("study", help="YAML file of the study, or the validated study as JSON")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="cores that will be used; default: all")
+    parser.add_argument("--no-calibration", action="store_true", help="measure nothing, use the speeds that are known")
+    parser.add_argument("--output", type=Path, help="budget.parquet; without it the budget is only printed")
 
 
 def main(args: argparse.Namespace) -> None:
-    study = parse_study(json.loads(args.study), "given as JSON")
-    planned = plan(study, corpus_id(study.corpus, args.base), vocab_size_of(study.corpus, args.base))
-    frame = plan_frame(planned, average_specs(planned, study.averaging), unique_tokens(args.manifest))
-    tables.write(tables.PLAN, frame, args.output)
-    for warning in epoch_warnings(frame):
-        print(f"warning: {warning}", file=sys.stderr)
+    if args.cores < 1:
+        raise ValueError(f"--cores {args.cores} can train nothing: give at least 1")
+    study, base = study_of(args.study), Path.cwd()
+    vocab_size = vocab_size_of(study.corpus, base)
+    planned = plan(study, corpus_id(study.corpus, base), vocab_size)
+    target_of(study, vocab_size)
+    conditions = Conditions(cores=args.cores, threads=1, warm=runs_warm(), gpu=gpu_here())
+    known = speeds(planned, conditions, calibrate=not args.no_calibration)
+    found = budget(study, planned, conditions, known, base)
+    if args.output:
+        tables.write(tables.BUDGET, budget_frame(found, time.time()), args.output)
+    print(described(found))
+    there = sum(Path(segment_directory(name), "segment.json").is_file() for name in planned.segments)
+    if there:
+        print(f"{there} of its {len(planned.segments)} training jobs are done already.")
 
 
-def unique_tokens(manifest: Path) -> int:
-    """Training tokens of a tokenised corpus."""
-    return int(json.loads(manifest.read_text(encoding="utf-8"))["n_train_tokens"])
+def study_of(text: str) -> StudyConfig:
+    """The study in a file, or given as JSON by a rule."""
+    if text.startswith("{"):
+        return parse_study(json.loads(text), "given as JSON")
+    return read_study(Path(text))
 
 
-def plan_frame(planned: Plan, averages: dict[str, AverageSpec], n_unique_tokens: int) -> pd.DataFrame:
-    """One row per cell, with the columns of `tables.PLAN`."""
+def speeds(planned: Plan, conditions: Conditions, *, calibrate: bool) -> dict[str, Speed]:
+    """Kept speeds; with `calibrate`, those that this study needs besides are measured and kept."""
+    file = kept_file()
+    kept = read_speeds(file)
+    wanted = {w.digest: w for several in workloads(planned, conditions).values() for w in several}
+    missing = [workload for key, workload in wanted.items() if key not in kept]
+    if not (calibrate and missing):
+        return kept
+    # Imported where it is used: it brings what reads and writes tokens.
+    from glidepath.stages.calibrate import measure
+
+    print(f"measuring this machine: {len(missing)} shapes, some seconds each", file=sys.stderr)
+    keep_speeds(file, measure(missing))
+    return read_speeds(file)
+
+
+def budget_frame(found: Budget, now: float) -> pd.DataFrame:
+    """One row per stage and one for all, with the columns of `tables.BUDGET`; `now` is in seconds since 1970."""
     import pandas as pd
 
-    rows = [_row(planned, cell, averages.get(cell.cell_id), n_unique_tokens) for cell in planned.cells]
-    return pd.DataFrame(rows, columns=tables.PLAN.names)
-
-
-def _row(planned: Plan, cell: Cell, average: AverageSpec | None, n_unique_tokens: int) -> dict[str, Any]:
-    model = cell.trajectory.model
-    chain = planned.chains[cell.cell_id]
-    return {
-        "cell_id": cell.cell_id,
-        "model": cell.model_name,
-        "n_layer": model.n_layer,
-        "d_model": model.d_model,
-        "n_head": model.n_head,
-        "d_head": model.d_head,
-        "d_ff": model.d_ff,
-        "context_length": model.context_length,
-        "vocab_size": model.vocab_size,
-        "parametrization": model.parametrization,
-        "n_params_total": cell.counts.n_params_total,
-        "n_params_non_embedding": cell.counts.n_params_non_embedding,
-        "n_params_matrices_and_head": cell.counts.n_params_matrices_and_head,
-        "n_params_counted": cell.n_params_counted,
-        "schedule": cell.schedule_name,
-        "schedule_kind": cell.schedule.kind,
-        "final_lr_fraction": cell.schedule.final_fraction,
-        "decay_shape": cell.schedule.shape,
-        "peak_lr": cell.peak_lr,
-        "warmup_steps": cell.warmup_steps,
-        "decay_steps": cell.decay_steps,
-        "weight_decay": cell.weight_decay,
-        "batch_sequences": cell.batch_sequences,
-        "batch_tokens": cell.batch_tokens,
-        "total_steps": cell.total_steps,
-        "token_horizon": cell.token_horizon,
-        "tokens_per_parameter": cell.tokens_per_parameter,
-        "replicate": cell.replicate,
-        "init_seed": cell.trajectory.init_seed,
-        "data_seed": cell.trajectory.data_seed,
-        "holdout": cell.holdout,
-        "trunk_id": chain[0],
-        "segments": " ".join(chain),
-        "average": average.average_id if average else "",
-        "own_steps": planned.own_steps(cell),
-        "train_flops_6nd": accounting.train_flops_6nd(cell.counts.n_params_non_embedding, cell.token_horizon),
-        "train_flops_exact": cell.train_flops_per_token * cell.token_horizon,
-        "epochs": cell.token_horizon / n_unique_tokens,
-    }
-
-
-def epoch_warnings(frame: pd.DataFrame) -> list[str]:
-    """What to tell about cells that see training tokens more than once."""
-    repeated = frame[frame["epochs"] > 1]
-    if repeated.empty:
-        return []
-    longest = repeated.sort_values("epochs").iloc[-1]
-    return [
-        f"{len(repeated)} of {len(frame)} cells see the training tokens more than once, at most "
-        f"{longest['epochs']:.1f} epochs ({longest['cell_id']}): their losses mix schedule and repetition. "
-        "Add text or shorten tokens_per_parameter."
-    ]
+    return pd.DataFrame(
+        [
+            {
+                "stage": stage.stage,
+                "cells": stage.cells,
+                "jobs": stage.jobs,
+                "tokens": stage.tokens,
+                "train_flops_exact": stage.train_flops_exact,
+                "unshared_train_flops_exact": stage.unshared_train_flops_exact,
+                "sharing_factor": stage.sharing_factor,
+                "core_seconds": stage.core_seconds,
+                "unshared_core_seconds": stage.unshared_core_seconds,
+                "wall_seconds": stage.wall_seconds,
+                "disk_bytes": stage.disk_bytes,
+                "cores": found.conditions.cores,
+                "predicted_at": now,
+            }
+            for stage in (*found.stages, found.total)
+        ],
+        columns=tables.BUDGET.names,
+    ).astype(dict.fromkeys(("sharing_factor", "core_seconds", "unshared_core_seconds", "wall_seconds"), "float64"))

@@ -38,6 +38,7 @@ def main(args: argparse.Namespace) -> None:
     from glidepath.report.answer import Target
     from glidepath.report.answers import NEEDED_TABLES, answers
     from glidepath.report.card import card
+    from glidepath.report.cost import cost
     from glidepath.report.limits import limits, provenance
     from glidepath.report.overview import best_tables, facts, lost_cells
 
@@ -45,6 +46,7 @@ def main(args: argparse.Namespace) -> None:
     manifest = json.loads(args.manifest.read_text(encoding="utf-8"))
     recommended = Recommendation.model_validate_json((args.results / "recommendation.json").read_text(encoding="utf-8"))
     found = read_tables(NEEDED_TABLES, args.results)
+    costs = read_tables(("budget", "spending"), args.results)
     runs, reference = found["runs"], study.analysis.reference_schedule
     planned = plan(study, _corpus_id(runs), int(runs["vocab_size"].iloc[0]))
     target = Target(recommended, reference)
@@ -54,6 +56,7 @@ def main(args: argparse.Namespace) -> None:
         card=card(recommended),
         answers=answers(found, target),
         facts=facts(runs, planned),
+        cost=cost(costs["budget"], costs["spending"]),
         best=best_tables(runs, found["comparisons"], reference),
         lost=lost_cells(runs),
         limits=tuple(limits(runs, target)),

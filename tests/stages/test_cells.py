@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from glidepath.stages import plan as stage
+from glidepath.stages import cells as stage
 from glidepath.study import tables
 from glidepath.study.averages import average_specs
-from glidepath.study.budget import summary
 from tests.study.studies import GOOD, planned, study
 
 
@@ -75,11 +74,3 @@ def test_the_stage_writes_the_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert len(written) == 12
     assert written["epochs"].max() == pytest.approx(264 * 256 / 1000)
     assert "warning: 12 of 12 cells see the training tokens more than once" in capsys.readouterr().err
-
-
-def test_the_summary_tells_what_sharing_saves() -> None:
-    text = summary(study(), planned())
-    assert text.startswith("good: 12 cells in ")
-    shared = sum(s.spec.stop - s.spec.start for s in planned().segments.values())
-    unshared = sum(cell.total_steps for cell in planned().cells)
-    assert f"{unshared / shared:.2f} times as much" in text

@@ -1,0 +1,105 @@
+"""What the study did cost, beside what `budget.parquet` said before."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from glidepath.study import journal, tables
+from glidepath.study.layout import average_directory, segment_directory
+
+NOT_ANALYSIS = ("plan", "spending", "report")
+"""Jobs that write into the results folder, but are no part of what was predicted."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plan", type=Path, required=True, help="plan.parquet")
+    parser.add_argument("--budget", type=Path, required=True, help="budget.parquet")
+    parser.add_argument("--corpus", required=True, help="directory of the tokenised corpus")
+    parser.add_argument("--results", required=True, help="results folder of the study")
+    parser.add_argument("--journal", type=Path, required=True, help="journal of jobs; it need not exist")
+    parser.add_argument("--output", type=Path, required=True, help="spending.parquet")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a stage. What the journal does not know is None."""
+
+    core_seconds: float | None
+    ended: float | None
+    """[s since 1970]"""
+    entry: journal.Entry | None
+
+
+def main(args: argparse.Namespace) -> None:
+    plan = tables.read(tables.PLAN, args.plan)
+    noted = {(entry.command, entry.output): entry for entry in journal.read(args.journal)}
+    segments = dict.fromkeys(name for chain in plan["segments"] for name in chain.split(" "))
+    jobs = {
+        "tokenize": [_job(noted.get(("tokenize", args.corpus)))],
+        "train": [_training_job(name, noted) for name in segments],
+        "average": [_job(noted.get(("average", average_directory(name)))) for name in plan["average"] if name],
+        "analysis": [
+            _job(entry)
+            for (command, output), entry in noted.items()
+            if output.startswith(args.results) and command not in NOT_ANALYSIS
+        ],
+    }
+    frame = spending_frame(tables.read(tables.BUDGET, args.budget), jobs)
+    tables.write(tables.SPENDING, frame, args.output)
+
+
+def _job(entry: journal.Entry | None) -> Job:
+    return Job(entry.core_seconds, entry.ended, entry) if entry else Job(None, None, None)
+
+
+def _training_job(segment: str, noted: Mapping[tuple[str, str], journal.Entry]) -> Job:
+    """A segment's record knows the time of all its attempts, the journal also what comes before and after training."""
+    file = Path(segment_directory(segment)) / "segment.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    core_seconds = record["timing"]["total"] * record["threads"]
+    entry = noted.get(("train", segment_directory(segment)))
+    if entry is None:
+        return Job(core_seconds, file.stat().st_mtime, None)
+    return Job(max(core_seconds, entry.core_seconds), entry.ended, entry)
+
+
+def spending_frame(budget: pd.DataFrame, jobs: Mapping[str, Sequence[Job]]) -> pd.DataFrame:
+    """One row per stage of the budget and one for all, with the columns of `tables.SPENDING`.
+
+    A stage has a measured time if all its jobs have one; stages overlap, so that the wall time of all is less than
+    the sum.
+    """
+    everything = [job for several in jobs.values() for job in several]
+    rows = [_row(row, everything if row["stage"] == "total" else jobs[row["stage"]]) for _, row in budget.iterrows()]
+    numbers = [column.name for column in tables.SPENDING.columns if column.type == "float64"]
+    return pd.DataFrame(rows, columns=tables.SPENDING.names).astype(dict.fromkeys(numbers, "float64"))
+
+
+def _row(predicted: pd.Series[Any], jobs: Sequence[Job]) -> dict[str, Any]:
+    known = [job.core_seconds for job in jobs if job.core_seconds is not None]
+    entries = [job.entry for job in jobs if job.entry is not None]
+    core_seconds = sum(known) if len(known) == len(jobs) else None
+    wall_seconds = journal.busy_seconds(entries) if len(entries) == len(jobs) else None
+    return {
+        "stage": predicted["stage"],
+        "jobs": len(jobs),
+        "jobs_measured": len(known),
+        "jobs_before_prediction": sum(job.ended is not None and job.ended < predicted["predicted_at"] for job in jobs),
+        "predicted_core_seconds": predicted["core_seconds"],
+        "core_seconds": core_seconds,
+        "core_seconds_ratio": _ratio(core_seconds, predicted["core_seconds"]),
+        "predicted_wall_seconds": predicted["wall_seconds"],
+        "wall_seconds": wall_seconds,
+        "wall_seconds_ratio": _ratio(wall_seconds, predicted["wall_seconds"]),
+    }
+
+
+def _ratio(measured: float | None, predicted: float) -> float | None:
+    return measured / predicted if measured is not None and predicted > 0 else None
