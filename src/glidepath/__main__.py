@@ -26,8 +26,8 @@ COMMANDS = {
     "fit": "fit one law",
     "recommend": "write recommendation.json",
     "figure": "draw one figure",
-    "report": "write report.html",
     "spending": "put what the study did cost beside its budget",
+    "report": "write report.html",
     "refine": "a schedule from the gradient norms of a trained cell",
     "document": "write the generated documentation",
     "progress": "show how far a running study is",
@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     A refused input is printed as one paragraph, without a traceback. A job that ends well is noted in the journal, if
     the environment names one.
     """
-    parser = argparse.ArgumentParser(prog="glidepath", description=__doc__)
     began = time.time()
+    parser = argparse.ArgumentParser(prog="glidepath", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = arguments[0] if arguments and arguments[0] in COMMANDS else None
@@ -60,9 +60,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"glidepath {parsed.command}: {refusal}", file=sys.stderr)
             return 2
         raise
-    return int(status or 0)
     if not status and (file := os.environ.get(journal.VARIABLE)):
         journal.note(Path(file), _entry(parsed, began))
+    return int(status or 0)
+
+
+def _entry(parsed: argparse.Namespace, began: float) -> journal.Entry:
+    given = vars(parsed)
+    output = next((given[name] for name in ("output", "output_prefix", "output_directory") if given.get(name)), "")
+    threads = given.get("threads") or given.get("workers") or 1
+    return journal.Entry(parsed.command, str(output), began, time.time(), threads)
 
 
 if __name__ == "__main__":

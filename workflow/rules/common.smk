@@ -16,8 +16,8 @@ from glidepath.study.identity import canonical_json, digest
 from glidepath.study.layout import SEGMENT_TABLES, Layout, segment_directory
 from glidepath.study.provenance import source_digest
 from glidepath.study.segments import plan as plan_study
-from glidepath.study.target import target_of
 from glidepath.study.speed import Conditions, gpu_here, kept_file, needs_gpu, read_speeds, runs_warm
+from glidepath.study.target import target_of
 
 try:
     STUDY = parse_study(dict(config), ", ".join(str(path) for path in workflow.configfiles))
@@ -47,10 +47,10 @@ FINAL_FILES = [
 os.environ.update(
     PATH=os.pathsep.join([str(Path(workflow.basedir) / "workflow/bin"), os.environ.get("PATH", "")]),
     GLIDEPATH_PYTHON=sys.executable,
+    GLIDEPATH_JOURNAL="scratch/journal.jsonl",
 )
 
 
-    GLIDEPATH_JOURNAL="scratch/journal.jsonl",
 wildcard_constraints:
     segment="[A-Za-z0-9.+_-]+",
     average="[A-Za-z0-9.+_-]+",

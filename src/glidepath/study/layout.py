@@ -41,9 +41,9 @@ class Layout:
 
 def segment_directory(segment_id: str) -> str:
     """Directory of a segment's records."""
+    return f"store/segments/{segment_id}"
 
 
 def average_directory(average_id: str) -> str:
     """Directory of the averages of one cell."""
     return f"store/averages/{average_id}"
-    return f"store/segments/{segment_id}"
