@@ -17,15 +17,16 @@ DOMAINS = ("python", "c")
 
 
 def write_segment(root: Path, segment: Segment, loss: float, **record: Any) -> None:
-    """Records of a segment whose training loss is `loss` at every logged update and whose block i has loss + i/10.
+    """Records of a segment whose training loss is `loss` at every update and whose block i has loss + i/10.
 
     One second per update. With `diverged_step`, nothing is recorded from that update on.
     """
     spec = segment.spec
     diverged_step = record.get("diverged_step")
     limit = spec.stop if diverged_step is None else min(spec.stop, diverged_step)
-    every = spec.recording.log_every
-    steps = [s for s in range(spec.start, limit) if (s + 1) % every == 0 or s + 1 == spec.stop]
+    steps = list(range(spec.start, limit))
+    every = spec.recording.norms_every
+    norms = [0.5 if (s + 1) % every == 0 or s + 1 == spec.stop else None for s in steps]
     subset = [u for u in spec.recording.evaluate_subset_at if u <= limit]
     full = [u for u in spec.recording.evaluate_full_at if u <= limit]
     probes = [u for u in spec.recording.probe_at if u <= limit]
@@ -38,7 +39,10 @@ def write_segment(root: Path, segment: Segment, loss: float, **record: Any) -> N
         "updates": {
             "step": steps,
             "tokens_seen": [(s + 1) * batch_tokens for s in steps],
-            **{name: [0.5] * len(steps) for name in ("lr", "weight_decay", "grad_norm", "update_norm", "param_norm")},
+            **{
+                name: [0.5] * len(steps) for name in ("lr", "weight_decay", "adam_beta1", "adam_beta2", "grad_norm")
+            },
+            **{name: norms for name in ("grad_norm_l1", "update_norm", "param_norm")},
             "batch_tokens": [batch_tokens] * len(steps),
             "train_loss": [loss] * len(steps),
         },

@@ -13,6 +13,7 @@ import pytest
 from glidepath.stages import collect, plan
 from glidepath.study import tables
 from glidepath.study.averages import average_specs
+from glidepath.study.layout import segment_directory
 from glidepath.study.segments import Plan
 from tests.stages.places import DOMAINS, N_BLOCKS, write_segment
 from tests.study.studies import GOOD, planned, study
@@ -83,9 +84,7 @@ def test_every_cell_has_the_rows_of_its_whole_chain(place: Path, toy: Plan) -> N
     found = collected(place, toy)
     for cell in toy.cells:
         steps = found["updates"].loc[found["updates"]["cell_id"] == cell.cell_id, "step"].tolist()
-        assert steps == sorted(set(steps))
-        assert steps[-1] == 263
-        assert set(range(7, 264, 8)) <= set(steps)
+        assert steps == list(range(264))
         blocks = found["block_losses"][found["block_losses"]["cell_id"] == cell.cell_id]
         assert len(blocks) == len(DOMAINS) * N_BLOCKS
         assert blocks["loss"].dtype == np.float32
@@ -94,6 +93,34 @@ def test_every_cell_has_the_rows_of_its_whole_chain(place: Path, toy: Plan) -> N
     assert probed[constant] == 264 // 8
     assert probed[wsd] == 212 // 8
     assert linear not in probed
+
+
+def test_loss_spikes_of_a_shared_segment_are_those_of_all_its_cells(place: Path, toy: Plan) -> None:
+    write_all(place, toy)
+    trunk, own = (place / segment_directory(segment) / "updates.parquet" for segment in chain(toy, "wsd"))
+    updates = tables.of_segment(tables.UPDATES)
+    for file, raised in ((trunk, {100: 2.0, 101: 1.0, 150: 0.5}), (own, {250: 3.0})):
+        frame = tables.read(updates, file)
+        frame["train_loss"] += frame["step"].map(raised).fillna(0.0)
+        tables.write(updates, frame, file)
+    runs = collected(place, toy)["runs"]
+    assert runs["n_loss_spikes"].to_dict() == {"constant": 2, "linear_0": 0, "wsd": 3}
+    assert runs["largest_loss_spike"].to_dict() == {"constant": 2.0, "linear_0": 0.0, "wsd": 3.0}
+
+
+def test_a_cell_far_above_its_sweep_is_excluded(place: Path) -> None:
+    """Two learning rates: the higher one ends 1.5 nat/token above the lower one in every schedule."""
+    sweep = planned(("grid", [{**ONE[1][0], "peak_lrs": [0.01, 0.02]}]))
+    high = {name for cell in sweep.cells if cell.peak_lr == 0.02 for name in sweep.chains[cell.cell_id]}
+    for name, segment in sweep.segments.items():
+        write_segment(place, segment, loss=3.0 + 1.5 * (name in high))
+    frame = plan.plan_frame(sweep, average_specs(sweep, study(ONE).averaging), 1_000_000)
+    tables.write(tables.PLAN, frame, place / "plan.parquet")
+    collect.main(argparse.Namespace(plan=place / "plan.parquet", output=place / "results"))
+    runs = tables.read(tables.RUNS, place / "results/runs.parquet")
+    assert set(zip(runs["peak_lr"], runs["status"], strict=True)) == {(0.01, "completed"), (0.02, "excluded")}
+    assert runs.loc[runs["peak_lr"] == 0.02, "reason"].str.startswith("final loss 1.50 nat/token above").all()
+    assert runs.loc[runs["peak_lr"] == 0.02, "val_loss"].notna().all()
 
 
 def test_a_diverged_trunk_makes_all_its_cells_diverge(place: Path, toy: Plan) -> None:
