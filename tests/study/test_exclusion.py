@@ -44,9 +44,7 @@ def test_an_excluded_cell_says_why_and_takes_its_learning_rate_out_of_the_fits()
     runs.loc[out, "val_loss"] = 4.5
     before = runs.copy()
     marked = with_exclusions(runs)
-    assert marked.loc[out, "reason"].tolist() == [
-        "final loss 1.50 nat/token above the best of its sweep, more than 1"
-    ]
+    assert marked.loc[out, "reason"].tolist() == ["final loss 1.50 nat/token above the best of its sweep, more than 1"]
     assert (marked.loc[~out, "reason"] == "").all()
     points = final_losses(marked, blocks).points
     assert len(points) == 5
