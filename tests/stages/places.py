@@ -39,10 +39,8 @@ def write_segment(root: Path, segment: Segment, loss: float, **record: Any) -> N
         "updates": {
             "step": steps,
             "tokens_seen": [(s + 1) * batch_tokens for s in steps],
-            **{
-                name: [0.5] * len(steps) for name in ("lr", "weight_decay", "adam_beta1", "adam_beta2", "grad_norm")
-            },
-            **{name: norms for name in ("grad_norm_l1", "update_norm", "param_norm")},
+            **{name: [0.5] * len(steps) for name in ("lr", "weight_decay", "adam_beta1", "adam_beta2", "grad_norm")},
+            **dict.fromkeys(("grad_norm_l1", "update_norm", "param_norm"), norms),
             "batch_tokens": [batch_tokens] * len(steps),
             "train_loss": [loss] * len(steps),
         },

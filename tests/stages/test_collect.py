@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glidepath.stages import collect, plan
+from glidepath.stages import cells, collect
 from glidepath.study import tables
 from glidepath.study.averages import average_specs
 from glidepath.study.layout import segment_directory
@@ -37,7 +37,7 @@ def toy() -> Plan:
 
 def collected(place: Path, toy: Plan) -> dict[str, pd.DataFrame]:
     """Tables by name, `runs` by schedule."""
-    frame = plan.plan_frame(toy, average_specs(toy, study(ONE).averaging), 1_000_000)
+    frame = cells.plan_frame(toy, average_specs(toy, study(ONE).averaging), 1_000_000)
     tables.write(tables.PLAN, frame, place / "plan.parquet")
     collect.main(argparse.Namespace(plan=place / "plan.parquet", output=place / "results"))
     found = {
@@ -114,7 +114,7 @@ def test_a_cell_far_above_its_sweep_is_excluded(place: Path) -> None:
     high = {name for cell in sweep.cells if cell.peak_lr == 0.02 for name in sweep.chains[cell.cell_id]}
     for name, segment in sweep.segments.items():
         write_segment(place, segment, loss=3.0 + 1.5 * (name in high))
-    frame = plan.plan_frame(sweep, average_specs(sweep, study(ONE).averaging), 1_000_000)
+    frame = cells.plan_frame(sweep, average_specs(sweep, study(ONE).averaging), 1_000_000)
     tables.write(tables.PLAN, frame, place / "plan.parquet")
     collect.main(argparse.Namespace(plan=place / "plan.parquet", output=place / "results"))
     runs = tables.read(tables.RUNS, place / "results/runs.parquet")
