@@ -4,7 +4,8 @@
 #   snakemake --cores 2 --configfile config/laptop.yaml          another one
 #   snakemake --cores 2 average                                  one stage and what it needs
 #
-# Stages: tokenize, plan, train, average, noise_scale, compare, fit, recommend, figures, report.
+# Stages: tokenize, plan, train, average, noise_scale, compare, fit, recommend, figures, report; coordinate_check where
+# the study has that section.
 from snakemake.utils import min_version
 
 min_version("9.20")
@@ -28,6 +29,7 @@ include: "workflow/rules/service.smk"
 include: "workflow/rules/cost.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/training.smk"
+include: "workflow/rules/parametrization.smk"
 include: "workflow/rules/averaging.smk"
 include: "workflow/rules/noise.smk"
 include: "workflow/rules/ema_view.smk"

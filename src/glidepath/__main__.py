@@ -21,6 +21,7 @@ COMMANDS = {
     "collect": "gather segments into the study's tables",
     "collect-averages": "put averages beside raw weights and cooldowns",
     "noise-scale": "gradient noise scale from gradient statistics",
+    "coordinate-check": "train a few updates at many sizes and say what grows with them",
     "ema-view": "what the final weights are an average of",
     "compare": "paired comparisons of schedules",
     "fit": "fit one law",

@@ -64,6 +64,14 @@ CASES: dict[str, Callable[[], Tables]] = {
             replicates=1,
         )
     ),
+    "two_widths": lambda: planted.study_tables(
+        planted.runs(
+            models={"narrow": 100_000, "wide": 100_000},
+            widths={"narrow": 64, "wide": 128},
+            schedules=("constant", "linear_zero", "wsd_sqrt"),
+            horizons=(10.0,),
+        )
+    ),
     "one_cell_each": lambda: planted.study_tables(planted.runs(horizons=(10.0,), replicates=1)),
     "one_schedule": lambda: planted.study_tables(planted.runs(schedules=("wsd_sqrt",), replicates=1)),
     "all_diverged": _all_diverged,

@@ -17,6 +17,8 @@ import pandas as pd
 
 from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
+from glidepath.study.size_groups import size_groups
+from tests.figures.planted_coordinates import coordinate_tables
 
 N_PARAMS = 100_000
 CONTEXT = 64
@@ -27,7 +29,7 @@ TARGET = 80.0
 LEVEL = 0.9
 REFERENCE = "cosine_10"
 EXPONENT = 0.4
-LAWS = ("lr_optimum", "lr_horizon", "loss_horizon")
+LAWS = ("lr_optimum", "lr_horizon", "loss_horizon", "lr_transfer")
 # kind, final_lr_fraction, decay_shape, decay fraction, offset, optimum at 10 tokens/parameter
 SCHEDULES: dict[str, tuple[str, float, str, float, float, float]] = {
     "constant": ("constant", 1.0, "none", 0.0, 0.060, 2.2e-3),
@@ -67,6 +69,7 @@ def runs(
     *,
     schedules: tuple[str, ...] = tuple(SCHEDULES),
     models: dict[str, int] | None = None,
+    widths: dict[str, int] | None = None,
     horizons: tuple[float, ...] = HORIZONS,
     replicates: int = 2,
     batches: tuple[int, ...] = (BATCH,),
@@ -97,6 +100,8 @@ def runs(
             {
                 "cell_id": f"{model}-{schedule}-lr{peak:g}-tpp{tpp:g}-b{batch}-r{replicate}",
                 "model": model,
+                "d_model": (widths or {}).get(model, 64),
+                "parametrization": "mup",
                 "n_params_total": n_params + 32_000,
                 "n_params_non_embedding": n_params,
                 "n_params_counted": n_params,
@@ -355,6 +360,8 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
                     "ci_high": 1.15 * best,
                 }
             )
+            lowest = {"parameter": "val_loss", "value": best_loss(schedule, tpp) + shift, "se": 0.002}
+            parameters["lr_optimum"].append({**at, **fitted, **lowest, "ci_low": None, "ci_high": None})
             for x in np.geomspace(PEAKS[0], PEAKS[-1], 25):
                 value = best_loss(schedule, tpp) + shift + 0.03 * math.log(x / best) ** 2
                 predictions["lr_optimum"].append(
@@ -442,6 +449,16 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
                     "extrapolated": False,
                 }
             )
+    for sizes in size_groups(cells[cells["status"] == "completed"]):
+        # The planted optimum does not depend on the size.
+        parameters["lr_transfer"].append(
+            {
+                "model": sizes.label, "schedule": sizes.schedule, "batch_sequences": sizes.batch_sequences,
+                "tokens_per_parameter": 0.0, "parameter": f"log2_shift_per_{sizes.varied}_doubling", "value": 0.0,
+                "se": 0.06, "ci_low": -0.1, "ci_high": 0.1, "ci_level": LEVEL, "status": "converged",
+                "n_bootstrap": 500, "resampling_unit": "replicate", "n_points": len(sizes.members),
+            }
+        )  # fmt: skip
     result = {}
     for law in parameters:
         result[f"laws/{law}/parameters"] = filled(tables.LAW_PARAMETERS, parameters[law])
@@ -463,6 +480,7 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "noise_scale": noise_scale(main),
         "comparisons": comparisons(cells),
         **laws(cells),
+        **coordinate_tables(),
     }
 
 

@@ -53,7 +53,7 @@ def study(
     return final_losses(pd.DataFrame(rows, columns=tables.RUNS.names), pd.concat(blocks))
 
 
-LABEL = "{}, 2 layers, d_head 16, context 64"
+LABEL = "{}, n_layer 2, d_head 16, context 64"
 SHIFT = "log2_shift_per_width_doubling"
 
 

@@ -10,6 +10,7 @@ from glidepath.study.averages import average_specs
 from glidepath.study.budget import budget, described
 from glidepath.study.cells import param_counts
 from glidepath.study.config import parse_study
+from glidepath.study.coordinates import coordinate_check_spec
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.figure_list import entry as figure_entry, figures_of, table_path
 from glidepath.study.identity import canonical_json, digest
@@ -24,6 +25,7 @@ try:
     CORPUS_ID = corpus_id(STUDY.corpus, Path.cwd())
     PLAN = plan_study(STUDY, CORPUS_ID, vocab_size_of(STUDY.corpus, Path.cwd()))
     TARGET = target_of(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
+    COORDINATES = coordinate_check_spec(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
 except ValueError as refusal:
     raise WorkflowError(str(refusal)) from None
 
@@ -31,6 +33,7 @@ LAYOUT = Layout(STUDY.study, CORPUS_ID)
 STUDY_JSON = canonical_json(STUDY.model_dump(mode="json"))
 AVERAGES = {spec.average_id: spec for spec in average_specs(PLAN, STUDY.averaging).values()}
 
+FIGURE_FILES = LAYOUT.figures(figures_of(STUDY))
 LAW_FILES = [file for law in STUDY.analysis.laws for file in LAYOUT.law_tables(law)]
 RESULT_TABLES = ("plan", "budget", "runs", *SEGMENT_TABLES, "averages", "noise_scale", "ema_view", "comparisons", "spending")
 if COORDINATES:
@@ -38,7 +41,7 @@ if COORDINATES:
 FINAL_FILES = [
     *(LAYOUT.table(table) for table in RESULT_TABLES),
     *LAW_FILES,
-    *LAYOUT.figures(),
+    *FIGURE_FILES,
     f"{LAYOUT.results}/recommendation.json",
     f"{LAYOUT.results}/report.html",
 ]

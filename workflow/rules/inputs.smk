@@ -41,6 +41,10 @@ def average_gpus(wildcards):
     return int(needs_gpu(PLAN.segments[segment].n_params))
 
 
+def coordinate_check_gpus(wildcards):
+    return int(any(needs_gpu(param_counts(model).n_params_total) for model in COORDINATES.models))
+
+
 def device_option(wildcards, resources):
     """A job without a GPU of its own keeps off the one that others use."""
     return "auto" if resources.gpu else "cpu"

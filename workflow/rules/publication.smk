@@ -26,12 +26,12 @@ rule figure:
 
 rule figures:
     input:
-        LAYOUT.figures(),
+        FIGURE_FILES,
 
 
 rule report:
     input:
-        LAYOUT.figures(),
+        FIGURE_FILES,
         LAW_FILES,
         [f"{LAYOUT.results}/{table}.parquet" for table in RESULT_TABLES],
         recommendation=f"{LAYOUT.results}/recommendation.json",

@@ -87,13 +87,17 @@ def draw(frame: pd.DataFrame) -> Figure:
             "Give the sizes `tokens_per_parameter` that make their token horizons equal, each in a block of its own.",
         )
     groups = list(dict.fromkeys(zip(frame["group"], frame["schedule"], strict=True)))
+    schedules = list(dict.fromkeys(frame["schedule"]))
     figure, axes = style.panels(len(groups), columns=3, width=4.4, height=3.8, share_x=True)
     for ax, (group, schedule) in zip(axes, groups, strict=True):
-        _draw_group(ax, frame[(frame["group"] == group) & (frame["schedule"] == schedule)])
+        here = frame[(frame["group"] == group) & (frame["schedule"] == schedule)]
+        _draw_group(ax, here)
+        # What all models of the study have in common is left out.
+        what = group.rsplit(", d_head", 1)[0] + (f", {schedule}" if len(schedules) > 1 else "")
+        ax.set_title(f"{what}\n{_shift(here)}", fontsize=12)
         ax.set_xlabel("peak learning rate")
         ax.xaxis.set_tick_params(labelbottom=True)
     axes[0].set_ylabel("validation loss [nat/token]")
-    schedules = ", ".join(dict.fromkeys(frame["schedule"]))
     handles = [Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum")]
     if (frame["item"] == "diverged").any():
         cross = Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged")
@@ -101,7 +105,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     style.heading(
         figure,
         TITLE,
-        f"Mean over replicates, schedule {schedules}; a star is the optimum of the parabola with its "
+        f"Mean over replicates, schedule {', '.join(schedules)}; a star is the optimum of the parabola with its "
         f"{text.interval(style.level_of(frame))} (hollow: not converged). Above a panel: log2 of the factor by which "
         "the optimum moves per doubling of the size, ± standard error; 0 is transfer. Triangles are above the scale.",
         handles,
@@ -113,7 +117,7 @@ def _draw_group(ax: Axes, frame: pd.DataFrame) -> None:
     sizes = sorted(frame["size"].dropna().unique())
     colors = dict(zip(sizes, style.sequence(len(sizes)), strict=True))
     losses = frame[frame["item"] == "loss"]
-    low = float(losses["val_loss"].min())
+    low = float(frame.loc[frame["item"].isin(["loss", "optimum"]), "val_loss"].min())
     high = min(float(losses["val_loss"].max()), low + WORST_SHOWN)
     ax.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     ax.set_xscale("log")
@@ -133,7 +137,6 @@ def _draw_group(ax: Axes, frame: pd.DataFrame) -> None:
     style.log_ticks(ax, "x", frame.loc[frame["item"].isin(["loss", "diverged"]), "peak_lr"], text.learning_rate, most=5)
     first = frame.iloc[0]
     ax.legend(title=DIMENSIONS[first["varied"]], fontsize=10, title_fontsize=10, loc="best")
-    ax.set_title(f"{first['group'].rsplit(', d_head', 1)[0]}\n{_shift(frame)}", fontsize=12)
 
 
 def _shift(frame: pd.DataFrame) -> str:

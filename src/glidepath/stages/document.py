@@ -78,6 +78,9 @@ EXAMPLES = {
         averaging: {schedules: [constant], span_fraction: 0.2, snapshots: 11, window_fractions: [0.1, 0.2]}
         """,
     "NoiseScaleConfig": "noise_scale: {schedules: [constant], every_updates: 16}",
+    "CoordinateCheckConfig": """\
+        coordinate_check: {model: d48, widths: [48, 96, 192], depths: [2, 4, 8], peak_lr: 0.004}
+        """,
     "AnalysisConfig": "analysis: {reference_schedule: linear_0, ci_level: 0.9}",
     "TargetConfig": "target: {model: d96, tokens_per_parameter: 160, batch_sequences: 8}",
 }

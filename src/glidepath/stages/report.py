@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
         provenance=tuple(provenance(runs, manifest, digest(study.model_dump(mode="json")), versions())),
         table_names=_tables_in(args.results),
     )
-    svg = {name: (args.results / "figures" / f"{name}.svg").read_bytes() for name in figure_list.FIGURE_NAMES}
+    svg = {name: (args.results / "figures" / f"{name}.svg").read_bytes() for name in figure_list.figures_of(study)}
     temporary = args.output.with_name(f".{args.output.name}.partial")
     temporary.write_text(page.render(content, svg), encoding="utf-8")
     temporary.replace(args.output)

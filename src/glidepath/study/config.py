@@ -390,8 +390,8 @@ class StudyConfig(Section):
         if section.validation_sequences * model.context_length > first.validation_tokens:
             raise ValueError(
                 f"coordinate_check.validation_sequences {section.validation_sequences} of {model.context_length} "
-                f"tokens are more than the validation_tokens {first.validation_tokens} of the first domain, {first.name}. "
-                "Lower the one or raise the other"
+                f"tokens are more than the validation_tokens {first.validation_tokens} of the first domain, "
+                f"{first.name}. Lower the one or raise the other"
             )
         return self
 

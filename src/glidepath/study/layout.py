@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath as Path
-
-from glidepath.study.figure_list import FIGURE_NAMES
 
 SEGMENT_TABLES = ("updates", "evaluations", "block_losses", "gradient_statistics")
 LAW_TABLE_NAMES = ("parameters", "predictions", "scores")
@@ -35,8 +34,8 @@ class Layout:
     def figure(self, name: str) -> list[str]:
         return [str(self.results / "figures" / f"{name}.{ending}") for ending in ("svg", "pdf", "parquet")]
 
-    def figures(self) -> list[str]:
-        return [file for name in FIGURE_NAMES for file in self.figure(name)]
+    def figures(self, names: Iterable[str]) -> list[str]:
+        return [file for name in names for file in self.figure(name)]
 
 
 def segment_directory(segment_id: str) -> str:

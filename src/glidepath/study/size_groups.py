@@ -33,8 +33,8 @@ class SizeGroup:
     @property
     def label(self) -> str:
         """What stands for the model in the tables of a law over these models."""
-        fixed = f"{self.fixed} layers" if self.varied == "d_model" else f"d_model {self.fixed}"
-        return f"{self.parametrization}, {fixed}, d_head {self.d_head}, context {self.context_length}"
+        fixed = "n_layer" if self.varied == "d_model" else "d_model"
+        return f"{self.parametrization}, {fixed} {self.fixed}, d_head {self.d_head}, context {self.context_length}"
 
 
 def size_groups(points: pd.DataFrame) -> Iterator[SizeGroup]:
