@@ -19,7 +19,7 @@ from tests.study.studies import GOOD, MISSING, changed
 
 REPOSITORY = Path(__file__).parents[2]
 REMEDY = (
-    r"(Correct|Remove|Add|Write|Give|Keep|Choose|Change|Raise|Lower|Shorten|Widen|Use|Put|Set|correct|remove|add|give"
+    r"(Correct|Remove|Add|Write|Give|Keep|Choose|Change|Raise|Lower|Shorten|Widen|Use|Put|Set|Make|Sort|correct|remove|add|give"
     r"|write|rename|raise|choose|move|narrow)\b"
 )
 
@@ -77,10 +77,92 @@ BAD = (
     Bad("odd heads", "models.d16", {"depth": 1, "width": 15, "head_width": 5}, ("head_width 5 is odd", "even")),
     Bad("wsd of two lengths", "schedules.wsd.decay_steps", 9, ("decay_fraction 0.2", "decay_steps 9", "exactly one")),
     Bad("wsd of no length", "schedules.wsd.decay_fraction", MISSING, ("schedules.wsd", "exactly one")),
-    Bad("wsd of no shape", "schedules.wsd.decay_shape", MISSING, ("schedules.wsd", "decay_shape is missing")),
-    Bad("linear with a wsd key", "schedules.linear_0.decay_steps", 5, ("decay_steps 5", "only wsd has it")),
-    Bad("constant with a floor", "schedules.constant.final_lr_fraction", 0.1, ("final_lr_fraction 0.1", "no decay")),
-    Bad("decay to nowhere", "schedules.linear_0.final_lr_fraction", MISSING, ("final_lr_fraction is missing",)),
+    Bad("wsd of no shape", "schedules.wsd.decay_shape", MISSING, ("schedules.wsd.decay_shape", "the key is required")),
+    Bad("linear with a wsd key", "schedules.linear_0.decay_steps", 5, ("decay_steps = 5", "there is no such key")),
+    Bad(
+        "constant with a floor",
+        "schedules.constant.final_lr_fraction",
+        0.1,
+        ("final_lr_fraction = 0.1", "there is no such key"),
+    ),
+    Bad(
+        "decay to nowhere",
+        "schedules.linear_0.final_lr_fraction",
+        MISSING,
+        ("schedules.linear_0.final_lr_fraction", "required"),
+    ),
+    Bad("polynomial of no exponent", "schedules.linear_0.kind", "polynomial", ("exponent None", "needs it")),
+    Bad("exponent of a line", "schedules.linear_0.exponent", 2, ("exponent 2", "kind linear", "only kind polynomial")),
+    Bad("exponential to zero", "schedules.linear_0.kind", "exponential", ("final_lr_fraction 0", "never gets there")),
+    Bad("refreshed too often", "schedules.linear_0.refreshes", 400, ("refreshes 400", "at most one per update")),
+    Bad("power of no exponent", "schedules.wsd.decay_shape", "power", ("decay_exponent None", "needs it")),
+    Bad(
+        "milestones alone",
+        "schedules.wsd",
+        {"kind": "step", "milestones": [0.5, 0.75], "lr_fractions": [0.1]},
+        ("milestones has 2", "lr_fractions 1", "equally long"),
+    ),
+    Bad(
+        "milestones unsorted",
+        "schedules.wsd",
+        {"kind": "step", "milestones": [0.7, 0.5], "lr_fractions": [0.1, 0.01]},
+        ("milestones has 0.5 after 0.7", "Sort them"),
+    ),
+    Bad(
+        "a step to zero",
+        "schedules.wsd",
+        {"kind": "step", "milestones": [0.7], "lr_fractions": [0]},
+        ("lr_fractions has 0", "wasted"),
+    ),
+    Bad(
+        "cooldowns overlap",
+        "schedules.wsd",
+        {"kind": "wsd_s", "ends": [0.5, 0.55], "decay_fraction": 0.2, "decay_shape": "linear", "final_lr_fraction": 0},
+        ("begins before the end 0.5", "Lower decay_fraction"),
+    ),
+    Bad(
+        "too many cycles",
+        "schedules.wsd",
+        {"kind": "cyclic", "cycles": 90, "cycle_shape": "linear", "final_lr_fraction": 0.1, "restart": False},
+        ("90 cycles in 128 updates", "Lower cycles"),
+    ),
+    Bad(
+        "points begin late",
+        "schedules.wsd",
+        {"kind": "points", "unit": "fraction", "interpolation": "linear", "points": [[0.1, 1], [1, 0]]},
+        ("points.0 is at 0.1", "Put it at 0"),
+    ),
+    Bad(
+        "points begin with nothing",
+        "schedules.wsd",
+        {"kind": "points", "unit": "fraction", "interpolation": "linear", "points": [[0, 0], [1, 1]]},
+        ("points.0 has the multiplier 0", "positive"),
+    ),
+    Bad(
+        "points of no file",
+        "schedules.wsd",
+        {"kind": "points", "unit": "fraction", "interpolation": "linear", "file": "nowhere.csv"},
+        ("nowhere.csv cannot be read", "Give an existing"),
+    ),
+    Bad(
+        "a ramp beyond 1",
+        "schedules.linear_0.batch",
+        {"kind": "linear", "start_fraction": 1.5},
+        ("batch.start_fraction = 1.5", "less than 1"),
+    ),
+    Bad("two beta2", "optimizer", {"adam_beta2_half_life_tokens": 1.0e6}, ("adam_beta2 0.95", "exactly one")),
+    Bad(
+        "time-scale of no policy",
+        "optimizer",
+        {"weight_decay_timescale_fraction": 0.2},
+        ("weight_decay_policy coupled", "Set them"),
+    ),
+    Bad(
+        "policy of no time-scale",
+        "optimizer",
+        {"weight_decay_policy": "constant_timescale", "weight_decay": None},
+        ("weight_decay_timescale_fraction None", "Set them"),
+    ),
     Bad("two warm-ups", "warmup.fraction", 0.1, ("steps 4 and fraction 0.1 given", "exactly one")),
     Bad("no warm-up", "warmup", {}, ("nothing given", "exactly one")),
     Bad("longer than the horizon", "warmup.steps", 10_000, ("10000 updates of warmup", "longer than its horizon")),

@@ -9,7 +9,6 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glidepath.science import schedules
 from glidepath.study.segments import MIN_SHARED_UPDATES, Plan
 from tests.study.studies import GOOD, MISSING, planned
 
@@ -168,16 +167,31 @@ def grids(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
     found: dict[str, Any] = {"constant": {"kind": "constant"}}
     for i in range(draw(st.integers(0, 3))):
         fields: dict[str, Any] = {"final_lr_fraction": draw(st.sampled_from([0, 0.1, 0.5]))}
-        kind = draw(st.sampled_from(["cosine", "linear", "wsd"]))
-        if kind == "wsd":
+        kind = draw(st.sampled_from(["cosine", "linear", "wsd", "wsd_s", "step", "rational", "one_cycle", "points"]))
+        if kind in ("wsd", "wsd_s"):
             fields |= {"decay_fraction": draw(FRACTIONS), "decay_shape": draw(SHAPES)}
-        found[f"s{i}"] = {"kind": kind, **fields}
+        if kind == "wsd_s":
+            fields |= {"ends": [0.4]}
+        if kind == "one_cycle":
+            fields |= {"cycle_shape": "linear", "rise_fraction": 0.3, "initial_lr_fraction": 0.1}
+            fields |= {"adam_beta1_at_peak": 0.8}
+        if kind in ("step", "rational", "points"):
+            fields = {
+                "step": {"milestones": [0.5, 0.75], "lr_fractions": [0.3, 0.1]},
+                "rational": {},
+                "points": {"unit": "tokens", "interpolation": "linear", "points": [[0, 0.5], [9000, 1], [40000, 0.1]]},
+            }[kind]
+        batch = draw(st.sampled_from([None, None, {"kind": "linear", "start_fraction": 0.3, "multiple_of": 2}]))
+        found[f"s{i}"] = {"kind": kind, **fields, "batch": batch}
     horizons = draw(st.lists(st.floats(6, 40), min_size=1, max_size=3, unique=True))
     block = {**BLOCK, "schedules": sorted(found), "tokens_per_parameter": horizons,
              "peak_lrs": draw(st.lists(st.sampled_from([0.01, 0.02]), min_size=1, unique=True))}  # fmt: skip
     warmup = draw(st.sampled_from([{"steps": 0}, {"steps": 1}, {"steps": 33}, {"tokens": 1000}, {"fraction": 0.05}]))
     records = draw(st.sampled_from([(), QUIET]))
-    return (("schedules", found), ("warmup", warmup), ("grid", [block]), *records)
+    optimizer = draw(st.sampled_from([{}, {"adam_beta2": None, "adam_beta2_half_life_tokens": 10_000.0}]))
+    segments = draw(st.sampled_from([{}, {"max_updates": 50}]))
+    changes = (("schedules", found), ("warmup", warmup), ("optimizer", optimizer), ("segments", segments))
+    return (*changes, ("grid", [block]), *records)
 
 
 @given(changes=grids())
@@ -189,10 +203,10 @@ def test_chains_amount_to_their_cells(changes: tuple[tuple[str, Any], ...]) -> N
         chain = [plan.segments[name] for name in plan.chains[cell.cell_id]]
         assert [segment.parent for segment in chain] == [None, *plan.chains[cell.cell_id][:-1]]
         assert [segment.spec.start for segment in chain] == [0, *(segment.spec.stop for segment in chain[:-1])]
-        for name in ("lr", "weight_decay", "batch_sequences"):
-            own = schedules.values(getattr(cell.trajectory.path, name))
-            walked = [schedules.values(getattr(s.spec.trajectory.path, name))[s.spec.start :] for s in chain]
-            assert np.concatenate(walked).tobytes() == own.tobytes()
+        own = cell.trajectory.path.arrays()
+        for name in ("lr", "weight_decay", "adam_beta1", "adam_beta2", "batch_sequences"):
+            walked = [getattr(s.spec.trajectory.path.arrays(), name)[s.spec.start :] for s in chain]
+            assert np.concatenate(walked).tobytes() == getattr(own, name).tobytes()
         last = chain[-1].spec
         assert last.stop == cell.total_steps
         assert last.recording.evaluate_full_at == (cell.total_steps,)
@@ -211,18 +225,20 @@ def test_chains_amount_to_their_cells(changes: tuple[tuple[str, Any], ...]) -> N
 def test_no_two_segments_do_the_same_work(changes: tuple[tuple[str, Any], ...]) -> None:
     """Of all that could be shared, only prefixes shorter than a job are trained twice."""
     plan = planned(*changes)
-    done: set[tuple[bytes, ...]] = set()
+    done: set[bytes] = set()
+    starts = []
     for segment in plan.segments.values():
-        path = segment.spec.trajectory.path
-        work = tuple(schedules.values(p).tobytes() for p in (path.lr, path.batch_sequences))
-        assert work not in done
-        done.add(work)
-    starts = [schedules.values(segment.spec.trajectory.path.lr)[: segment.spec.stop]
-              for segment in plan.segments.values() if segment.spec.start == 0]  # fmt: skip
+        path = segment.spec.trajectory.path.arrays()
+        columns = (path.lr, path.weight_decay, path.adam_beta1, path.adam_beta2, path.batch_sequences)
+        work = np.stack(columns, axis=1)
+        assert work.tobytes() not in done
+        done.add(work.tobytes())
+        if segment.spec.start == 0:
+            starts.append(work)
     for i, a in enumerate(starts):
         for b in starts[:i]:
             n = min(len(a), len(b))
-            same = a[:n] == b[:n]
+            same = (a[:n] == b[:n]).all(axis=1)
             assert (n if same.all() else int(np.argmin(same))) < MIN_SHARED_UPDATES
 
 
@@ -257,6 +273,16 @@ def test_cooldowns_of_four_horizons_cost_a_third_of_training_them_alone() -> Non
     T = plan.cells[0].total_steps
     assert shared / unshared <= 1 / 3
     assert abs(shared - (0.9 * 8 + 3 * 0.7 * 15) * T) < 0.01 * unshared
+
+
+def test_segments_are_bounded_when_asked() -> None:
+    free, bounded = planned(), planned(("segments", {"max_updates": 50}))
+    assert max(s.spec.stop - s.spec.start for s in free.segments.values()) > 50
+    assert max(s.spec.stop - s.spec.start for s in bounded.segments.values()) == 50
+    cuts = {s.spec.stop for s in bounded.segments.values()} - {s.spec.stop for s in free.segments.values()}
+    assert cuts
+    assert not [cut for cut in cuts if cut % 50]
+    assert sum(s.tokens for s in bounded.segments.values()) == sum(s.tokens for s in free.segments.values())
 
 
 def test_snapshots_are_equally_spaced_to_the_end() -> None:

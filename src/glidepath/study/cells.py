@@ -295,9 +295,13 @@ def _warmup_steps(warmup: WarmupConfig, at: schedules.Positions, model: ModelSpe
     if warmup.steps is not None:
         return warmup.steps
     if warmup.tokens is not None:
-        sequences = warmup.tokens / model.context_length
-        # Beyond the horizon it is one update too long, which the schedule refuses.
-        return int(np.searchsorted(at, sequences))
+        sequences, end, last = warmup.tokens / model.context_length, int(at[-1]), int(at[-1] - at[-2])
+        # What is longer than the horizon is refused by the schedule, with its length in the message.
+        return (
+            int(np.searchsorted(at, sequences))
+            if sequences <= end
+            else len(at) - 1 + math.ceil((sequences - end) / last)
+        )
     return int(np.argmin(np.abs(at - (warmup.fraction or 0.0) * at[-1])))
 
 

@@ -499,6 +499,10 @@ def _explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
         if fault["type"] == "too_short" and fault["input"]:
             continue  # It has entries, whose own faults are told.
         key = _key(fault["loc"], data)
+        if fault["type"] == "union_tag_invalid":
+            known = fault["ctx"]["expected_tags"]
+            faults.append(f"{key}.kind = {fault['ctx']['tag']!r}: it must be one of {known}. Correct it.")
+            continue
         if fault["type"] == "value_error":
             message = str(fault["ctx"]["error"]).rstrip(".")
             faults.append(f"{key}: {message}." if key else f"{message}.")
@@ -515,7 +519,11 @@ def _explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
 def _key(location: tuple[int | str, ...], data: Any) -> str:
     """Path of a key as the YAML has it, without pydantic's marks for a union's member and a mapping's key."""
     path = []
+    of_kind: Any = None
     for i, part in enumerate(location):
+        if isinstance(data, dict) and data.get("kind") == part and data is not of_kind:
+            of_kind = data  # The mark of a union's member; what follows are its keys, one of which may be called alike.
+            continue
         there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
         if there:
             data = data[part]

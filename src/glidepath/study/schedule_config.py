@@ -370,14 +370,18 @@ class Cooldown(Schedule):
         return self.decay_shape
 
     def cooldown(self, room: Room, start: int, stop: int) -> Path:
-        """From the peak at update `start`. Raises StudyError if nothing is left for it."""
-        if start >= stop:
-            raise StudyError(
-                f"{room.where}: the cooldown that ends after update {stop} is less than half an update long. Raise "
-                "decay_fraction or tokens_per_parameter."
-            )
+        """From the peak at update `start` on."""
         final = room.peak_lr * self.final_lr_fraction
         return room.decay(self.decay_shape, room.peak_lr, final, start, stop, self.decay_exponent)
+
+
+def _check_length(room: Room, decay_fraction: float | None, start: int, stop: int) -> None:
+    """Raises StudyError if nothing is left for a cooldown."""
+    if start >= stop:
+        raise StudyError(
+            f"{room.where}: decay_fraction {decay_fraction} of {stop} updates is less than half an update. Raise "
+            "decay_fraction or tokens_per_parameter."
+        )
 
 
 class WSD(Cooldown):
@@ -406,6 +410,7 @@ class WSD(Cooldown):
                 f"{room.where}: decay_steps {self.decay_steps} is longer than its horizon of {stop} updates. Lower "
                 "decay_steps or raise tokens_per_parameter."
             )
+        _check_length(room, self.decay_fraction, start, stop)
         return LrPath(join(room.trunk(start), self.cooldown(room, start, stop)), stop - start)
 
 
@@ -435,6 +440,7 @@ class WSDS(Cooldown):
         begin = start = stop = 0
         for end in (*self.ends, 1.0):
             start, stop = room.update_at(end * (1.0 - self.decay_fraction)), room.update_at(end)
+            _check_length(room, self.decay_fraction, start, stop)
             parts += [room.constant(room.peak_lr, begin, start) if parts else room.trunk(start)]
             parts += [self.cooldown(room, start, stop)]
             begin = stop
