@@ -13,6 +13,7 @@ NEEDED_TABLES = (
     "comparisons",
     "averages",
     "noise_scale",
+    "ema_view",
     *(
         f"laws/{law}/{table}"
         for law in ("lr_optimum", "lr_horizon", "loss_horizon")

@@ -27,6 +27,12 @@ METHODS = (
         "Bergsma et al., Straight to Zero, ICLR 2025 (arXiv 2502.15938)",
     ),
     Method(
+        "AdamW as an average",
+        "final weights = c₀·θ₀ + Σᵢ cᵢ·xᵢ, cᵢ = αᵢ·Π_{j>i}(1 − αⱼ), α = learning rate × weight decay of the parameter "
+        "group; effective number of updates (Σc)²/Σc²",
+        "Bergsma et al., Straight to Zero, ICLR 2025 (arXiv 2502.15938)",
+    ),
+    Method(
         "Paired difference",
         "mean over replicates of loss(schedule) − loss(reference), same initialisation and data order; "
         "minimum detectable difference = (t₀.₉₇₅ + t₀.₈₀) · SE",
@@ -37,6 +43,13 @@ METHODS = (
         "L = a·x² + b·x + c with x = ln peak; optimum exp(−b / 2a); intervals by bootstrap; refused unless "
         "a > 0 and the optimum lies inside the grid",
         "Bjorck et al., Scaling Optimal LR Across Token Horizons, ICLR 2025 (arXiv 2409.19913)",
+    ),
+    Method(
+        "Instability",
+        "diverged: loss or gradient norm not finite, or loss > 2 ln V; excluded from comparisons and fits: also cells "
+        "that end more than 1 nat/token above the best of their sweep; loss spike: consecutive updates more than 6 "
+        "robust standard deviations above the running median of 65 updates",
+        "This project's rules; exclusion after Bjorck et al., ICLR 2025 (arXiv 2409.19913)",
     ),
     Method(
         "Optimal peak at another horizon",

@@ -24,6 +24,7 @@ from glidepath.report.answer import (
     where,
 )
 from glidepath.report.numbers import interval, rate_interval
+from glidepath.report.stability import stability
 from glidepath.study.recommendation import Estimate
 
 QUESTION = "Which peak learning rate at that horizon, when I can only afford to tune at shorter ones?"
@@ -52,6 +53,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         *_exponent(tables, group, target),
         *_mistake(recommended.factor_2_lr_cost),
         *_score(tables, group, target),
+        *stability(tables["runs"], group, target.schedule),
     ]
     sure = sure_of(peak, target)
     longest = float(ours["tokens_per_parameter"].max()) if len(ours) else np.nan

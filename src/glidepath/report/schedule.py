@@ -21,6 +21,7 @@ from glidepath.report.answer import (
     stand_in,
     where,
 )
+from glidepath.report.memory import memory
 from glidepath.report.numbers import difference, percent_of
 
 QUESTION = "Which learning-rate schedule, and is decaying to zero worth it at my token horizon?"
@@ -51,6 +52,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         *_differences(here, longest),
         *(Evidence(*_pair_sentence(pair)) for pair in pairs),
         *_savings(tables, group, longest, target),
+        *memory(tables),
     ]
     edges = sorted(here.loc[here["edge_of_grid"], "schedule"])
     caveats = (
