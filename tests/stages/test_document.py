@@ -16,7 +16,7 @@ from glidepath.study.figure_list import FIGURES
 from glidepath.study.tables import LAW_TABLES, TABLES
 
 REPOSITORY = Path(__file__).parents[2]
-PLACES = tuple(places(StudyConfig, "", ""))
+PLACES = tuple(dict.fromkeys(places(StudyConfig, "", "")))
 
 
 @pytest.mark.parametrize("name", documents())
@@ -65,7 +65,7 @@ def test_an_example_is_valid(place: Place) -> None:
         return
     else:
         ((_, value),) = example.items()
-        named = place.title.endswith(".<name>`")
+        named = place.title.split("`")[1].endswith(".<name>")
         sections = value if isinstance(value, list) else list(value.values()) if named else [value]
     for section in sections:
         place.model.model_validate(section)

@@ -35,7 +35,25 @@ GRID = "#e3e3e3"
 BAND = "#d9d9d9"
 ALARM = "#B22222"
 
-KIND_COLORS = {"constant": "#5f5f5f", "cosine": "#0072B2", "linear": "#D55E00", "wsd": "#009E73"}
+KIND_COLORS = {
+    "constant": "#5f5f5f",
+    "schedule_free": "#8c6d31",
+    "plateau": "#393b79",
+    "cosine": "#0072B2",
+    "linear": "#D55E00",
+    "one_minus_sqrt": "#E69F00",
+    "polynomial": "#B3541E",
+    "exponential": "#A6761D",
+    "rex": "#882255",
+    "inverse_sqrt": "#117733",
+    "rational": "#44AA99",
+    "step": "#332288",
+    "wsd": "#009E73",
+    "wsd_s": "#66A61E",
+    "cyclic": "#56B4E9",
+    "one_cycle": "#AA4499",
+    "points": "#CC79A7",
+}
 OTHER_KIND = "#CC79A7"
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.8)), (0, (1.4, 1.3)), (0, (6, 1.6, 1.4, 1.6)))
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -56,12 +56,65 @@ EXAMPLES = {
           d48: {depth: 2, width: 48, head_width: 24}
           d96: {depth: 3, width: 96, head_width: 24, qk_norm: true}
         """,
-    "ScheduleConfig": """\
+    "Constant": """\
         schedules:
           constant: {kind: constant}
-          linear_0: {kind: linear, final_lr_fraction: 0}
-          wsd_sqrt: {kind: wsd, final_lr_fraction: 0, decay_fraction: 0.2, decay_shape: one_minus_sqrt}
+          schedule_free: {kind: schedule_free}
         """,
+    "LinearRamp": "batch: {kind: linear, start_fraction: 0.125, multiple_of: 2}",
+    "Stages": "batch: {kind: stages, milestones: [0.2, 0.5], batch_fractions: [0.25, 0.5]}",
+    "Decay": """\
+        schedules:
+          linear_0: {kind: linear, final_lr_fraction: 0}
+          cosine_10: {kind: cosine, final_lr_fraction: 0.1}
+          square_root_tail: {kind: polynomial, exponent: 1.5, final_lr_fraction: 0}
+          rex_in_ten_steps: {kind: rex, final_lr_fraction: 0, refreshes: 10}
+        """,
+    "WSD": """\
+        schedules:
+          wsd_sqrt: {kind: wsd, final_lr_fraction: 0, decay_fraction: 0.2, decay_shape: one_minus_sqrt}
+          wsd_power: {kind: wsd, final_lr_fraction: 0, decay_fraction: 0.2, decay_shape: power, decay_exponent: 1.5}
+        """,
+    "WSDS": """\
+        schedules:
+          wsd_s: {kind: wsd_s, ends: [0.25, 0.5], decay_fraction: 0.1, decay_shape: linear, final_lr_fraction: 0}
+        """,
+    "Step": """\
+        schedules:
+          thirds: {kind: step, milestones: [0.3, 0.6, 0.9], lr_fractions: [0.1, 0.01, 0.001]}
+          halves: {kind: step, milestones: [0.5, 0.75], lr_fractions: [0.1, 0.01]}
+          eighty_ten_ten: {kind: step, milestones: [0.8, 0.9], lr_fractions: [0.316, 0.1]}
+          one_drop: {kind: step, milestones: [0.9], lr_fractions: [0.001]}
+        """,
+    "HorizonFree": """\
+        schedules:
+          inverse_sqrt: {kind: inverse_sqrt, min_lr_fraction: 0.1}
+          rational: {kind: rational}
+        """,
+    "Cyclic": """\
+        schedules:
+          triangles: {kind: cyclic, cycles: 3, cycle_shape: linear, final_lr_fraction: 0.1, restart: false}
+          sgdr: {kind: cyclic, cycles: 3, cycle_shape: cosine, final_lr_fraction: 0, restart: true}
+        """,
+    "OneCycle": """\
+        schedules:
+          one_cycle:
+            kind: one_cycle
+            cycle_shape: cosine
+            rise_fraction: 0.3
+            initial_lr_fraction: 0.04
+            final_lr_fraction: 0
+            adam_beta1_at_peak: 0.85
+        """,
+    "Plateau": """\
+        schedules:
+          plateau: {kind: plateau, factor: 0.3, patience: 2, evaluate_every_updates: 50}
+        """,
+    "Points": """\
+        schedules:
+          by_hand: {kind: points, unit: fraction, interpolation: linear, points: [[0, 0.01], [0.1, 1], [1, 0.05]]}
+        """,
+    "SegmentsConfig": "segments: {max_updates: 20000}",
     "WarmupConfig": "warmup: {steps: 10}",
     "OptimizerConfig": "optimizer: {adam_beta2: 0.99, weight_decay: 0.05}",
     "GridConfig": """\
@@ -141,7 +194,8 @@ def keys_of_a_study() -> str:
         "is typed.",
         "",
     ]
-    for place in places(StudyConfig, "", ""):
+    # What several kinds of a section have below them is told once.
+    for place in dict.fromkeys(places(StudyConfig, "", "")):
         lines += _section(place)
     return "\n".join(lines)
 
@@ -160,7 +214,7 @@ def places(model: type[Section], path: str, kind: str) -> Iterator[Place]:
     for key, field in model.model_fields.items():
         below, marks = _sections_in(field.annotation)
         for section in below:
-            of_kind = f" of kind `{_kind(section)}`" if len(below) > 1 else ""
+            of_kind = f" of kind {_kinds(section)}" if len(below) > 1 else ""
             yield from places(section, f"{path}.{key}{marks}".removeprefix("."), of_kind)
 
 
@@ -180,8 +234,8 @@ def _sections_in(annotation: Any) -> tuple[list[type[Section]], str]:
     return [], ""
 
 
-def _kind(section: type[Section]) -> str:
-    return str(get_args(section.model_fields["kind"].annotation)[0])
+def _kinds(section: type[Section]) -> str:
+    return ", ".join(f"`{kind}`" for kind in get_args(section.model_fields["kind"].annotation))
 
 
 def _section(place: Place) -> list[str]:
