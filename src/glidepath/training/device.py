@@ -6,13 +6,17 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from glidepath.study.specs import ModelSpec
+from glidepath.training.lease import leased
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Machine:
     fixed)."""
 
     device: str
-    """"cpu" or "cuda"."""
+    """"cpu", or "cuda" or "cuda:1" for the first or second GPU that this process sees."""
     threads: int
     micro_batch_sequences: int | None
     """Sequences per backward pass; None is the whole batch."""
@@ -38,16 +42,35 @@ def chosen_device(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+@contextmanager
+def placed(device: str, gpu_share: int) -> Iterator[str]:
+    """Where a job runs: "cpu", or the GPU with most room, of which it holds `gpu_share` percent until it ends.
+
+    Shares are agreed upon among all jobs of this user on this machine, by the serial number of the GPU. The share is
+    also the most memory this process may take of it. Raises ValueError for a share that no GPU has.
+    """
+    if chosen_device(device) == "cpu" or gpu_share == 0:
+        yield "cpu"
+        return
+    folder = Path(tempfile.gettempdir()) / f"glidepath-gpus-{os.getuid()}"
+    serials = [str(torch.cuda.get_device_properties(i).uuid) for i in range(torch.cuda.device_count())]
+    with leased(serials, gpu_share, folder) as index:
+        torch.cuda.set_per_process_memory_fraction(gpu_share / 100.0, index)
+        yield f"cuda:{index}"
+
+
 def configure(machine: Machine) -> torch.device:
     """Set up this process for a machine and return the torch device.
 
     Raises ValueError for a device this torch cannot use.
     """
-    if machine.device not in ("cpu", "cuda"):
-        raise ValueError(f"device = {machine.device!r}: must be 'cpu' or 'cuda'")
-    if machine.device == "cuda" and not torch.cuda.is_available():
+    kind, _, index = machine.device.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise ValueError(f"device = {machine.device!r}: must be 'cpu' or 'cuda'; one of several GPUs is 'cuda:1'")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            "device = 'cuda': this torch sees no GPU; install a CUDA build of torch or use a profile with device 'cpu'"
+            f"device = {machine.device!r}: this torch sees {torch.cuda.device_count()} GPUs; install a CUDA build of "
+            "torch or use the device 'cpu'"
         )
     if machine.threads < 1:
         raise ValueError(f"threads = {machine.threads}: must be at least 1")
@@ -56,7 +79,9 @@ def configure(machine: Machine) -> torch.device:
     keep_freed_memory()
     if machine.compile_cache is not None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(machine.compile_cache)
-    if machine.device == "cuda":
+    if kind == "cuda":
+        # Where a kernel is launched without naming a device, and where NCCL looks.
+        torch.cuda.set_device(int(index or 0))
         torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(machine.device)
 
@@ -78,9 +103,16 @@ def sequences_that_fit(model: ModelSpec, free_bytes: float) -> int:
     return max(1, int(MEMORY_SHARE * free_bytes / (per_token * model.context_length)))
 
 
-def micro_batch_sequences(model: ModelSpec, device: str) -> int | None:
-    """How many sequences one backward pass takes on this device; None, the whole batch, on a CPU."""
-    return None if device == "cpu" else sequences_that_fit(model, torch.cuda.mem_get_info()[0])
+def micro_batch_sequences(model: ModelSpec, device: str, gpu_share: int = 100) -> int | None:
+    """How many sequences one backward pass takes in this share of the device [percent]; None, the whole batch, on a
+    CPU.
+
+    What is free now may be wanted by cells that start at the same moment, so it is no more than the share.
+    """
+    if device == "cpu":
+        return None
+    free, total = torch.cuda.mem_get_info(torch.device(device))
+    return sequences_that_fit(model, min(free, total * gpu_share / 100.0))
 
 
 def matmul_dtype(device: torch.device) -> torch.dtype:

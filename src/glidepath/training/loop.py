@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,8 +31,11 @@ from glidepath.training.plateau import Plateau
 from glidepath.training.recorder import Columns, Recorder
 from glidepath.training.resume import Progress, load_progress, save_progress, sigterm_noted
 from glidepath.training.state import StateHeader, load_header, load_tensors, save_state
+from glidepath.training.whole_buffers import WholeBuffers
+from glidepath.training.workers import ALONE, Workers
 
 DIVERGENCE_FACTOR = 2.0
+ASKED_TO_END = 2
 
 
 def has_diverged(train_loss: float, grad_norm: float, vocab_size: int) -> bool:
@@ -90,8 +94,12 @@ def train_segment(
     machine: Machine,
     resume_every_seconds: float,
     progress: Callable[[int], None],
+    workers: Workers = ALONE,
 ) -> SegmentResult:
     """Train updates `start … stop-1` of a trajectory and write its state and snapshots.
+
+    Of several `workers` each calls this with the same arguments; the leader does what has to do with files, `progress`
+    included, and all return the same result, but for the time it took.
 
     `progress` is called with the number of updates done whenever norms are taken. Progress is saved in
     `scratch` every so many seconds and on SIGTERM, which ends the process with status 143; the next call
@@ -105,7 +113,7 @@ def train_segment(
     trajectory, recording, model = spec.trajectory, spec.recording, spec.trajectory.model
     path = trajectory.path.arrays()
     check_request(spec, tokens, parent_state)
-    with locked(scratch), sigterm_noted() as asked_to_end:
+    with locked(scratch) if workers.leads else nullcontext(), sigterm_noted() as asked_to_end:
         device = configure(machine)
 
         # -- a diverged parent has no state to continue from
@@ -116,22 +124,31 @@ def train_segment(
             last_loss = parent.last_finite_loss
             if parent.status == "diverged":
                 header = StateHeader(trajectory.digest, spec.stop, "diverged", parent.diverged_step, last_loss)
-                return _finish(spec, header, {}, recorder, watch, scratch, state_out, snapshots_out)
+                return _finish(spec, header, {}, recorder, watch, scratch, state_out, snapshots_out, workers)
 
         # -- the state at `start`, or where a killed job left off
-        decoder = Decoder(model, device=device, matmul_dtype=matmul_dtype(device))
+        decoder = Decoder(model, device=device, matmul_dtype=matmul_dtype(device), n_slices=workers.size)
         decoder.initialise(trajectory.init_seed)
-        buffers = (decoder.flat_weights, decoder.flat_gradients)
-        optimizer = make_optimizer(trajectory.optimizer, *buffers, decoder.layout.groups, path)
+        own_gradients = workers.own(decoder.flat_gradients)
+        groups = workers.own_groups(decoder.layout.groups, decoder.layout.size)
+        own_weights = workers.own(decoder.flat_weights)
+        optimizer = make_optimizer(trajectory.optimizer, own_weights, own_gradients, groups, path)
         plateau = Plateau(trajectory.plateau) if trajectory.plateau else None
-        tensors = state_tensors(decoder, optimizer, plateau)
+        whole = WholeBuffers(workers, decoder.layout, optimizer.buffers)
+        tensors = whole.tensors | ({"plateau": plateau.tensor} if plateau else {})
         begin = spec.start
-        if saved := load_progress(scratch, spec.digest, tensors):
+        saved = workers.from_leader(load_progress(scratch, spec.digest, tensors) if workers.leads else None)
+        if saved:
             begin, last_loss, recorder = saved.updates_done, saved.last_loss, saved.recorder
             watch.seconds, watch.timed_tokens = saved.seconds, saved.timed_tokens
-        elif parent_state is not None:
+        elif parent_state is not None and workers.leads:
             load_tensors(parent_state, tensors)
+        if begin > 0:
+            whole.scatter()
+            if plateau:
+                plateau.tensor.copy_(workers.as_leader_has(plateau.tensor))
         optimizer.restored(begin)
+        workers.join_slices(decoder.flat_weights)
         accumulate_gradients = (
             torch.compile(decoder.accumulate_gradients) if machine.compile else decoder.accumulate_gradients
         )
@@ -155,22 +172,24 @@ def train_segment(
 
             # One update. Micro-losses are scaled by the whole batch, so that their gradients add up to that
             # of the mean.
-            ids = batch(tokens.train, trajectory.data_seed, int(path.positions[s]), n, model.context_length)
-            ids_BT = torch.from_numpy(ids).to(device)
             decoder.flat_gradients.zero_()
             loss = torch.zeros((), dtype=torch.float64, device=device)
-            for micro_BT in torch.split(ids_BT, machine.micro_batch_sequences or n):
+            share = workers.share(n)
+            first = int(path.positions[s]) + share.start
+            for micro_BT in _micro_batches(spec, tokens, first, len(share), machine.micro_batch_sequences, device):
                 inputs_BT, targets_BT = micro_BT[:, :-1], micro_BT[:, 1:]
                 if probe:
                     loss += decoder.accumulate_gradients(inputs_BT, targets_BT, 1.0 / batch_tokens, probe)
                 else:
                     loss += accumulate_gradients(inputs_BT, targets_BT, 1.0 / batch_tokens)
-            probe_rows = _probe_rows(probe, decoder, n, s, int(tokens_seen[updates_done])) if probe else []
-            grad_norm_l1 = torch.linalg.vector_norm(decoder.flat_gradients, 1) if norms_taken else None
-            grad_norm = clip_gradients(decoder.flat_gradients, trajectory.optimizer.grad_clip_norm)
+            workers.sum_into_slices(decoder.flat_gradients)
+            probe_rows = _probe_rows(probe, decoder, n, s, int(tokens_seen[updates_done]), workers) if probe else []
+            grad_norm_l1 = workers.norm(own_gradients, 1) if norms_taken else None
+            grad_norm = clip_gradients(own_gradients, trajectory.optimizer.grad_clip_norm, workers)
             before = optimizer.buffers["weights"].clone() if norms_taken else None
             optimizer.update(s, lr_factor)
-            unread.append((s, loss / batch_tokens, grad_norm))
+            workers.join_slices(decoder.flat_weights)
+            unread.append((s, workers.sum(loss) / batch_tokens, grad_norm))
             if probe:
                 watch.lap("probes", device)
             else:
@@ -180,11 +199,12 @@ def train_segment(
             evaluated = updates_done in subset_at or updates_done in full_at
             judged = plateau is not None and plateau.due(updates_done)
             due = norms_taken or evaluated or judged or updates_done in snapshot_at or updates_done in probe_at
-            save = asked_to_end.is_set() or time.monotonic() - last_saved >= resume_every_seconds
+            late = workers.leads and time.monotonic() - last_saved >= resume_every_seconds
+            save = workers.greatest(ASKED_TO_END if asked_to_end.is_set() else int(late))
             if not (due or save or device.type == "cpu"):
                 continue
             steps = [step for step, _, _ in unread]
-            for step, train_loss, norm in zip(steps, *_read(unread), strict=True):
+            for step, train_loss, norm in zip(steps, *_read(unread, workers), strict=True):
                 if has_diverged(train_loss, norm, model.vocab_size):
                     diverged_step = step
                     break
@@ -194,8 +214,8 @@ def train_segment(
                     weights = optimizer.buffers["weights"]
                     norms = {
                         "grad_norm_l1": float(grad_norm_l1),
-                        "update_norm": _norm(weights - before),
-                        "param_norm": _norm(weights),
+                        "update_norm": float(workers.norm(weights - before)),
+                        "param_norm": float(workers.norm(weights)),
                     }
                 recorder.add("updates", {
                     "step": step, "tokens_seen": int(tokens_seen[step + 1]), "lr": float(path.lr[step]) * lr_factor,
@@ -207,51 +227,46 @@ def train_segment(
             unread.clear()
             if diverged_step is not None:
                 break
-            if norms_taken:
+            if norms_taken and workers.leads:
                 progress(updates_done)
             for row in probe_rows:
                 recorder.add("gradient_statistics", row)
             if evaluated:
                 watch.lap("updates", device)
                 seen = int(tokens_seen[updates_done])
-                with optimizer.evaluated_weights():
-                    _evaluate(recorder, decoder, tokens, spec, updates_done, seen, updates_done in full_at)
+                with _evaluated_weights(decoder, optimizer, workers):
+                    _evaluate(recorder, decoder, tokens, spec, updates_done, seen, updates_done in full_at, workers)
                 watch.lap("evaluation", device)
             if plateau is not None and judged:
                 watch.lap("updates", device)
-                with optimizer.evaluated_weights():
+                with _evaluated_weights(decoder, optimizer, workers):
                     judging = tokens.validation(tokens.domains[0])
-                    plateau.observe(mean_and_sem(block_losses(decoder, judging, plateau.spec.subset_blocks))[0])
+                    losses = block_losses(decoder, judging, plateau.spec.subset_blocks, workers)
+                plateau.observe(mean_and_sem(losses)[0])
                 watch.lap("evaluation", device)
             if updates_done in snapshot_at:
                 watch.lap("updates", device)
-                weights = optimizer.buffers["weights"]
-                snapshots.save_part(scratch, updates_done, decoder.layout.views(weights))
+                whole.gather()
+                if workers.leads:
+                    snapshots.save_part(scratch, updates_done, whole.weights)
                 watch.lap("snapshots", device)
             if save and updates_done < spec.stop:
                 watch.lap("updates", device)
                 now = Progress(updates_done, last_loss, recorder, watch.seconds, watch.timed_tokens)
-                save_progress(scratch, spec.digest, now, tensors)
+                whole.gather()
+                if workers.leads:
+                    save_progress(scratch, spec.digest, now, tensors)
                 last_saved = time.monotonic()
                 watch.lap("snapshots", device)
-                if asked_to_end.is_set():
+                if save == ASKED_TO_END:
                     raise SystemExit(128 + 15)
         watch.lap("updates", device)
 
         status: Literal["completed", "diverged"] = "completed" if diverged_step is None else "diverged"
         header = StateHeader(trajectory.digest, spec.stop, status, diverged_step, last_loss)
+        whole.gather()
         kept = tensors if status == "completed" else {}
-        return _finish(spec, header, kept, recorder, watch, scratch, state_out, snapshots_out)
-
-
-def state_tensors(decoder: Decoder, optimizer: Optimizer, plateau: Plateau | None) -> dict[str, torch.Tensor]:
-    """The tensors of a state by name, as views of the live buffers."""
-    views = {
-        f"{buffer}/{name}": tensor
-        for buffer, flat in optimizer.buffers.items()
-        for name, tensor in decoder.layout.views(flat).items()
-    }
-    return views | ({"plateau": plateau.tensor} if plateau else {})
+        return _finish(spec, header, kept, recorder, watch, scratch, state_out, snapshots_out, workers)
 
 
 def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | None) -> None:
@@ -289,33 +304,55 @@ def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | No
             )
 
 
-def _read(unread: list[tuple[int, torch.Tensor, torch.Tensor]]) -> tuple[list[float], list[float]]:
+def _micro_batches(
+    spec: SegmentSpec, tokens: TokenStore, first: int, n: int, at_most: int | None, device: torch.device
+) -> Iterator[torch.Tensor]:
+    """Sequences first … first+n-1 of the walk on the device, in as few passes of nearly equal size as fit, [B, T + 1].
+
+    From pinned memory, so that the copy does not wait for what the device is still doing.
+    """
+    if n == 0:
+        return
+    ids = batch(tokens.train, spec.trajectory.data_seed, first, n, spec.trajectory.model.context_length)
+    ids_BT = torch.from_numpy(ids)
+    if device.type == "cuda":
+        ids_BT = ids_BT.pin_memory().to(device, non_blocking=True)
+    yield from torch.tensor_split(ids_BT, -(-n // (at_most or n)))
+
+
+@contextmanager
+def _evaluated_weights(decoder: Decoder, optimizer: Optimizer, workers: Workers) -> Iterator[None]:
+    """Within it the model's weights are, in every process, those that are evaluated."""
+    with optimizer.evaluated_weights():
+        workers.join_slices(decoder.flat_weights)
+        yield
+    workers.join_slices(decoder.flat_weights)
+
+
+def _read(unread: list[tuple[int, torch.Tensor, torch.Tensor]], workers: Workers) -> tuple[list[float], list[float]]:
     """Losses and gradient norms as numbers, in one transfer."""
-    values = torch.stack([x.double() for _, *pair in unread for x in pair]).tolist()
+    values = workers.as_leader_has(torch.stack([x.double() for _, *pair in unread for x in pair])).tolist()
     return values[0::2], values[1::2]
 
 
-def _norm(flat: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(flat))
-
-
 def _probe_rows(
-    probe: PerExampleNorms, decoder: Decoder, n: int, step: int, tokens_seen: int
+    probe: PerExampleNorms, decoder: Decoder, n: int, step: int, tokens_seen: int, workers: Workers
 ) -> list[dict[str, float | int | str]]:
     """Squared norms of single sequences and of the whole batch, by kind of parameter, before clipping."""
-    rows: list[dict[str, float | int | str]] = []
-    for kind, small in probe.mean_squared_norms(n).items():
-        big = sum(
-            float(decoder.gradients[p.name].square().sum(dtype=torch.float64))
-            for p in decoder.layout.parameters
-            if p.kind == kind
-        )
-        rows.append({
+    workers.clear_others(decoder.flat_gradients)
+    kinds = decoder.layout.kinds
+    squares = {kind: torch.zeros((), dtype=torch.float64, device=decoder.device) for kind in kinds}
+    for p in decoder.layout.parameters:
+        squares[p.kind] += decoder.gradients[p.name].square().sum(dtype=torch.float64)
+    both = torch.stack([n * probe.sums(kinds, decoder.device), torch.stack(list(squares.values()))])
+    return [
+        {
             "step": step, "tokens_seen": tokens_seen, "group": kind, "grad_sq_norm_small": small,
             "grad_sq_norm_big": big, "small_batch_tokens": decoder.spec.context_length,
             "big_batch_tokens": n * decoder.spec.context_length,
-        })  # fmt: skip
-    return rows
+        }
+        for kind, small, big in zip(kinds, *workers.sum(both).tolist(), strict=True)
+    ]  # fmt: skip
 
 
 def _evaluate(
@@ -326,6 +363,7 @@ def _evaluate(
     updates_done: int,
     tokens_seen: int,
     full: bool,
+    workers: Workers,
 ) -> None:
     """Evaluate all blocks of all domains (`full`), or the first blocks of the first domain, and record both
     as asked."""
@@ -341,7 +379,7 @@ def _evaluate(
 
     first, n_subset = tokens.domains[0], spec.recording.subset_blocks
     losses = {
-        domain: block_losses(decoder, tokens.validation(domain), None if full else n_subset)
+        domain: block_losses(decoder, tokens.validation(domain), None if full else n_subset, workers)
         for domain in (tokens.domains if full else [first])
     }
     if updates_done in spec.recording.evaluate_subset_at:
@@ -361,12 +399,14 @@ def _finish(
     scratch: Path,
     state_out: Path,
     snapshots_out: Path,
+    workers: Workers,
 ) -> SegmentResult:
     """Write snapshots and state, return the rest."""
     parts = [snapshots.part_path(scratch, u) for u in sorted(set(spec.recording.snapshot_at))]
     metadata = {"trajectory_digest": spec.trajectory.digest, "segment_digest": spec.digest}
-    snapshots.join([part for part in parts if part.exists()], snapshots_out, metadata)
-    save_state(state_out, header, tensors)
+    if workers.leads:
+        snapshots.join([part for part in parts if part.exists()], snapshots_out, metadata)
+        save_state(state_out, header, tensors)
     watch.lap("snapshots", torch.device("cpu"))
     return SegmentResult(
         status=header.status,

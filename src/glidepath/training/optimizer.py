@@ -18,6 +18,7 @@ from torch import Tensor
 
 from glidepath.study.specs import OptimizerSpec, PathArrays
 from glidepath.training.parameters import FlatGroup
+from glidepath.training.workers import ALONE, Workers
 
 Floats = NDArray[np.float64]
 
@@ -181,10 +182,10 @@ def averaging_shares(lr: Floats) -> Floats:
     return shares
 
 
-def clip_gradients(gradients: Tensor, grad_clip_norm: float | None) -> Tensor:
-    """Scale the gradients so that their norm is at most `grad_clip_norm`; returns the norm before, without
-    waiting for it."""
-    norm: Tensor = torch.linalg.vector_norm(gradients)
+def clip_gradients(gradients: Tensor, grad_clip_norm: float | None, workers: Workers = ALONE) -> Tensor:
+    """Scale the gradients, of which each process has a slice, so that their norm is at most `grad_clip_norm`; returns
+    the norm before, without waiting for it."""
+    norm = workers.norm(gradients)
     if grad_clip_norm is not None:
         gradients.mul_((grad_clip_norm / norm).clamp_(max=1.0))
     return norm

@@ -16,6 +16,8 @@ Shape legend: B sequences, T tokens, N = B·T, D inputs, O outputs, V vocabulary
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -60,6 +62,11 @@ class PerExampleNorms:
     def squared_norms(self, kind: str) -> float:
         """Σ_b |g_b/B|² over the examples seen so far."""
         return float(self._sums[kind])
+
+    def sums(self, kinds: Sequence[str], device: torch.device) -> Tensor:
+        """Σ_b |g_b/B|² by kind over the examples seen so far, zero if there were none, float64 [kinds]."""
+        nothing = torch.zeros((), dtype=torch.float64, device=device)
+        return torch.stack([self._sums.get(kind, nothing) for kind in kinds])
 
     def mean_squared_norms(self, batch_sequences: int) -> dict[str, float]:
         """mean_b |g_b|² by kind, g_b the gradient of example b's own mean loss: B²·mean_b|g_b/B|² =

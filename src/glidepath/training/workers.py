@@ -18,12 +18,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from glidepath.training.parameters import FlatGroup
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,15 @@ class Workers:
         return [g for g in clipped if g.begin < g.end]
 
     def sum_into_slices(self, flat: Tensor) -> None:
-        """Sum a flat buffer over processes; afterwards only this process' slice of it is of use."""
+        """Sum a flat buffer over processes: afterwards this process' slice holds sums and the rest is of no use."""
         if self.size > 1:
             dist.reduce_scatter_single(self.own(flat), flat)
+
+    def clear_others(self, flat: Tensor) -> None:
+        """Set the slices of the other processes to zero."""
+        slices = flat.view(self.size, -1)
+        slices[: self.rank].zero_()
+        slices[self.rank + 1 :].zero_()
 
     def join_slices(self, flat: Tensor) -> None:
         """Fill a flat buffer with the slices of all processes."""
@@ -78,13 +87,13 @@ class Workers:
             return norm
         return self.sum(norm.double() ** order).pow(1.0 / order).to(norm.dtype)
 
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+    def greatest(self, number: int) -> int:
+        """The greatest of the processes' numbers."""
         if self.size == 1:
-            return flag
-        flags = torch.tensor(flag, dtype=torch.int32)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX)
-        return bool(flags)
+            return number
+        numbers = torch.tensor(number)
+        dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
+        return int(numbers)
 
     def as_leader_has(self, values: Tensor) -> Tensor:
         """The leader's values, on the CPU: what is decided by them is decided alike everywhere."""
@@ -93,18 +102,29 @@ class Workers:
             dist.broadcast(values, src=0)
         return values
 
-    def gathered(self, own: Tensor) -> Tensor | None:
-        """All slices as one flat buffer on the CPU of the leader, None elsewhere."""
+    def from_leader(self, thing: T) -> T:
+        """What the leader passes, whatever the others do."""
         if self.size == 1:
-            return own.cpu()
-        part = own.detach().cpu()
-        parts = [torch.empty_like(part) for _ in range(self.size)] if self.leads else None
-        dist.gather(part, parts, dst=0)
-        return torch.cat(parts) if parts is not None else None
+            return thing
+        things = [thing]
+        dist.broadcast_object_list(things, src=0, device=torch.device("cpu"))
+        return things[0]
+
+    def gather(self, own: Tensor, whole: Tensor | None) -> None:
+        """Copy all slices into the leader's whole buffer on the CPU; the others have None."""
+        parts = None if whole is None else list(whole.view(self.size, -1).unbind())
+        dist.gather(own.cpu(), parts, dst=0)
+
+    def scatter(self, whole: Tensor | None, own: Tensor) -> None:
+        """Copy each process' part of the leader's whole buffer into its slice; the others have None."""
+        parts = None if whole is None else list(whole.view(self.size, -1).unbind())
+        received = torch.empty(own.shape, dtype=own.dtype)
+        dist.scatter(received, parts, src=0)
+        own.copy_(received)
 
     def wait(self) -> None:
         """Until every process is here."""
-        self.any(False)
+        self.greatest(0)
 
 
 ALONE = Workers()
