@@ -20,7 +20,7 @@ from pathlib import Path
 from safetensors import safe_open
 from torch import Tensor
 
-from glidepath.training.files import written_atomically
+from glidepath.training.files import sync, written_atomically
 from glidepath.training.lock import locked as locked
 from glidepath.training.recorder import Recorder
 from glidepath.training.snapshots import GO_BACK, checksum, part_path, parts_in
@@ -72,6 +72,7 @@ def save_progress(scratch: Path, spec_digest: str, progress: Progress, tensors: 
         }  # fmt: skip
         with written_atomically(path) as temporary:
             write_tensors(temporary, {**arrays, **recorded}, metadata)
+            sync(temporary)
             verify(temporary, "check the disk")
             if path.exists():
                 path.replace(previous_path(scratch))
