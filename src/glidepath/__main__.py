@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = module.main(parsed)
     except ValueError as refusal:
-        if parsed.command in ("check", "plan", "tokenize", "refine", "document"):
+        if parsed.command in ("plan", "cells", "tokenize", "refine", "document"):
             print(f"glidepath {parsed.command}: {refusal}", file=sys.stderr)
             return 2
         raise

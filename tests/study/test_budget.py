@@ -18,8 +18,7 @@ from tests.study.studies import CORPUS_ID, GOOD, VOCAB_SIZE, planned, study
 
 ROOT = Path(__file__).parents[2]
 ONE = {**GOOD["grid"][0], "peak_lrs": [0.01], "tokens_per_parameter": [20]}
-BOUNDED = ("corpus.domains.1.max_bytes", 2_000_000)
-QUIET = (("averaging", None), ("noise_scale", None), BOUNDED)
+QUIET = (("averaging", None), ("noise_scale", None))
 TWO_CORES = Conditions(cores=2, threads=1, warm=True, gpu=False)
 SPEED = Speed(
     device="cpu",
@@ -66,6 +65,19 @@ def test_nothing_shared_saves_nothing() -> None:
     assert "1.00 times as much; sharing saves 0 s on 2 cores" in described(found)
 
 
+def test_own_files_are_weighed(tmp_path: Path) -> None:
+    """30 MB to read take a second of one process, 8 MB to encode 2 s of two."""
+    (tmp_path / "a.txt").write_bytes(b"x" * 20_000_000)
+    (tmp_path / "b.txt").write_bytes(b"x" * 10_000_000)
+    own = ("corpus.domains.0.source", {"kind": "files", "paths": ["*.txt"]})
+    one = ("corpus.domains", [{**GOOD["corpus"]["domains"][0], "source": own[1], "max_bytes": 8_000_000}])
+    found = budget(study(one), planned(one), TWO_CORES, {}, tmp_path)
+    tokenize = stage(found, "tokenize")
+    assert tokenize.wall_seconds == pytest.approx(1.0 + 2.0)
+    assert tokenize.core_seconds == pytest.approx(6.0)
+    assert tokenize.disk_bytes == pytest.approx(0.9 * 8e6)
+
+
 def test_snapshots_take_disk() -> None:
     n_bytes = 4 * param_counts(planned().cells[0].trajectory.model).n_params_total
     quiet, kept = (stage(budget_of(("grid", [ONE]), *more), "train") for more in (QUIET, ()))
@@ -88,7 +100,7 @@ def seconds_one_by_one(segment: Segment) -> float:
 
 def test_times_against_a_count_event_by_event() -> None:
     plan = planned()
-    found = budget_of(BOUNDED)
+    found = budget_of()
     seconds = {name: seconds_one_by_one(segment) for name, segment in plan.segments.items()}
     train, average, analysis = (stage(found, name) for name in ("train", "average", "analysis"))
     assert train.core_seconds == pytest.approx(sum(seconds.values()))
@@ -97,8 +109,9 @@ def test_times_against_a_count_event_by_event() -> None:
     assert train.unshared_core_seconds == pytest.approx(alone)
     assert average.jobs == len(average_specs(plan, study().averaging)) == 4
     assert average.core_seconds == pytest.approx(4 * (3 * 16_384 * 1e-3 + 100.0))
-    several = {"fit": 4, "figure": len(figures_of(study()))}
-    assert analysis.core_seconds == sum(several.get(name, 1) * s for name, s in ANALYSIS_SECONDS.items())
+    several = {"fit": len(study().analysis.laws), "figure": len(figures_of(study()))}
+    jobs = sum(several.get(name, 1) * s for name, s in ANALYSIS_SECONDS.items())
+    assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 4e-3)
     assert analysis.jobs == sum(several.get(name, 1) for name in ANALYSIS_SECONDS)
     assert found.total.core_seconds == sum(s.core_seconds for s in found.stages)
 

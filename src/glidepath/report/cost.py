@@ -48,8 +48,8 @@ def cost(budget: pd.DataFrame, spending: pd.DataFrame) -> Cost:
 def _verdict(total: pd.Series[Any]) -> str:
     ratio = total["core_seconds_ratio"]
     if not math.isfinite(ratio):
-        lacking = int(total["jobs"] - total["jobs_measured"])
-        why = f"the time of {lacking} of {total['jobs']} jobs" if lacking else "the speed of this machine beforehand"
+        lacking, jobs = int(total["jobs"] - total["jobs_measured"]), int(total["jobs"])
+        why = f"the time of {lacking} of {jobs} jobs" if lacking else "the speed of this machine beforehand"
         return f"Prediction and outcome cannot be compared as a whole: {why} is not known."
     verdict = "within" if abs(ratio - 1) <= AIM else "outside"
     return (
@@ -59,12 +59,10 @@ def _verdict(total: pd.Series[Any]) -> str:
 
 
 def _made_late(total: pd.Series[Any]) -> tuple[str, ...]:
-    late = int(total["jobs_before_prediction"])
+    late, jobs = int(total["jobs_before_prediction"]), int(total["jobs"])
     if not late:
         return ()
-    return (
-        f"{late} of {total['jobs']} jobs had been done before the prediction was made: for them it is a description.",
-    )
+    return (f"{late} of {jobs} jobs had been done before the prediction was made: for them it is a description.",)
 
 
 def _sharing(budget: pd.Series[Any]) -> str:

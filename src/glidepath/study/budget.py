@@ -34,21 +34,28 @@ STATE_COPIES = 3
 """A state holds the weights and both moments."""
 RESUME_SECONDS = 60.0
 """A training job saves its state this often."""
-TEXT_BYTES_PER_CORE_SECOND = 1.5e6
-"""Reading, splitting, training a tokenizer and encoding, as measured once on two cores; the text decides."""
+READ_BYTES_PER_SECOND = 30e6
+"""Reading and dividing a source, by one process."""
+ENVIRONMENT_BYTES = {"python_environment": 127e6, "c_headers": 45e6}
+"""Text that a source of the environment is chosen from: all of it is read, whatever `max_bytes`."""
+ENCODED_BYTES_PER_CORE_SECOND = 2e6
+"""Training a tokenizer and encoding. These rates were measured once, on two cores."""
 TOKEN_BYTES_PER_TEXT_BYTE = 0.9
 """Two bytes per token of 2.2 bytes of text, as of a vocabulary of 512; larger vocabularies need less."""
 ANALYSIS_SECONDS = {
-    "cells": 2.0,
-    "collect": 5.0,
-    "collect-averages": 1.0,
-    "noise-scale": 1.0,
-    "compare": 1.0,
-    "fit": 8.0,
+    "cells": 0.5,
+    "collect": 0.5,
+    "collect-averages": 0.5,
+    "noise-scale": 0.5,
+    "ema-view": 0.5,
+    "compare": 0.5,
+    "fit": 0.5,
     "recommend": 1.0,
     "figure": 1.2,
 }
-"""Guesses for one job [core s]: what the jobs of the default study took on two cores."""
+"""Guesses for one job [core s], from two cores; and for what grows with the study:"""
+COLLECT_SECONDS_PER_CELL = 0.02
+FIT_SECONDS_PER_SAMPLE = 4e-3
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ def budget(
             _tokenize(study.corpus, conditions, base),
             _train(planned, known),
             _average(planned, average_specs(planned, study.averaging), known),
-            _analysis(study, conditions),
+            _analysis(study, len(planned.cells), conditions),
         ),
         unmeasured=tuple(sorted(known.unmeasured(planned))),
     )
@@ -191,25 +198,28 @@ class _Known:
 
 
 def _tokenize(corpus: CorpusConfig, conditions: Conditions, base: Path) -> StageBudget:
-    """Known where the text of every domain is bounded or consists of files."""
-    sizes = [_text_bytes(domain, base) for domain in corpus.domains]
-    text_bytes = sum(size or 0 for size in sizes)
-    core_seconds = None if None in sizes else text_bytes / TEXT_BYTES_PER_CORE_SECOND
+    """Known where the size of every source is, or its text is bounded. All cores are held while it runs."""
+    sizes = [_source_bytes(domain, base) for domain in corpus.domains]
+    known = [size for size in sizes if size is not None]
+    text_bytes = sum(
+        min(size, domain.max_bytes or size) for domain, size in zip(corpus.domains, sizes, strict=True) if size
+    )
+    read_seconds = sum(known) / READ_BYTES_PER_SECOND
+    wall_seconds = read_seconds + text_bytes / ENCODED_BYTES_PER_CORE_SECOND / conditions.cores
     return _stage(
         "tokenize",
         jobs=1,
-        core_seconds=core_seconds,
-        wall_seconds=None if core_seconds is None else core_seconds / conditions.cores,
+        core_seconds=None if None in sizes else wall_seconds * conditions.cores,
+        wall_seconds=None if None in sizes else wall_seconds,
         disk_bytes=TOKEN_BYTES_PER_TEXT_BYTE * text_bytes,
     )
 
 
-def _text_bytes(domain: Domain, base: Path) -> int | None:
-    """At most so much text is read; that of compressed files is more than their size."""
+def _source_bytes(domain: Domain, base: Path) -> float | None:
+    """Text that is read to choose from; that of compressed files is more than their size."""
     if isinstance(domain.source, Files):
-        n_bytes = sum(file.location.stat().st_size for file in matched_files(domain, domain.source, base))
-        return min(n_bytes, domain.max_bytes or n_bytes)
-    return domain.max_bytes
+        return sum(file.location.stat().st_size for file in matched_files(domain, domain.source, base))
+    return ENVIRONMENT_BYTES.get(domain.source.kind, domain.max_bytes)
 
 
 def _train(planned: Plan, known: _Known) -> StageBudget:
@@ -254,9 +264,13 @@ def _average(planned: Plan, averages: Mapping[str, AverageSpec], known: _Known) 
     )
 
 
-def _analysis(study: StudyConfig, conditions: Conditions) -> StageBudget:
+def _analysis(study: StudyConfig, cells: int, conditions: Conditions) -> StageBudget:
     several = {"fit": len(study.analysis.laws), "figure": len(figures_of(study))}
-    core_seconds = sum(several.get(command, 1) * seconds for command, seconds in ANALYSIS_SECONDS.items())
+    core_seconds = (
+        sum(several.get(command, 1) * seconds for command, seconds in ANALYSIS_SECONDS.items())
+        + COLLECT_SECONDS_PER_CELL * cells
+        + FIT_SECONDS_PER_SAMPLE * study.analysis.bootstrap_samples * several["fit"]
+    )
     return _stage(
         "analysis",
         jobs=sum(several.get(command, 1) for command in ANALYSIS_SECONDS),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from glidepath.study.tables import (
     AVERAGES,
     BLOCK_LOSSES,
+    BUDGET,
     COMPARISONS,
     COORDINATE_CHECK,
     COORDINATE_SLOPES,
@@ -24,6 +25,7 @@ from glidepath.study.tables import (
     NOISE_SCALE,
     PLAN,
     RUNS,
+    SPENDING,
     UPDATES,
     Column,
     Table,
@@ -36,6 +38,8 @@ SCHEMAS = {
     table.name: table
     for table in (
         PLAN,
+        BUDGET,
+        SPENDING,
         RUNS,
         UPDATES,
         EVALUATIONS,
