@@ -4,7 +4,8 @@ The neighbourhood of an update is the `WINDOW` updates around it. Its residual i
 spread is 1.4826 times the median absolute residual of those updates, which for Gaussian noise is the standard
 deviation. Median and spread do not see a spike that fills less than half a window, and on a falling curve without noise
 the median is the curve itself. An update whose residual exceeds `THRESHOLD` times the spread belongs to a spike;
-consecutive ones are one spike. (Rule of this project; median and MAD as in Hampel 1974.)
+consecutive ones are one spike. A hard batch is one too, in every run that sees it: where few sequences make a batch,
+compare cells of one data order. (Rule of this project; median and MAD as in Hampel 1974.)
 """
 
 from __future__ import annotations
