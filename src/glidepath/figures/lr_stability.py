@@ -121,8 +121,8 @@ def _note(frame: pd.DataFrame) -> str:
     horizons = " and ".join(f"{value:g}" for value in sorted(frame["tokens_per_parameter"].unique()))
     counted = frame["n_loss_spikes"].dropna()
     spikes = (
-        f"a number counts loss spikes ({int(counted.sum())} in {len(counted)} cells), summed over replicates; a hard batch counts "
-        "in every cell that saw it"
+        f"a number counts loss spikes ({int(counted.sum())} in {len(counted)} cells), summed over replicates; a hard "
+        "batch counts in every cell that saw it"
         if len(counted)
         else "too few updates were logged to count loss spikes"
     )
