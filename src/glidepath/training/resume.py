@@ -21,7 +21,6 @@ from safetensors import safe_open
 from torch import Tensor
 
 from glidepath.training.files import sync, written_atomically
-from glidepath.training.lock import locked as locked
 from glidepath.training.recorder import Recorder
 from glidepath.training.snapshots import GO_BACK, checksum, part_path, parts_in
 from glidepath.training.state import load_tensors
