@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from glidepath.study.section import Count, Name, NonNegative, Positive, Section
 
@@ -42,3 +42,12 @@ class CoordinateCheckConfig(Section):
         if len(sizes) == 1:
             raise ValueError(f"{sizes[0]} is the only size: a slope needs two. Add another, or leave the list empty")
         return sizes
+
+    @model_validator(mode="after")
+    def _something(self) -> CoordinateCheckConfig:
+        if not self.widths and not self.depths:
+            raise ValueError(
+                "widths and depths are both empty: there is nothing to check. Give one of them, or set "
+                "coordinate_check: null"
+            )
+        return self
