@@ -87,7 +87,7 @@ def test_list_is_known_without_matplotlib() -> None:
 
 
 def test_unknown_figure_is_refused_with_the_known_names() -> None:
-    with pytest.raises(ValueError, match="choose one of schedules, loss_curves"):
+    with pytest.raises(ValueError, match="choose one of schedules, update_coefficients"):
         figure_list.entry("pie_chart")
 
 

@@ -35,7 +35,17 @@ AVERAGES = {spec.average_id: spec for spec in average_specs(PLAN, STUDY.averagin
 
 FIGURE_FILES = LAYOUT.figures(figures_of(STUDY))
 LAW_FILES = [file for law in STUDY.analysis.laws for file in LAYOUT.law_tables(law)]
-RESULT_TABLES = ("plan", "budget", "runs", *SEGMENT_TABLES, "averages", "noise_scale", "ema_view", "comparisons", "spending")
+RESULT_TABLES = (
+    "plan",
+    "budget",
+    "runs",
+    *SEGMENT_TABLES,
+    "averages",
+    "noise_scale",
+    "ema_view",
+    "comparisons",
+    "spending",
+)
 if COORDINATES:
     RESULT_TABLES += ("coordinate_check", "coordinate_slopes")
 FINAL_FILES = [

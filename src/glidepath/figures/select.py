@@ -93,9 +93,9 @@ def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
 
     Losses are means over replicates after what a replicate does to all cells alike is taken off (see
     `science.replicates`), so that a learning rate with fewer replicates is neither favoured nor punished. A
-    learning rate at which a replicate diverged or was excluded is not a candidate. `val_loss_se` is the pooled replicate
-    noise over the square root of the replicates, null if no cell has two. `edge_of_grid`: the best one is the
-    lowest or highest that was tried.
+    learning rate at which a replicate diverged or was excluded is not a candidate. `val_loss_se` is the pooled
+    replicate noise over the square root of the replicates, null if no cell has two. `edge_of_grid`: the best one is
+    the lowest or highest that was tried.
     """
     keys = [*GROUP, "peak_lr"]
     lost = runs[runs["status"].isin(["diverged", "excluded"])][keys].drop_duplicates()

@@ -284,8 +284,8 @@ FIGURES: tuple[FigureEntry, ...] = (
         Table(
             "lr_stability",
             "Final loss of every cell, or last finite loss if it diverged, and its loss spikes, against the peak "
-            "learning rate; cells that diverged, or ended more than 1 nat/token above the best of their sweep, are kept "
-            "out of fits.",
+            "learning rate; cells that diverged, or ended more than 1 nat/token above the best of their sweep, are "
+            "kept out of fits.",
             (
                 MODEL,
                 Column("n_params_total", "int64", "parameters", "all parameters"),

@@ -387,8 +387,8 @@ NOISE_SCALE = Table(
 
 EMA_VIEW = Table(
     "ema_view",
-    "AdamW as an average of its updates: how much of the final weights of each kind of parameter is initialisation, and "
-    "how many updates the rest averages (science/ema_view.py).",
+    "AdamW as an average of its updates: how much of the final weights of each kind of parameter is initialisation, "
+    "and how many updates the rest averages (science/ema_view.py).",
     (
         CELL,
         Column("group", "string", "-", "kind of parameter: norm, matrix, embedding, head, embedding_head", key=True),
