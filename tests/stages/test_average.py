@@ -65,7 +65,7 @@ def write(weights: dict[int, Weights], segment: str, updates: tuple[int, ...]) -
 
 def run(spec: AverageSpec = SPEC) -> None:
     stage.main(argparse.Namespace(
-        spec=spec.model_dump_json(), corpus=Path("corpus"), output=Path("out"), threads=1, device="cpu"
+        spec=spec.model_dump_json(), corpus=Path("corpus"), output=Path("out"), threads=1, gpu_share=0
     ))  # fmt: skip
 
 

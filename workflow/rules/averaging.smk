@@ -14,13 +14,13 @@ rule average_cell:
     resources:
         mem_mb=2000,
         gpu=average_gpus,
+        gpu_share=average_gpu_share,
     params:
         spec=average_spec,
-        device=device_option,
         code=code("average"),
     shell:
         "glidepath average --spec {params.spec:q} --corpus $(dirname {input.corpus})"
-        " --output $(dirname {output.losses}) --threads {threads} --device {params.device}"
+        " --output $(dirname {output.losses}) --threads {threads} --gpu-share {resources.gpu_share}"
         " > {log} 2>&1"
 
 

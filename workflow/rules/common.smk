@@ -17,7 +17,7 @@ from glidepath.study.identity import canonical_json, digest
 from glidepath.study.layout import SEGMENT_TABLES, Layout, segment_directory
 from glidepath.study.provenance import source_digest
 from glidepath.study.segments import plan as plan_study
-from glidepath.study.speed import Conditions, gpu_here, kept_file, needs_gpu, read_speeds, runs_warm
+from glidepath.study.speed import Conditions, gpu_here, gpu_share, kept_file, needs_gpu, read_speeds, runs_warm
 from glidepath.study.target import target_of
 
 try:

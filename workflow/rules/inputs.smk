@@ -32,22 +32,31 @@ def segment_minutes(wildcards, attempt):
     return min(24 * 60, int(10 + segment.train_flops_exact / flops_per_second / 60) * attempt)
 
 
+def segment_gpu_share(wildcards):
+    """Percent of a GPU that the cell takes: small ones run beside each other."""
+    return gpu_share(PLAN.segments[wildcards.segment].n_params)
+
+
 def segment_gpus(wildcards):
-    return int(needs_gpu(PLAN.segments[wildcards.segment].n_params))
+    """For clusters, whose GPUs are given out whole."""
+    return min(1, segment_gpu_share(wildcards))
+
+
+def average_gpu_share(wildcards):
+    segment = AVERAGES[wildcards.average].segments[0]
+    return gpu_share(PLAN.segments[segment].n_params)
 
 
 def average_gpus(wildcards):
-    segment = AVERAGES[wildcards.average].segments[0]
-    return int(needs_gpu(PLAN.segments[segment].n_params))
+    return min(1, average_gpu_share(wildcards))
+
+
+def coordinate_check_gpu_share(wildcards):
+    return max(gpu_share(param_counts(model).n_params_total) for model in COORDINATES.models)
 
 
 def coordinate_check_gpus(wildcards):
-    return int(any(needs_gpu(param_counts(model).n_params_total) for model in COORDINATES.models))
-
-
-def device_option(wildcards, resources):
-    """A job without a GPU of its own keeps off the one that others use."""
-    return "auto" if resources.gpu else "cpu"
+    return min(1, coordinate_check_gpu_share(wildcards))
 
 
 def average_spec(wildcards):

@@ -13,11 +13,11 @@ if COORDINATES:
         resources:
             mem_mb=2000,
             gpu=coordinate_check_gpus,
+            gpu_share=coordinate_check_gpu_share,
         params:
             spec=COORDINATES.to_json(),
-            device=device_option,
             code=code("coordinate_check"),
         shell:
             "glidepath coordinate-check --spec {params.spec:q} --corpus $(dirname {input.corpus})"
-            " --threads {threads} --device {params.device} --output {output.found} --slopes {output.slopes}"
+            " --threads {threads} --gpu-share {resources.gpu_share} --output {output.found} --slopes {output.slopes}"
             " > {log} 2>&1"

@@ -17,13 +17,16 @@ rule train_segment:
         mem_mb=2000,
         runtime=segment_minutes,
         gpu=segment_gpus,
+        gpu_share=segment_gpu_share,
+        # Of the machine and no part of a segment's identity, like the threads, which its processes share.
+        processes=1,
     params:
         spec=segment_spec,
-        device=device_option,
     shell:
-        "glidepath train --spec {params.spec:q} --corpus $(dirname {input.corpus})"
+        "glidepath-processes {resources.processes} train --spec {params.spec:q} --corpus $(dirname {input.corpus})"
         " --parent-state {input.parent} --output $(dirname {output.record}) --state {output.state}"
-        " --scratch scratch/segments/{wildcards.segment} --threads {threads} --device {params.device} > {log} 2>&1"
+        " --scratch scratch/segments/{wildcards.segment} --threads {threads} --gpu-share {resources.gpu_share}"
+        " > {log} 2>&1"
 
 
 rule train:

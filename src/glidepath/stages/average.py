@@ -22,7 +22,7 @@ from glidepath.science.averaging import ema_weights, window_weights
 from glidepath.study import tables
 from glidepath.study.averages import AverageSpec
 from glidepath.study.layout import segment_directory
-from glidepath.training.device import Machine, chosen_device, configure
+from glidepath.training.device import Machine, configure, matmul_dtype, placed
 from glidepath.training.evaluation import block_losses
 from glidepath.training.model import Decoder
 from glidepath.training.snapshots import Snapshots
@@ -33,15 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", type=Path, required=True, help="directory of the tokenised corpus")
     parser.add_argument("--output", type=Path, required=True, help="directory of the results")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto: cuda where there is one")
+    parser.add_argument("--gpu-share", type=int, default=100, help="percent of a GPU, where there is one; 0: the cores")
 
 
 def main(args: argparse.Namespace) -> None:
     spec = AverageSpec.model_validate_json(args.spec)
-    device = chosen_device(args.device)
-    configure(
-        Machine(device=device, threads=args.threads, micro_batch_sequences=None, compile=False, compile_cache=None)
-    )
+    with placed(args.gpu_share) as place:
+        machine = Machine(place, args.threads, micro_batch_sequences=None, compile=False, compile_cache=None)
+        _average(args, spec, configure(machine))
+
+
+def _average(args: argparse.Namespace, spec: AverageSpec, device: torch.device) -> None:
+    """Evaluate every average as the training job evaluated the weights, so that the losses can be compared."""
     tokens = TokenStore.open(args.corpus)
     snapshots = _snapshots(spec)
     if any(update not in snapshots for update in spec.snapshot_at):
@@ -51,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
             tables.AVERAGE_BLOCK_LOSSES, tables.empty(tables.AVERAGE_BLOCK_LOSSES), args.output / "block_losses.parquet"
         )
         return
-    decoder = Decoder(spec.model, device)
+    decoder = Decoder(spec.model, device, matmul_dtype=matmul_dtype(device))
     rows: list[dict[str, Any]] = []
     blocks: list[pd.DataFrame] = []
     for average in averages(spec):

@@ -16,7 +16,7 @@ from glidepath.science.slopes import Slope, log_log_slope
 from glidepath.study import tables
 from glidepath.study.coordinates import CoordinateCheckSpec
 from glidepath.training.coordinates import coordinates
-from glidepath.training.device import Machine, chosen_device, configure
+from glidepath.training.device import Machine, configure, placed
 
 KEYS = ["parametrization", "updates_done", "quantity", "place"]
 MEASURES = (("activation", "rms_change"), ("weight", "rms_change"), ("weight", "rms_effect"))
@@ -26,21 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec", required=True, help="what to train, as canonical JSON")
     parser.add_argument("--corpus", type=Path, required=True, help="directory of the tokenised corpus")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto: cuda where there is one")
+    parser.add_argument("--gpu-share", type=int, default=100, help="percent of a GPU, where there is one; 0: the cores")
     parser.add_argument("--output", type=Path, required=True, help="coordinate_check.parquet")
     parser.add_argument("--slopes", type=Path, required=True, help="coordinate_slopes.parquet")
 
 
 def main(args: argparse.Namespace) -> None:
     spec = CoordinateCheckSpec.model_validate_json(args.spec)
-    machine = Machine(
-        device=chosen_device(args.device),
-        threads=args.threads,
-        micro_batch_sequences=None,
-        compile=False,
-        compile_cache=None,
-    )
-    found = check(spec, TokenStore.open(args.corpus), machine)
+    with placed(args.gpu_share) as place:
+        machine = Machine(place, args.threads, micro_batch_sequences=None, compile=False, compile_cache=None)
+        found = check(spec, TokenStore.open(args.corpus), machine)
     tables.write(tables.COORDINATE_CHECK, found, args.output)
     tables.write(tables.COORDINATE_SLOPES, slopes(found, spec), args.slopes)
 

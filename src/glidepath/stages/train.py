@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpu-share",
         type=int,
         default=100,
-        help="percent of a GPU, where there is one; all processes together; 0: cores",
+        help="percent of a GPU, where there is one, all processes together; 0: CPU",
     )
     parser.add_argument("--resume-every-seconds", type=float, default=60.0)
 

@@ -33,6 +33,17 @@ def needs_gpu(n_params: int) -> bool:
     return n_params >= GPU_FROM_PARAMS
 
 
+def gpu_share(n_params: float) -> int:
+    """Percent of a GPU that training a model of so many non-embedding parameters takes; 0 keeps it on the cores.
+
+    A guess until it is measured (benchmarks/gpu.py): what a kernel of a small model leaves idle, another cell can use.
+    Quarters and halves fit beside each other on a device.
+    """
+    if not needs_gpu(int(n_params)):
+        return 0
+    return next((share for below, share in ((2e7, 25), (8e7, 50)) if n_params < below), 100)
+
+
 def gpu_here() -> bool:
     """Whether this machine has a GPU; found without importing anything heavy."""
     return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from glidepath.study.specs import ModelSpec
-from glidepath.training.lease import leased
+from glidepath.training.lease import leased, slots_of
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,17 @@ class Machine:
     """Where compiled kernels are kept between jobs; None is torch's own place."""
 
 
-def chosen_device(name: str) -> str:
-    """The device asked for; "auto" is cuda where this torch sees a GPU, else cpu."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 @contextmanager
-def placed(device: str, gpu_share: int) -> Iterator[str]:
-    """Where a job runs: "cpu", or the GPU with most room, of which it holds `gpu_share` percent until it ends.
+def placed(gpu_share: int) -> Iterator[str]:
+    """Where a job runs: the GPU with most room, of which it holds `gpu_share` percent until it ends, or "cpu" if the
+    share is 0 or this torch sees no GPU.
 
     Shares are agreed upon among all jobs of this user on this machine, by the serial number of the GPU. The share is
     also the most memory this process may take of it. Raises ValueError for a share that no GPU has.
     """
-    if chosen_device(device) == "cpu" or gpu_share == 0:
+    if gpu_share != 0:
+        slots_of(gpu_share)
+    if gpu_share == 0 or not torch.cuda.is_available():
         yield "cpu"
         return
     folder = Path(tempfile.gettempdir()) / f"glidepath-gpus-{os.getuid()}"

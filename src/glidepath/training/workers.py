@@ -15,6 +15,7 @@ may be continued by another number of processes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -130,6 +131,11 @@ class Workers:
 ALONE = Workers()
 
 
+def processes() -> int:
+    """How many processes torchrun started for this cell; 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else 1
+
+
 @contextmanager
 def joined(device: torch.device) -> Iterator[Workers]:
     """The processes that `torchrun` started for this cell, connected; without it, this one alone.
@@ -138,7 +144,7 @@ def joined(device: torch.device) -> Iterator[Workers]:
     dies the others' next call fails or is ended by torchrun: connections are closed in good order only when all
     processes leave together.
     """
-    if not dist.is_torchelastic_launched():
+    if processes() == 1:
         yield ALONE
         return
     dist.init_process_group("gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl")
