@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from glidepath.laws import lr_transfer
 from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
 from glidepath.study.size_groups import size_groups
@@ -454,7 +455,7 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         parameters["lr_transfer"].append(
             {
                 "model": sizes.label, "schedule": sizes.schedule, "batch_sequences": sizes.batch_sequences,
-                "tokens_per_parameter": 0.0, "parameter": f"log2_shift_per_{sizes.varied}_doubling", "value": 0.0,
+                "tokens_per_parameter": 0.0, "parameter": lr_transfer.SHIFT[sizes.varied], "value": 0.0,
                 "se": 0.06, "ci_low": -0.1, "ci_high": 0.1, "ci_level": LEVEL, "status": "converged",
                 "n_bootstrap": 500, "resampling_unit": "replicate", "n_points": len(sizes.members),
             }

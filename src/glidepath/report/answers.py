@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from glidepath.report import averaging, batch, loss, peak_lr, schedule
 from glidepath.report.answer import Answer, Tables, Target
+from glidepath.study.config import StudyConfig
 
 QUESTIONS = (schedule, peak_lr, batch, averaging, loss)
 
@@ -20,6 +21,13 @@ NEEDED_TABLES = (
         for table in ("parameters", "predictions", "scores")
     ),
 )
+
+
+def tables_for(study: StudyConfig) -> tuple[str, ...]:
+    """Tables that the answers of a study rest on."""
+    asked = ["laws/lr_transfer/parameters"] if "lr_transfer" in study.analysis.laws else []
+    asked += ["coordinate_slopes"] if study.coordinate_check else []
+    return (*NEEDED_TABLES, *asked)
 
 
 def answers(tables: Tables, target: Target) -> tuple[Answer, ...]:

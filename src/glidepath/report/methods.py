@@ -57,6 +57,18 @@ METHODS = (
         "Bjorck et al., ICLR 2025 (arXiv 2409.19913)",
     ),
     Method(
+        "Transfer over width and depth",
+        "log2 peak* = constant + shift · log2 size, over models that differ in width or depth alone, at one token "
+        "horizon",
+        "Yang et al. 2022 (arXiv 2203.03466); in depth: Dey et al. 2025 (arXiv 2505.01618)",
+    ),
+    Method(
+        "Coordinate check",
+        "rms(x(s) − x(0)) of activations x after s updates on fixed inputs, slope in log2 against log2 size; stable if "
+        "its interval lies within ± the tolerance",
+        "Yang et al. 2022 (arXiv 2203.03466), appendix D.1",
+    ),
+    Method(
         "Loss law",
         "L(D) = E + B · D^(−β) per model, or L(N, D) = E + A · N^(−α) + B · D^(−β) over sizes",
         "Hoffmann et al., Training Compute-Optimal Large Language Models, 2022 (arXiv 2203.15556)",

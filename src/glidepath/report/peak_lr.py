@@ -25,6 +25,7 @@ from glidepath.report.answer import (
 )
 from glidepath.report.numbers import interval, rate_interval
 from glidepath.report.stability import stability
+from glidepath.report.transfer import transfer
 from glidepath.study.recommendation import Estimate
 
 QUESTION = "Which peak learning rate at that horizon, when I can only afford to tune at shorter ones?"
@@ -54,6 +55,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         *_mistake(recommended.factor_2_lr_cost),
         *_score(tables, group, target),
         *stability(tables["runs"], group, target.schedule),
+        *transfer(tables, target.schedule),
     ]
     sure = sure_of(peak, target)
     longest = float(ours["tokens_per_parameter"].max()) if len(ours) else np.nan

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     from glidepath.report import page
     from glidepath.report.answer import Target
-    from glidepath.report.answers import NEEDED_TABLES, answers
+    from glidepath.report.answers import answers, tables_for
     from glidepath.report.card import card
     from glidepath.report.cost import cost
     from glidepath.report.limits import limits, provenance
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
     study = parse_study(json.loads(args.config), "given as JSON")
     manifest = json.loads(args.manifest.read_text(encoding="utf-8"))
     recommended = Recommendation.model_validate_json((args.results / "recommendation.json").read_text(encoding="utf-8"))
-    found = read_tables(NEEDED_TABLES, args.results)
+    found = read_tables(tables_for(study), args.results)
     costs = read_tables(("budget", "spending"), args.results)
     runs, reference = found["runs"], study.analysis.reference_schedule
     planned = plan(study, _corpus_id(runs), int(runs["vocab_size"].iloc[0]))
