@@ -1,4 +1,5 @@
-"""The whole decoder: gradients and per-example norms against autograd, causality, precision, compilation."""
+"""The whole decoder: losses, gradients and per-example norms against autograd through a plain decoder, causality,
+precision, repeatability, compilation."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from glidepath.training.model import Decoder
 from glidepath.training.per_example import PerExampleNorms
+from tests.training import reference
 from tests.training.small import model_spec
 
 VARIANTS = [
@@ -37,14 +39,11 @@ def sequences(n: int) -> tuple[Tensor, Tensor]:
 
 
 def autograd_gradients(decoder: Decoder, inputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean loss and its gradients, by autograd through the forward pass."""
-    own = decoder.weights
-    decoder.weights = {name: w.detach().clone().requires_grad_() for name, w in own.items()}
-    loss = decoder.token_losses(inputs, targets).mean()
+    """Mean loss and its gradients, by autograd through the plain decoder."""
+    weights = {name: w.detach().clone().requires_grad_() for name, w in decoder.weights.items()}
+    loss = reference.token_losses(decoder.spec, weights, inputs, targets).mean()
     loss.backward()  # type: ignore[no-untyped-call]
-    gradients = {name: w.grad for name, w in decoder.weights.items() if w.grad is not None}
-    decoder.weights = own
-    return loss.detach(), gradients
+    return loss.detach(), {name: w.grad for name, w in weights.items() if w.grad is not None}
 
 
 def norms_one_by_one(decoder: Decoder, inputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -74,6 +73,12 @@ def test_gradients_and_per_example_norms_are_exact(changes: dict[str, Any]) -> N
     loss, probe = probed(decoder, inputs, targets, [2, 3])
     expected_loss, expected = autograd_gradients(decoder, inputs, targets)
     assert loss == pytest.approx(expected_loss.item(), rel=1e-13)
+    torch.testing.assert_close(
+        decoder.token_losses(inputs, targets),
+        reference.token_losses(decoder.spec, decoder.weights, inputs, targets),
+        rtol=1e-12,
+        atol=0.0,
+    )
     for name, gradient in decoder.gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-10, atol=1e-14)
     assert probe.mean_squared_norms(5) == pytest.approx(norms_one_by_one(decoder, inputs, targets), rel=1e-9)
@@ -157,16 +162,40 @@ def test_bfloat16_products_stay_close_to_float32() -> None:
     assert rounded.flat_gradients.dtype == torch.float32
 
 
+@pytest.mark.parametrize("context_length", [12, 150])  # within and across the query blocks
+def test_float32_and_its_repetition(context_length: int) -> None:
+    """Single precision differs from double by rounding only, and twice the same pass gives the same bits."""
+    changes: dict[str, Any] = {"context_length": context_length, "feed_forward": "swiglu"}
+    single, double = (perturbed_decoder(changes, dtype) for dtype in (torch.float32, torch.float64))
+    ids = torch.randint(0, 23, (3, context_length + 1), generator=torch.Generator().manual_seed(4))
+    inputs, targets = ids[:, :-1], ids[:, 1:]
+    passes = []
+    for _ in range(2):
+        single.flat_gradients.zero_()
+        loss = single.accumulate_gradients(inputs, targets, 1.0 / targets.numel())
+        passes.append((loss, single.flat_gradients.clone()))
+    assert torch.equal(passes[0][0], passes[1][0])
+    assert torch.equal(passes[0][1], passes[1][1])
+    expected_loss, expected = autograd_gradients(double, inputs, targets)
+    assert passes[0][0].item() / targets.numel() == pytest.approx(expected_loss.item(), rel=1e-6)
+    for name, gradient in single.gradients.items():
+        error = (gradient - expected[name]).norm() / expected[name].norm()
+        assert error.item() < 1e-5, name
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
-def test_the_step_compiles_whole_and_gives_the_same_gradients() -> None:
-    decoder = perturbed_decoder({"qk_norm": True}, torch.float32)
-    rounded = Decoder(decoder.spec, matmul_dtype=torch.bfloat16)  # real rotation and fused attention, as on a GPU
-    rounded.flat_weights.copy_(decoder.flat_weights)
+@pytest.mark.parametrize("matmul_dtype", [torch.bfloat16, torch.float32], ids=["as on a GPU", "as on a CPU"])
+@pytest.mark.parametrize("feed_forward", ["gelu", "swiglu"])
+def test_the_step_compiles_whole_and_gives_the_same_gradients(matmul_dtype: torch.dtype, feed_forward: str) -> None:
+    """In bfloat16 with real rotation and fused attention."""
+    decoder = perturbed_decoder({"qk_norm": True, "feed_forward": feed_forward}, torch.float32)
+    compiled = Decoder(decoder.spec, matmul_dtype=matmul_dtype)
+    compiled.flat_weights.copy_(decoder.flat_weights)
     inputs, targets = sequences(4)
     with torch.no_grad():
-        rounded.accumulate_gradients(inputs, targets, 1.0)
-        eager = rounded.flat_gradients.clone()
-        rounded.flat_gradients.zero_()
-        torch.compile(rounded.accumulate_gradients, fullgraph=True)(inputs, targets, 1.0)
-    assert torch.cosine_similarity(eager, rounded.flat_gradients, dim=0).item() > 0.999
+        compiled.accumulate_gradients(inputs, targets, 1.0)
+        eager = compiled.flat_gradients.clone()
+        compiled.flat_gradients.zero_()
+        torch.compile(compiled.accumulate_gradients, fullgraph=True)(inputs, targets, 1.0)
+    assert torch.cosine_similarity(eager, compiled.flat_gradients, dim=0).item() > 0.999

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from glidepath.study.specs import OptimizerSpec
 from glidepath.training.model import Decoder
-from glidepath.training.optimizer import AdamW
 from glidepath.training.parameters import (
     Layout,
     Multipliers,
@@ -141,10 +139,3 @@ def test_groups_cover_the_flat_buffer_once_and_views_do_not_overlap() -> None:
 def test_odd_heads_are_refused() -> None:
     with pytest.raises(ValueError, match=r"d_head = 5.*even"):
         parameters(model_spec(d_head=5))
-
-
-def test_zero_epsilon_is_refused() -> None:
-    flat = torch.zeros(16)
-    spec = OptimizerSpec(kind="adamw", adam_eps=0.0, grad_clip_norm=None)
-    with pytest.raises(ValueError, match=r"adam_eps = 0"):
-        AdamW(spec, flat, flat.clone(), [])

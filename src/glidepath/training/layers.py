@@ -1,10 +1,12 @@
 """The layers of the decoder, each as a pair of functions: forward, and backward written out.
 
-The backward pass is written by hand for three reasons. At 10⁴–10⁶ parameters on a CPU autograd and its many
-small kernels cost a fifth to a quarter of the step (benchmarks/training.py). Per-example gradient norms need
+The backward pass is written by hand for three reasons. At 10⁴–10⁷ parameters on a CPU autograd and its many
+small kernels cost a quarter to a half of the step (benchmarks/README.md). Per-example gradient norms need
 the input and the output gradient of every layer, which are simply at hand here. And `torch.compile` sees one
-plain function. The forward passes are ordinary differentiable torch, so the tests let autograd differentiate
-them and compare, in float64.
+plain function.
+
+What makes it fast on a CPU: weight gradients are accumulated by the product itself, results are written where the
+next kernel wants them, and buffers that nobody reads again are overwritten, as the function says.
 
 Matrices may be held in a lower precision than the residual stream: `linear` casts to the dtype of its weight.
 
@@ -23,27 +25,42 @@ from torch import Tensor
 
 NORM_EPSILON = 1e-5
 QUERY_BLOCK = 64
+HAS_ONEDNN = torch._C._has_mkldnn
 
 FeedForwardKind = Literal["swiglu", "gelu"]
 NormKind = Literal["rmsnorm", "layernorm"]
 SavedNorm = tuple[Tensor, Tensor]
+SavedActivation = tuple[Tensor, ...]
 AttentionBackward = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def linear(x_ND: Tensor, weight_OD: Tensor) -> Tensor:
     """y = x·Wᵀ, in the dtype of W."""
-    return x_ND.to(weight_OD.dtype) @ weight_OD.t()
+    return _product(x_ND.to(weight_OD.dtype), weight_OD)
 
 
 def linear_backward(dy_NO: Tensor, weight_OD: Tensor) -> Tensor:
     """dx = dy·W."""
-    return dy_NO.to(weight_OD.dtype) @ weight_OD
+    return _product(dy_NO.to(weight_OD.dtype), weight_OD.t())
+
+
+def _product(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+    """a·bᵀ. Float32 on a CPU by oneDNN, which `torch.mm` does not ask: on AMD it is up to a fifth faster than
+    MKL."""
+    if a_NI.device.type == "cpu" and a_NI.dtype == torch.float32 and HAS_ONEDNN:
+        y_NO: Tensor = torch.ops.mkldnn._linear_pointwise(a_NI, b_OI, None, "none", [], "")
+        return y_NO
+    return a_NI @ b_OI.t()
 
 
 def accumulate_linear_gradient(gradient_OD: Tensor, dy_NO: Tensor, x_ND: Tensor) -> None:
     """gradient += dyᵀ·x. Computed as its transpose, which MKL does up to a third faster when O is much larger
     than D."""
-    gradient_OD.t().add_(x_ND.to(dy_NO.dtype).t() @ dy_NO)
+    x_DN = x_ND.to(dy_NO.dtype).t()
+    if gradient_OD.dtype == dy_NO.dtype:
+        gradient_OD.t().addmm_(x_DN, dy_NO)
+    else:
+        gradient_OD.t().add_(x_DN @ dy_NO)
 
 
 def norm(kind: NormKind, x_D: Tensor, gain_D: Tensor) -> tuple[Tensor, SavedNorm]:
@@ -55,25 +72,29 @@ def norm(kind: NormKind, x_D: Tensor, gain_D: Tensor) -> tuple[Tensor, SavedNorm
     x_D = x_D.to(gain_D.dtype)
     if kind == "layernorm":
         x_D = x_D - x_D.mean(-1, keepdim=True)
-    rms = torch.linalg.vector_norm(x_D, dim=-1, keepdim=True)
-    inverse_rms = torch.rsqrt(rms * rms / x_D.shape[-1] + NORM_EPSILON)
+    length = torch.linalg.vector_norm(x_D, dim=-1, keepdim=True)
+    inverse_rms = length.square_().mul_(1.0 / x_D.shape[-1]).add_(NORM_EPSILON).rsqrt_()
     xhat_D = x_D * inverse_rms
     return xhat_D * gain_D, (xhat_D, inverse_rms)
 
 
-def norm_backward(kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm) -> tuple[Tensor, Tensor]:
-    """dx = (dx̂ - x̂·mean(dx̂·x̂))/rms with dx̂ = dy·gain, minus its mean for `layernorm`.
+def norm_backward(
+    kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm, onto_D: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """dx = (dx̂ - x̂·mean(dx̂·x̂))/rms with dx̂ = dy·gain, minus its mean for `layernorm`; overwrites dy.
 
-    Returns dx and dy·x̂, whose sum over tokens is the gradient of the gain.
+    Returns dx, added to `onto` in place if that is given, and dy·x̂, whose sum over tokens is the gradient of the
+    gain.
     """
     xhat_D, inverse_rms = saved
     dy_D = dy_D.to(gain_D.dtype)
     dgain_terms_D = dy_D * xhat_D
-    projection = (dgain_terms_D @ gain_D).unsqueeze(-1) / gain_D.shape[-1]
-    dx_D = torch.addcmul(dy_D * gain_D, xhat_D, projection, value=-1.0)
+    projection = (dgain_terms_D @ gain_D).mul_(-1.0 / gain_D.shape[-1]).unsqueeze(-1)
+    dx_D = dy_D.mul_(gain_D).addcmul_(xhat_D, projection)
     if kind == "layernorm":
         dx_D -= dx_D.mean(-1, keepdim=True)
-    return dx_D.mul_(inverse_rms), dgain_terms_D
+    dx_D = dx_D.mul_(inverse_rms) if onto_D is None else onto_D.addcmul_(dx_D, inverse_rms)
+    return dx_D, dgain_terms_D
 
 
 def rotary_table(context_length: int, d_head: int, base: float, device: torch.device) -> Tensor:
@@ -84,17 +105,21 @@ def rotary_table(context_length: int, d_head: int, base: float, device: torch.de
     return torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None].contiguous().to(device)
 
 
-def rotate(x_BTHK: Tensor, table: Tensor, inverse: bool = False) -> Tensor:
+def rotate(x_BTHK: Tensor, table: Tensor, inverse: bool = False, out_BTHK: Tensor | None = None) -> Tensor:
     """Turn the neighbouring pairs (2k, 2k+1) of every head by the angle of their position, or back.
 
     As a complex product, one pass over memory, where torch has one (CPU, float32 and float64); else spelled
-    out, which a compiler fuses.
+    out, which a compiler fuses. Without `out` the result lies in memory as attention wants it, head by head.
     """
-    if x_BTHK.device.type == "cpu" and x_BTHK.dtype != torch.bfloat16:
+    if out_BTHK is None:
+        B, T, H, K = x_BTHK.shape
+        out_BTHK = x_BTHK.new_empty(B, H, T, K).transpose(1, 2)
+    if x_BTHK.device.type == "cpu" and x_BTHK.dtype != torch.bfloat16 and not torch.compiler.is_compiling():
         turn = torch.view_as_complex(table)
-        turned = torch.view_as_complex(_pairs(x_BTHK)) * (turn.conj() if inverse else turn)
-        return torch.view_as_real(turned).flatten(-2)
-    return rotate_spelled_out(x_BTHK, table, inverse)
+        turn = turn.conj() if inverse else turn
+        torch.mul(torch.view_as_complex(_pairs(x_BTHK)), turn, out=torch.view_as_complex(_pairs(out_BTHK)))
+        return out_BTHK
+    return out_BTHK.copy_(rotate_spelled_out(x_BTHK, table, inverse))
 
 
 def rotate_spelled_out(x_BTHK: Tensor, table: Tensor, inverse: bool = False) -> Tensor:
@@ -125,36 +150,44 @@ def explicit_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[
     """`causal_attention` as batched matrix products, keeping the attention weights.
 
     Queries go in blocks of 64, each against the keys up to its own end: what causality hides beyond is not
-    computed.
+    computed. Batched products are written to tensors of their own and added or copied from there: MKL does a whole
+    batch at once only if the result is contiguous.
     """
     B, T, H, K = q_BTHK.shape
+    scale = K**-0.5
     q, k, v = (x.transpose(1, 2).reshape(B * H, T, K) for x in (q_BTHK, k_BTHK, v_BTHK))
-    o = torch.empty_like(q)
+    o_BTHK = torch.empty_like(q_BTHK, memory_format=torch.contiguous_format)
     hidden_TT = torch.full((T, T), float("-inf"), dtype=q.dtype).triu_(1)
     blocks: list[tuple[int, int, Tensor]] = []
     for begin in range(0, T, QUERY_BLOCK):
         end = min(begin + QUERY_BLOCK, T)
-        keys = k[:, :end].transpose(1, 2)
-        scores = torch.baddbmm(hidden_TT[begin:end, :end], q[:, begin:end], keys, alpha=K**-0.5)
-        weights = torch.softmax(scores, -1)
-        o[:, begin:end] = weights @ v[:, :end]
+        scores = torch.baddbmm(hidden_TT[begin:end, :end], q[:, begin:end], k[:, :end].mT, alpha=scale)
+        weights = torch.softmax(scores, -1, out=scores)
+        o_BTHK[:, begin:end] = (weights @ v[:, :end]).view(B, H, end - begin, K).transpose(1, 2)
         blocks.append((begin, end, weights))
-
-    def heads_last(x: Tensor) -> Tensor:
-        return x.view(B, H, T, K).transpose(1, 2)
 
     def backward(do_BTHK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         do = do_BTHK.transpose(1, 2).reshape(B * H, T, K)
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for begin, end, weights in blocks:
-            dweights = do[:, begin:end] @ v[:, :end].transpose(1, 2)
-            dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
-            dv[:, :end].baddbmm_(weights.transpose(1, 2), do[:, begin:end])
-            dk[:, :end].baddbmm_(dscores.transpose(1, 2), q[:, begin:end], alpha=K**-0.5)
-            dq[:, begin:end].baddbmm_(dscores, k[:, :end], beta=0.0, alpha=K**-0.5)
-        return heads_last(dq), heads_last(dk), heads_last(dv)
+        dq, (dk, dv) = torch.empty_like(q), (torch.empty(0), torch.empty(0))
+        for begin, end, weights in reversed(blocks):
+            dweights = do[:, begin:end] @ v[:, :end].mT
+            dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype, grad_input=dweights)
+            dq[:, begin:end] = _scaled_bmm(dscores, k[:, :end], scale)
+            dk_block, dv_block = _scaled_bmm(dscores.mT, q[:, begin:end], scale), weights.mT @ do[:, begin:end]
+            if end == T:
+                dk, dv = dk_block, dv_block
+            else:
+                dk[:, :end] += dk_block
+                dv[:, :end] += dv_block
+        dq_BTHK, dk_BTHK, dv_BTHK = (x.view(B, H, T, K).transpose(1, 2) for x in (dq, dk, dv))
+        return dq_BTHK, dk_BTHK, dv_BTHK
 
-    return heads_last(o), backward
+    return o_BTHK, backward
+
+
+def _scaled_bmm(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale·a·b, batch by batch."""
+    return torch.baddbmm(a.new_empty(1), a, b, beta=0.0, alpha=scale)
 
 
 def fused_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Tensor, AttentionBackward]:
@@ -170,25 +203,30 @@ def fused_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[Ten
     return o_BTHK, backward
 
 
-def feed_forward_activation(kind: FeedForwardKind, h_NF: Tensor) -> Tensor:
+def feed_forward_activation(kind: FeedForwardKind, h_NF: Tensor) -> tuple[Tensor, SavedActivation]:
     """gelu: x·Φ(x), the exact form (on a CPU three times as fast as the tanh form). swiglu: silu(gate)·up of
-    (gate, up)."""
+    (gate, up).
+
+    Returns it and what the backward pass needs.
+    """
     if kind == "gelu":
-        return F.gelu(h_NF)
+        return F.gelu(h_NF), (h_NF,)
     gate_NF, up_NF = h_NF.chunk(2, dim=-1)
-    return F.silu(gate_NF) * up_NF
+    silu_NF = F.silu(gate_NF)
+    return silu_NF * up_NF, (h_NF, silu_NF)
 
 
-def feed_forward_activation_backward(kind: FeedForwardKind, da_NF: Tensor, h_NF: Tensor) -> Tensor:
-    """dh, of the shape of h."""
+def feed_forward_activation_backward(kind: FeedForwardKind, da_NF: Tensor, saved: SavedActivation) -> Tensor:
+    """dh, of the shape of h; overwrites da."""
     if kind == "gelu":
-        dh: Tensor = torch.ops.aten.gelu_backward(da_NF, h_NF)
-        return dh
+        (h_NF,) = saved
+        return torch.ops.aten.gelu_backward.grad_input(da_NF, h_NF, grad_input=da_NF)  # type: ignore[no-any-return]
+    h_NF, silu_NF = saved
     gate_NF, up_NF = h_NF.chunk(2, dim=-1)
     dh_NF = torch.empty_like(h_NF)
     dgate_NF, dup_NF = dh_NF.chunk(2, dim=-1)
-    torch.mul(da_NF, F.silu(gate_NF), out=dup_NF)
-    dgate_NF.copy_(torch.ops.aten.silu_backward(da_NF * up_NF, gate_NF))
+    torch.ops.aten.mul.out(da_NF, silu_NF, out=dup_NF)
+    torch.ops.aten.silu_backward.grad_input(da_NF.mul_(up_NF), gate_NF, grad_input=dgate_NF)
     return dh_NF
 
 

@@ -28,7 +28,7 @@ class SavedBlock(NamedTuple):
     attended_ND: Tensor
     feed_forward_norm: layers.SavedNorm
     feed_forward_normed_ND: Tensor
-    hidden_NF: Tensor
+    activation: layers.SavedActivation
     activated_NF: Tensor
 
 
@@ -187,16 +187,16 @@ class Decoder:
         q_BTHK, k_BTHK = q_BTHK.to(v_BTHK.dtype), k_BTHK.to(v_BTHK.dtype)
         attended, attention_backward = layers.causal_attention(q_BTHK, k_BTHK, v_BTHK)
         attended_ND = attended.reshape(x_ND.shape[0], -1)
-        x_ND = x_ND + self._branch(layers.linear(attended_ND, weights[f"{block}.attention_out"]))
+        x_ND.add_(layers.linear(attended_ND, weights[f"{block}.attention_out"]), alpha=self.residual_multiplier)
 
         expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
         ff_normed_ND, feed_forward_norm = layers.norm(spec.norm, x_ND, weights[f"{block}.feed_forward_norm"])
         hidden_NF = layers.linear(ff_normed_ND, weights[expand])
-        activated_NF = layers.feed_forward_activation(spec.feed_forward, hidden_NF)
-        x_ND = x_ND + self._branch(layers.linear(activated_NF, weights[f"{block}.down"]))
+        activated_NF, activation = layers.feed_forward_activation(spec.feed_forward, hidden_NF)
+        x_ND.add_(layers.linear(activated_NF, weights[f"{block}.down"]), alpha=self.residual_multiplier)
         return x_ND, SavedBlock(
             attention_norm, normed_ND, q_norm, k_norm, attention_backward, attended_ND,
-            feed_forward_norm, ff_normed_ND, hidden_NF, activated_NF,
+            feed_forward_norm, ff_normed_ND, activation, activated_NF,
         )  # fmt: skip
 
     def _block_backward(
@@ -212,26 +212,29 @@ class Decoder:
         table = self.rotary[:T]
         expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
         dactivated_NF = self._linear_backward(f"{block}.down", self._branch(dx_ND), saved.activated_NF, weights, probe)
-        dhidden_NF = layers.feed_forward_activation_backward(spec.feed_forward, dactivated_NF, saved.hidden_NF)
+        dhidden_NF = layers.feed_forward_activation_backward(spec.feed_forward, dactivated_NF, saved.activation)
         dnormed_ND = self._linear_backward(expand, dhidden_NF, saved.feed_forward_normed_ND, weights, probe)
-        dx_ND = dx_ND + self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe)
+        self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe, onto_ND=dx_ND)
 
         dattended_ND = self._linear_backward(
             f"{block}.attention_out", self._branch(dx_ND), saved.attended_ND, weights, probe
         )
         do_BTHK = dattended_ND.view(-1, T, spec.n_head, spec.d_head)
         dq_BTHK, dk_BTHK, dv_BTHK = saved.attention_backward(do_BTHK)
-        dq_BTHK = layers.rotate(dq_BTHK, table, inverse=True)
-        dk_BTHK = layers.rotate(dk_BTHK, table, inverse=True)
-        if saved.q_norm and saved.k_norm:
-            dq_BTHK = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, probe)
-            dk_BTHK = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
         dqkv = dv_BTHK.new_empty(do_BTHK.shape[0], T, 3, spec.n_head, spec.d_head)
-        dqkv[:, :, 0], dqkv[:, :, 1], dqkv[:, :, 2] = dq_BTHK, dk_BTHK, dv_BTHK
+        dqkv[:, :, 2] = dv_BTHK
+        if saved.q_norm and saved.k_norm:
+            dq_BTHK, dk_BTHK = (layers.rotate(d_BTHK, table, inverse=True) for d_BTHK in (dq_BTHK, dk_BTHK))
+            dqkv[:, :, 0] = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, probe)
+            dqkv[:, :, 1] = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
+        else:
+            layers.rotate(dq_BTHK, table, inverse=True, out_BTHK=dqkv[:, :, 0])
+            layers.rotate(dk_BTHK, table, inverse=True, out_BTHK=dqkv[:, :, 1])
         dnormed_ND = self._linear_backward(
             f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe
         )
-        return dx_ND + self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, probe)
+        self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, probe, onto_ND=dx_ND)
+        return dx_ND
 
     def _branch(self, x_ND: Tensor) -> Tensor:
         """What a residual branch adds, from its output; and the gradient of its output, from that of the sum."""
@@ -251,10 +254,17 @@ class Decoder:
             probe.linear("matrix", x_ND, dy_NO)
         return layers.linear_backward(dy_NO, weights[name])
 
-    def _norm_backward(self, name: str, dy_D: Tensor, saved: layers.SavedNorm, probe: PerExampleNorms | None) -> Tensor:
+    def _norm_backward(
+        self,
+        name: str,
+        dy_D: Tensor,
+        saved: layers.SavedNorm,
+        probe: PerExampleNorms | None,
+        onto_ND: Tensor | None = None,
+    ) -> Tensor:
         kind = "rmsnorm" if name.endswith(("q_norm", "k_norm")) else self.spec.norm
-        dx_D, dgain_terms_D = layers.norm_backward(kind, dy_D, self.weights[name], saved)
-        self.gradients[name].add_(dgain_terms_D.flatten(0, -2).sum(0))
+        dx_D, dgain_terms_D = layers.norm_backward(kind, dy_D, self.weights[name], saved, onto_ND)
+        self.gradients[name].add_(dgain_terms_D.sum(tuple(range(dgain_terms_D.dim() - 1))))
         if probe:
             probe.gain("norm", dgain_terms_D)
         return dx_D
