@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -47,10 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     chosen = arguments[0] if arguments and arguments[0] in COMMANDS else None
     module = None
-    for name, meaning in COMMANDS.items():
+    # Making the parsers of all commands would take longer than the smallest jobs' own work.
+    for name, meaning in {chosen: COMMANDS[chosen]}.items() if chosen else COMMANDS.items():
         command = commands.add_parser(name, help=meaning, description=meaning)
         if name == chosen:
+            # What an import makes stays: looking for garbage meanwhile finds none.
+            gc.disable()
             module = importlib.import_module(f"glidepath.stages.{name.replace('-', '_')}")
+            gc.enable()
             module.add_arguments(command)
     parsed = parser.parse_args(arguments)
     assert module is not None

@@ -15,17 +15,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from glidepath.corpus.divide import Division
-from glidepath.corpus.ingest import Origin
 from glidepath.corpus.split import Split
 from glidepath.study.corpus import CORPUS_VERSION
+
+if TYPE_CHECKING:
+    # Every training job reads a store; few write one.
+    from glidepath.corpus.divide import Division
+    from glidepath.corpus.ingest import Origin
 
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 

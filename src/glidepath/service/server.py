@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -20,7 +21,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from glidepath.study.provenance import source_digest
+from glidepath.study.provenance import source_digest, versions
 
 WARM_IMPORTS = (
     "numpy",
@@ -53,8 +54,12 @@ def serve(socket_path: Path, warm_imports: Sequence[str] = WARM_IMPORTS) -> None
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     if "glidepath.stages.train" in sys.modules:
-        # Every training job records the digest of its sources; reading them is slower than the smallest job's start.
+        # Every training job records these; reading them is slower than the smallest job's start.
         source_digest("glidepath.stages.train")
+        versions()
+    # What is here stays: a child's collector need not visit it, which would copy its pages.
+    gc.collect()
+    gc.freeze()
     while True:
         connection, _ = listener.accept()
         if os.fork() == 0:

@@ -36,7 +36,8 @@ SECONDS, ROUNDS = 0.4, 3
 work on the machine does not."""
 MOST_UPDATES = 200
 TRIAL_FLOPS, MOST_TRIAL_UPDATES = 2e9, 8
-"""The trial that finds how many updates fill these seconds; it also takes the first job's page faults."""
+"""The trial that finds how many updates fill these seconds. Nothing else is kept of it: it waits for the server's
+imports."""
 LR = 1e-6
 """Too small to diverge on random tokens."""
 LARGEST_UPDATE_FLOPS = {"cpu": 1e11, "auto": 1e14}
@@ -58,10 +59,10 @@ def measure(wanted: Sequence[Workload]) -> dict[str, Speed]:
         return found
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glidepath-calibration-")))
-        environment = stack.enter_context(_service(wanted[0].warm, folder))
+        environment = stack.enter_context(service(wanted[0].warm, folder))
         for workload in wanted:
             if (sequences := _affordable_sequences(workload)) is not None:
-                found[workload.digest] = _Jobs(workload, sequences, folder, environment).speed()
+                found[workload.digest] = Jobs(workload, sequences, folder, environment).speed()
     return found
 
 
@@ -73,7 +74,7 @@ def _affordable_sequences(workload: Workload) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Jobs:
+class Jobs:
     """Jobs of one workload."""
 
     workload: Workload
@@ -87,18 +88,16 @@ class _Jobs:
         tokens = self.sequences * self.workload.model.context_length
         update_flops = flops_per_token(self.workload.model) * tokens
         updates = min(max(1, int(TRIAL_FLOPS / update_flops)), MOST_TRIAL_UPDATES)
-        trial = self._run(updates)
-        if trial["update_seconds"] * updates < SECONDS:
-            updates = min(max(updates, round(SECONDS / trial["update_seconds"])), MOST_UPDATES)
-            parts = _combined([self._run(updates) for _ in range(ROUNDS)], np.median)
-        else:
-            parts = trial
+        seconds = self.run(updates)["update_seconds"]
+        rounds = ROUNDS if seconds * updates < SECONDS else 1
+        updates = min(max(updates, round(SECONDS / seconds)), MOST_UPDATES)
+        parts = _combined([self.run(updates) for _ in range(rounds)], np.median)
         scale = self.workload.batch_sequences / self.sequences
         for name in ("update_seconds", "probed_update_seconds"):
             parts[name] *= scale
         return Speed.model_validate(parts)
 
-    def _run(self, updates: int) -> dict[str, Any]:
+    def run(self, updates: int) -> dict[str, Any]:
         """Run the jobs at once; the parts of one, as `Speed` has them."""
         spec = self._spec(updates)
         vocab_size = self.workload.model.vocab_size
@@ -108,12 +107,12 @@ class _Jobs:
         running = [(place, self._start(spec, tokens, place)) for place in places]
         parts = []
         for place, process in running:
-            _, log = process.communicate()
+            log, _ = process.communicate()
             wall = time.perf_counter() - began
             if process.returncode:
                 raise RuntimeError(f"a training job of the calibration failed:\n{log.decode()[-2000:]}")
             record = json.loads((place / "segment.json").read_text(encoding="utf-8"))
-            parts.append(_parts(spec, record, wall))
+            parts.append(_parts(spec, record["timing"], wall) | {"device": record["device"]})
             shutil.rmtree(place)
         return _combined(parts, np.mean)
 
@@ -121,7 +120,12 @@ class _Jobs:
         client = Path(glidepath.__file__).parent / "service/client.py"
         arguments = ["--spec", spec.to_json(), "--corpus", str(tokens), "--parent-state", "--output", str(place)]
         arguments += ["--state", str(place / "state.safetensors"), "--scratch", str(place / "scratch")]
-        arguments += ["--threads", str(self.workload.threads), "--device", self.workload.device]
+        arguments += [
+            "--threads",
+            str(self.workload.threads),
+            "--gpu-share",
+            "0" if self.workload.device == "cpu" else "100",
+        ]
         return subprocess.Popen(
             [sys.executable, "-S", "-E", str(client), "train", *arguments],
             env=self.environment,
@@ -161,14 +165,13 @@ class _Jobs:
         return SegmentSpec(trajectory=trajectory, start=0, recording=recording)
 
 
-def _parts(spec: SegmentSpec, record: dict[str, Any], wall_seconds: float) -> dict[str, Any]:
+def _parts(spec: SegmentSpec, timing: dict[str, float], wall_seconds: float) -> dict[str, Any]:
     """What a job says about itself, per unit of work."""
-    timing, context_length = record["timing"], spec.trajectory.model.context_length
+    context_length = spec.trajectory.model.context_length
     probed = len(spec.recording.probe_at)
     update_seconds = timing["updates"] / (spec.stop - probed)
     known = sum(timing[part] for part in ("updates", "probes", "evaluation", "snapshots"))
     return {
-        "device": record["device"],
         "update_seconds": update_seconds,
         "probed_update_seconds": timing["probes"] / probed if probed else update_seconds,
         "evaluation_token_seconds": timing["evaluation"] / (EVALUATED_TOKENS // context_length * context_length),
@@ -210,7 +213,7 @@ def _token_store(folder: Path, vocab_size: int) -> Path:
 
 
 @contextmanager
-def _service(warm: bool, folder: Path) -> Iterator[dict[str, str]]:
+def service(warm: bool, folder: Path) -> Iterator[dict[str, str]]:
     """Environment in which the client finds a warm server: that of the workflow, or one of our own while this lasts."""
     source = str(Path(glidepath.__file__).parents[1])
     environment = {

@@ -71,6 +71,7 @@ def _is_bare_string(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
+@cache
 def versions() -> dict[str, str]:
     """Versions that a result should carry."""
     installed = {name: version(name) for name in ("torch", "numpy", "tokenizers", "pyarrow")}
