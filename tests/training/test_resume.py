@@ -119,6 +119,17 @@ def test_a_damaged_one_gives_way_to_the_one_before(
     )
 
 
+def test_a_damaged_one_never_takes_the_place_of_a_whole_one(untouched: tuple[Path, SegmentResult], job: Path) -> None:
+    """The next life saves once and is killed before the new file has its name."""
+    scratch = job / "scratch"
+    damage(progress_path(scratch))
+    with pytest.raises(Died):
+        train(SPEC, job, resume_every_seconds=0.0, progress=die_at(DIED_AT))
+    progress_path(scratch).unlink()
+    assert updates_in(previous_path(scratch)) == DIED_AT - 2
+    assert assert_ends_like(untouched, job) == DIED_AT - 1
+
+
 def test_a_kill_between_the_two_renames_loses_one_save(untouched: tuple[Path, SegmentResult], job: Path) -> None:
     progress_path(job / "scratch").rename(job / "scratch/.progress.safetensors.tmp")
     assert assert_ends_like(untouched, job) == DIED_AT - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -329,15 +331,13 @@ def test_the_second_process_is_told_of_the_first(tmp_path: Path) -> None:
 
 
 def test_looking_does_not_keep_a_job_from_starting(tmp_path: Path) -> None:
-    """Another process looks without a pause while this one takes the lock a hundred times."""
+    """Another process has its eye on the lock for longer than any look lasts."""
     with locked(tmp_path):
         pass
-    code = "import sys; from pathlib import Path; from glidepath.training.lock import is_locked\n"
-    code += "print(flush=True)\nwhile True: is_locked(Path(sys.argv[1]))"
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as looking:
-        assert looking.stdout is not None
-        looking.stdout.readline()
-        for _ in range(100):
-            with locked(tmp_path):
-                assert is_locked(tmp_path)
-        looking.kill()
+    with (tmp_path / "lock").open() as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        timer = threading.Timer(0.03, lambda: fcntl.flock(looking, fcntl.LOCK_UN))
+        timer.start()
+        with locked(tmp_path):
+            assert is_locked(tmp_path)
+        timer.join()
