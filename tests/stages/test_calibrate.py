@@ -71,11 +71,11 @@ def test_an_update_that_is_too_large_is_measured_in_part(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(calibrate.Jobs, "run", run)
     one = calibrate.flops_per_token(asked.model) * asked.model.context_length
-    monkeypatch.setitem(calibrate.LARGEST_UPDATE_FLOPS, "cpu", 2.5 * one)
+    monkeypatch.setattr(calibrate, "LARGEST_UPDATE_FLOPS", 2.5 * one)
     (speed,) = calibrate.measure([asked]).values()
     assert (speed.update_seconds, speed.probed_update_seconds, speed.save_seconds) == (4.0, 6.0, 1.0)
     assert [sequences for sequences, _ in runs] == [2, 2]
-    monkeypatch.setitem(calibrate.LARGEST_UPDATE_FLOPS, "cpu", 0.5 * one)
+    monkeypatch.setattr(calibrate, "LARGEST_UPDATE_FLOPS", 0.5 * one)
     assert calibrate.measure([asked]) == {}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from glidepath.stages import progress
-from glidepath.stages.progress import duration, line, look, seconds_left
+from glidepath.stages.progress import line, look, seconds_left
 from glidepath.training.lock import locked
 
 WATCHED: dict[str, Any] = {
@@ -130,10 +130,3 @@ def test_the_display_ends_with_its_parent(half_way: Path, monkeypatch: pytest.Mo
     began = time.monotonic()
     progress.main(argparse.Namespace(watch=Path("watch.json"), parent=1))
     assert time.monotonic() - began < 0.5
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (89, "89 s"), (90, "2 min"), (420, "7 min"), (5400, "1.5 h"), (11520, "3.2 h")]
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -132,16 +132,16 @@ def test_threads_are_cores_held() -> None:
     assert train.wall_seconds == pytest.approx(stage(budget_of(), "train").wall_seconds)
 
 
-def test_a_gpu_trains_its_jobs_one_by_one() -> None:
+def test_jobs_of_a_gpu_take_their_share_of_it() -> None:
     large = ("models.d16", {"depth": 8, "width": 512, "head_width": 64, "context_length": 64})
     fewer = ("grid.0.tokens_per_parameter", [0.002])
     plan = planned(large, fewer, *QUIET)
     assert all(needs_gpu(segment.n_params) for segment in plan.segments.values())
     conditions = Conditions(cores=16, threads=1, warm=True, gpu=True)
     (workload,) = next(iter(workloads(plan, conditions).values()))
-    assert (workload.device, workload.processes) == ("auto", 1)
+    assert (workload.gpu_share, workload.processes) == (50, 2)
     train = stage(budget_of(large, fewer, *QUIET, conditions=conditions), "train")
-    assert train.wall_seconds == pytest.approx(train.core_seconds)
+    assert train.wall_seconds == pytest.approx(train.core_seconds / 2)
 
 
 def test_between_measured_batches_time_is_interpolated() -> None:

@@ -40,7 +40,7 @@ def test_a_workload_per_model_and_batch() -> None:
     grid = [{**GOOD["grid"][0], "batch_sequences": [4, 8]}]
     (found,) = workloads(planned(("grid", grid)), TWO_CORES).values()
     assert [w.batch_sequences for w in found] == [4, 8]
-    assert all(w.probed and w.processes == 2 and w.warm and w.device == "cpu" for w in found)
+    assert all(w.probed and w.processes == 2 and w.warm and w.gpu_share == 0 for w in found)
     assert len({w.digest for w in found}) == 2
 
 
@@ -109,9 +109,12 @@ def test_busy_seconds_are_those_in_which_any_job_runs(intervals: list[tuple[int,
 @pytest.mark.parametrize(
     ("amount", "text"),
     [
-        (duration(42.4), "42 s"),
+        (duration(0), "0 s"),
+        (duration(89), "89 s"),
+        (duration(90), "2 min"),
         (duration(420), "7 min"),
-        (duration(3.2 * 3600), "3.2 h"),
+        (duration(5400), "1.5 h"),
+        (duration(11_520), "3.2 h"),
         (size(83_400), "83 kB"),
         (size(1_240_000), "1.2 MB"),
         (size(999_600), "1 MB"),

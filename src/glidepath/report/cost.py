@@ -38,11 +38,15 @@ class Cost:
 
 def cost(budget: pd.DataFrame, spending: pd.DataFrame) -> Cost:
     """From the tables of these names."""
-    total = spending.set_index("stage").loc["total"]
+    total = _total(spending)
     return Cost(
-        (_verdict(total), *_made_late(total), _sharing(budget.set_index("stage").loc["total"])),
+        (_verdict(total), *_made_late(total), _sharing(_total(budget))),
         tuple(_row(row) for _, row in spending.iterrows()),
     )
+
+
+def _total(frame: pd.DataFrame) -> pd.Series[Any]:
+    return frame[frame["stage"] == "total"].iloc[0]
 
 
 def _verdict(total: pd.Series[Any]) -> str:

@@ -40,7 +40,7 @@ TRIAL_FLOPS, MOST_TRIAL_UPDATES = 2e9, 8
 imports."""
 LR = 1e-6
 """Too small to diverge on random tokens."""
-LARGEST_UPDATE_FLOPS = {"cpu": 1e11, "auto": 1e14}
+LARGEST_UPDATE_FLOPS, LARGEST_UPDATE_FLOPS_GPU = 1e11, 1e14
 """Some seconds of work. A larger update is measured with fewer sequences and counted in proportion; a model of which
 not even one sequence fits is not measured."""
 PROBED_EVERY = 8
@@ -69,7 +69,7 @@ def measure(wanted: Sequence[Workload]) -> dict[str, Speed]:
 def _affordable_sequences(workload: Workload) -> int | None:
     """Sequences per update that are affordable; None if not even one is."""
     one = flops_per_token(workload.model) * workload.model.context_length
-    affordable = int(LARGEST_UPDATE_FLOPS[workload.device] / one)
+    affordable = int((LARGEST_UPDATE_FLOPS_GPU if workload.gpu_share else LARGEST_UPDATE_FLOPS) / one)
     return min(workload.batch_sequences, affordable) or None
 
 
@@ -120,12 +120,7 @@ class Jobs:
         client = Path(glidepath.__file__).parent / "service/client.py"
         arguments = ["--spec", spec.to_json(), "--corpus", str(tokens), "--parent-state", "--output", str(place)]
         arguments += ["--state", str(place / "state.safetensors"), "--scratch", str(place / "scratch")]
-        arguments += [
-            "--threads",
-            str(self.workload.threads),
-            "--gpu-share",
-            "0" if self.workload.device == "cpu" else "100",
-        ]
+        arguments += ["--threads", str(self.workload.threads), "--gpu-share", str(self.workload.gpu_share)]
         return subprocess.Popen(
             [sys.executable, "-S", "-E", str(client), "train", *arguments],
             env=self.environment,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glidepath.study.layout import segment_directory
+from glidepath.study.units import duration
 from glidepath.training.lock import is_locked
 
 LOOK_SECONDS = 1.0
@@ -140,10 +141,3 @@ def seconds_left(cores: int, first: Look, now: Look, training_seconds: float) ->
     if trained <= 0:
         return None
     return remaining * training_seconds / trained + others
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `7 min` or `3.2 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -22,7 +22,7 @@ from glidepath.study.speed import (
     Conditions,
     Speed,
     batches_of,
-    needs_gpu,
+    gpu_share,
     shape_digest,
     workloads,
 )
@@ -115,7 +115,8 @@ def budget(
     that the paths of its text are relative to.
 
     Training takes the longer of all core-seconds over the cores and the longest chain of segments: a segment cannot
-    start before its parent ends. Jobs that a GPU trains wait for it one by one.
+    start before its parent ends. Jobs that a GPU trains wait for their
+    share of it.
     """
     known = _Known.of(study, planned, conditions, speeds)
     return Budget(
@@ -229,7 +230,9 @@ def _train(planned: Plan, known: _Known) -> StageBudget:
     for name, segment in planned.segments.items():
         ends[name] = (seconds[name] or 0.0) + (ends[segment.parent] if segment.parent else 0.0)
     core_seconds = _sum(_times(s, threads) for s in seconds.values())
-    on_gpu = sum(seconds[name] or 0.0 for name, s in planned.segments.items() if _on_gpu(s, known.conditions))
+    shares = {name: gpu_share(s.n_params) if known.conditions.gpu else 0 for name, s in planned.segments.items()}
+    gpu_seconds = sum(share / 100 * (seconds[name] or 0.0) for name, share in shares.items())
+    on_cores = sum(threads * (seconds[name] or 0.0) for name, share in shares.items() if not share)
     return StageBudget(
         stage="train",
         cells=len(planned.cells),
@@ -243,7 +246,7 @@ def _train(planned: Plan, known: _Known) -> StageBudget:
         ),
         wall_seconds=None
         if core_seconds is None
-        else max((core_seconds - on_gpu * threads) / known.conditions.cores, on_gpu, *ends.values()),
+        else max(on_cores / known.conditions.cores, gpu_seconds, *ends.values()),
         disk_bytes=sum(
             BYTES_PER_PARAMETER
             * param_counts(segment.spec.trajectory.model).n_params_total
@@ -301,10 +304,6 @@ def _stage(
         wall_seconds=wall_seconds,
         disk_bytes=disk_bytes,
     )
-
-
-def _on_gpu(segment: Segment, conditions: Conditions) -> bool:
-    return conditions.gpu and needs_gpu(segment.n_params)
 
 
 def _mean_of(speeds: Sequence[Speed]) -> Speed:

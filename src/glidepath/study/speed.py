@@ -10,7 +10,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +64,7 @@ class Conditions:
     """Jobs are forked from the warm server instead of starting Python anew."""
 
     gpu: bool
-    """There is a GPU; it trains one job at a time."""
+    """There is one; jobs that fit onto it together train on it together."""
 
     @property
     def processes(self) -> int:
@@ -83,7 +82,8 @@ class Workload(Spec):
     batch_sequences: int
     norms_every: int
     probed: bool
-    device: Literal["auto", "cpu"]
+    gpu_share: int
+    """Percent of a GPU that a job takes; 0 is the cores."""
     threads: int
     processes: int
     """Jobs beside each other while it was measured: they share caches and memory."""
@@ -120,7 +120,7 @@ def workloads(planned: Plan, conditions: Conditions) -> dict[str, list[Workload]
 
 def _workloads(alike: list[Segment], conditions: Conditions) -> list[Workload]:
     """The measurements of one model."""
-    on_gpu = conditions.gpu and needs_gpu(alike[0].n_params)
+    share = gpu_share(alike[0].n_params) if conditions.gpu else 0
     batches = np.unique(np.concatenate([np.unique(batches_of(segment)) for segment in alike]))
     return [
         Workload(
@@ -131,9 +131,9 @@ def _workloads(alike: list[Segment], conditions: Conditions) -> list[Workload]:
             batch_sequences=int(batch),
             norms_every=alike[0].spec.recording.norms_every,
             probed=any(segment.spec.recording.probe_at for segment in alike),
-            device="auto" if on_gpu else "cpu",
+            gpu_share=share,
             threads=conditions.threads,
-            processes=1 if on_gpu else conditions.processes,
+            processes=100 // share if share else conditions.processes,
             warm=conditions.warm,
         )
         for batch in thinned(batches)
