@@ -17,6 +17,7 @@ import torch
 
 from glidepath.study.specs import ModelSpec
 from glidepath.training.lease import leased, slots_of
+from glidepath.training.parameters import Layout
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,16 @@ def configure(machine: Machine) -> torch.device:
     return torch.device(machine.device)
 
 
-MEMORY_SHARE = 0.6
-"""Of the free device memory, for the activations of one micro-batch; the rest is for gradients, moments and
+MEMORY_SHARE = 0.8
+"""Of the memory this process may take; the rest is for what the allocator cannot use, the kernels' workspace and
 surprises."""
+PARAMETER_BYTES = 22
+"""Per parameter: weights, gradients, both moments and a copy for the norm of an update in float32, and weights rounded
+to bfloat16."""
 
 
 def sequences_that_fit(model: ModelSpec, free_bytes: float) -> int:
-    """Sequences whose activations fit into a share of the free memory, at least one.
+    """Sequences whose activations fit beside the parameters, at least one.
 
     Per token: 12 bytes per row of the head (logits, their gradient and a bfloat16 copy) and per layer about 40·d_model
     + 20·d_ff bytes (residual stream, norms, packed projections and attention, both halves of the feed-forward block, in
@@ -96,7 +100,8 @@ def sequences_that_fit(model: ModelSpec, free_bytes: float) -> int:
     decides how an update is split, which changes results within rounding.
     """
     per_token = 12 * model.vocab_size + model.n_layer * (40 * model.d_model + 20 * model.d_ff)
-    return max(1, int(MEMORY_SHARE * free_bytes / (per_token * model.context_length)))
+    for_activations = MEMORY_SHARE * free_bytes - PARAMETER_BYTES * Layout(model).size
+    return max(1, int(for_activations / (per_token * model.context_length)))
 
 
 def micro_batch_sequences(model: ModelSpec, device: str, gpu_share: int = 100) -> int | None:
