@@ -14,8 +14,10 @@ from pydantic import TypeAdapter
 
 from glidepath.science import schedules
 from glidepath.science.schedules import Floats
+from glidepath.study.batch_ramp import batch_of_every_update
 from glidepath.study.cells import Cell
-from glidepath.study.schedule_config import Room, Schedule, ScheduleConfig, batch_of_every_update
+from glidepath.study.schedule import Room, Schedule
+from glidepath.study.schedule_config import ScheduleConfig
 from glidepath.study.section import StudyError
 from tests.study.studies import GOOD, planned
 

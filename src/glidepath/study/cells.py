@@ -14,6 +14,7 @@ from itertools import product
 import numpy as np
 
 from glidepath.science import accounting, schedules
+from glidepath.study.batch_ramp import batch_of_every_update
 from glidepath.study.config import (
     AveragingConfig,
     GridConfig,
@@ -23,7 +24,8 @@ from glidepath.study.config import (
     WarmupConfig,
 )
 from glidepath.study.identity import digest
-from glidepath.study.schedule_config import Plateau, Room, Schedule, batch_of_every_update
+from glidepath.study.schedule import Room, Schedule
+from glidepath.study.schedule_config import Plateau
 from glidepath.study.section import StudyError
 from glidepath.study.specs import ModelSpec, OptimizerSpec, PathSpec, PlateauSpec, Trajectory
 

@@ -70,11 +70,7 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
         raise ValueError(
             "no cell of the study is completed and open to fits; see `status` and `holdout` in runs.parquet"
         )
-    points = (
-        open_runs.groupby(POINT, sort=False)
-        .first()[["token_horizon", "n_params_counted", *SHAPE]]
-        .reset_index()
-    )
+    points = open_runs.groupby(POINT, sort=False).first()[["token_horizon", "n_params_counted", *SHAPE]].reset_index()
     index = pd.MultiIndex.from_frame(points[POINT])
     wide = open_runs.pivot_table(index=POINT, columns="replicate", values="val_loss", sort=False).reindex(index)
     without = open_runs.loc[~open_runs["cell_id"].isin(block_losses["cell_id"]), "cell_id"]

@@ -5,174 +5,19 @@ Peak, warm-up and horizon are not part of a schedule; they come with the `Room` 
 
 from __future__ import annotations
 
-import csv
-import math
-from abc import abstractmethod
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path as PathOnDisk
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from glidepath.science import schedules
-from glidepath.science.schedules import Path, Positions, join
-from glidepath.study.section import Count, Flag, Fraction, Number, Positive, Section, StudyError, Text
+from glidepath.science.schedules import Path, join
+from glidepath.study.points import Points
+from glidepath.study.schedule import MAX_PIECES, LrPath, Room, Schedule
+from glidepath.study.section import Count, Flag, Fraction, Number, Positive, Share, StudyError, check_rising
 
 CooldownShape = Literal["linear", "cosine", "one_minus_sqrt", "mirror_cosine", "square", "power", "exponential"]
-MAX_PIECES = 400
-"""A path travels on the command line of its jobs, which holds so many pieces."""
-Share = Annotated[Number, Field(gt=0, lt=1)]
-"""Part of the horizon, neither none nor all of it."""
 SOME = Field(min_length=1, max_length=MAX_PIECES)
-
-
-@dataclass(frozen=True)
-class Room:
-    """What a cell gives its schedule."""
-
-    peak_lr: float
-    warmup_steps: int
-    at: Positions
-    """Sequences trained before every update and after the last, [updates + 1]."""
-    weight_decay: float
-    """Decoupled weight decay at the peak."""
-    context_length: int
-    where: str
-    """Names the cell in a message."""
-
-    @property
-    def total_steps(self) -> int:
-        return len(self.at) - 1
-
-    def length(self, start: int, stop: int) -> int:
-        """Sequences of the updates `start … stop-1`."""
-        return int(self.at[stop] - self.at[start])
-
-    def first(self, start: int) -> int:
-        """Sequences of the update that begins there; of the last one at the end."""
-        return self.length(min(start, self.total_steps - 1), min(start, self.total_steps - 1) + 1)
-
-    def update_at(self, fraction: float) -> int:
-        """The update that begins nearest to a fraction of the horizon."""
-        return int(np.argmin(np.abs(self.at - fraction * self.at[-1])))
-
-    def constant(self, value: float, start: int, stop: int) -> Path:
-        return schedules.constant(value, self.length(start, stop))
-
-    def decay(
-        self,
-        shape: schedules.DecayShape,
-        start_value: float,
-        final: float,
-        start: int,
-        stop: int,
-        exponent: float | None = None,
-    ) -> Path:
-        return schedules.decay(shape, start_value, final, self.length(start, stop), self.first(start), exponent or 0.0)
-
-    def trunk(self, stop: int) -> Path:
-        """Warm-up, then the peak, up to update `stop`. Raises StudyError if the warm-up alone is longer."""
-        if self.warmup_steps > stop or self.total_steps <= self.warmup_steps:
-            raise StudyError(
-                f"{self.where}: the schedule is longer than its horizon: {self.warmup_steps} updates of warmup and at "
-                f"least {max(self.total_steps - stop, 1)} after it, but the horizon has {self.total_steps}. Shorten "
-                "warmup or decay, or raise tokens_per_parameter."
-            )
-        warmup = schedules.warmup(self.peak_lr, self.length(0, self.warmup_steps), self.first(0))
-        return join(warmup, self.constant(self.peak_lr, self.warmup_steps, stop))
-
-
-@dataclass(frozen=True)
-class LrPath:
-    """Learning rates of a cell, and how they end."""
-
-    path: Path
-    decay_steps: int
-    """Length of the final descent [updates]."""
-
-
-class LinearRamp(Section):
-    """The batch grows linearly in tokens, to the cell's batch."""
-
-    kind: Literal["linear"]
-    start_fraction: Share
-    """First batch over the cell's batch."""
-    until: Annotated[Number, Field(gt=0, le=1)] = 1.0
-    """Where the cell's batch is reached, over the horizon."""
-    multiple_of: Count = 1
-    """Batches are rounded up to a multiple of so many sequences."""
-
-    def wanted(self, progress: float, batch_sequences: int) -> int:
-        """Sequences of the update that begins at a fraction of the horizon."""
-        share = self.start_fraction + (1.0 - self.start_fraction) * min(progress / self.until, 1.0)
-        return self.multiple_of * math.ceil(round(share * batch_sequences / self.multiple_of, 9))
-
-
-class Stages(Section):
-    """The batch jumps at given points, to the cell's batch."""
-
-    kind: Literal["stages"]
-    milestones: Annotated[tuple[Share, ...], SOME]
-    """Where the batch grows, as fractions of the horizon, rising."""
-    batch_fractions: Annotated[tuple[Share, ...], SOME]
-    """Batch before each of them, over the cell's batch."""
-
-    @model_validator(mode="after")
-    def _pairs(self) -> Stages:
-        if len(self.milestones) != len(self.batch_fractions):
-            raise ValueError(
-                f"milestones has {len(self.milestones)} entries and batch_fractions {len(self.batch_fractions)}: each "
-                "stage needs both. Make them equally long"
-            )
-        _check_rising("milestones", self.milestones)
-        return self
-
-    def wanted(self, progress: float, batch_sequences: int) -> int:
-        """Sequences of the update that begins at a fraction of the horizon."""
-        stage = sum(milestone <= progress for milestone in self.milestones)
-        return max(1, round([*self.batch_fractions, 1.0][stage] * batch_sequences))
-
-
-BatchRamp = Annotated[LinearRamp | Stages, Field(discriminator="kind")]
-
-
-def batch_of_every_update(ramp: LinearRamp | Stages | None, batch_sequences: int, sequences: int) -> list[int]:
-    """Sequences of every update, `sequences` in all; the last update takes what is left."""
-    if ramp is None:
-        return [batch_sequences] * (sequences // batch_sequences)
-    found: list[int] = []
-    done = 0
-    while done < sequences:
-        found.append(min(ramp.wanted(done / sequences, batch_sequences), sequences - done))
-        done += found[-1]
-    return found
-
-
-class Schedule(Section):
-    """What every kind has: its path and, for tables, how it ends."""
-
-    batch: BatchRamp | None = None
-    """Path of the batch up to the cell's batch; null: that batch all along. The learning rate follows the tokens."""
-
-    @abstractmethod
-    def lr(self, room: Room) -> LrPath:
-        """The learning-rate path in a room. Raises StudyError if it does not fit."""
-
-    def beta1(self, room: Room, adam_beta1: float) -> Path:
-        """The path of AdamW's first-moment decay."""
-        return room.constant(adam_beta1, 0, room.total_steps)
-
-    @property
-    @abstractmethod
-    def final_fraction(self) -> float | None:
-        """Learning rate that it aims at over the peak; None if it depends on the run."""
-
-    @property
-    @abstractmethod
-    def shape(self) -> str:
-        """Shape of the final descent, "none" without one."""
 
 
 class Constant(Schedule):
@@ -324,7 +169,7 @@ class Step(Schedule):
                 f"milestones has {len(self.milestones)} entries and lr_fractions {len(self.lr_fractions)}: each drop "
                 "needs both. Make them equally long"
             )
-        _check_rising("milestones", self.milestones)
+        check_rising("milestones", self.milestones)
         if self.lr_fractions[-1] == 0.0 or 0.0 in self.lr_fractions:
             raise ValueError("lr_fractions has 0: updates at learning rate 0 are wasted. Shorten the horizon instead")
         return self
@@ -426,7 +271,7 @@ class WSDS(Cooldown):
 
     @model_validator(mode="after")
     def _order(self) -> WSDS:
-        _check_rising("ends", self.ends)
+        check_rising("ends", self.ends)
         for before, end in pairwise([*self.ends, 1.0]):
             if end * (1.0 - self.decay_fraction) < before:
                 raise ValueError(
@@ -535,106 +380,10 @@ class OneCycle(Schedule):
         return self.cycle_shape
 
 
-class Points(Schedule):
-    """Any path, by points: the whole of it, warm-up included; that of the study does not apply."""
-
-    kind: Literal["points"]
-    points: Annotated[tuple[tuple[Number, Number], ...], Field(min_length=2, max_length=MAX_PIECES)]
-    """Pairs of position and multiplier of the peak, rising in position, from 0 on (or give file)."""
-    file: Text | None = None
-    """Instead of points: a CSV or Parquet file with the columns position and multiplier. Its content, not its name, is
-    part of the study."""
-    unit: Literal["fraction", "tokens"]
-    """Unit of the positions: of the horizon, or training tokens, which several horizons can share."""
-    interpolation: Literal["linear", "step"]
-    """linear between neighbours, or each held until the next; the last is held to the end."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_file(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or not isinstance(data.get("file"), str):
-            return data
-        if data.get("points") is not None:
-            raise ValueError("points and file are both given: they say the same thing twice. Remove one")
-        return {**data, "points": _points_in(PathOnDisk(data["file"])), "file": None}
-
-    @model_validator(mode="after")
-    def _order(self) -> Points:
-        where = [position for position, _ in self.points]
-        if where[0] != 0.0:
-            raise ValueError(f"points.0 is at {where[0]:g}: the first point says where training starts. Put it at 0")
-        _check_rising("points", where)
-        if self.unit == "fraction" and where[-1] > 1.0:
-            raise ValueError(f"points has the position {where[-1]:g}: a fraction of the horizon is at most 1. Lower it")
-        if self.points[0][1] <= 0.0:
-            raise ValueError(
-                f"points.0 has the multiplier {self.points[0][1]:g}: the first update would do nothing. Make it "
-                "positive"
-            )
-        for i, (_, multiplier) in enumerate(self.points):
-            if multiplier < 0.0:
-                raise ValueError(f"points.{i} has the multiplier {multiplier:g}: it must not be negative. Raise it")
-        return self
-
-    def lr(self, room: Room) -> LrPath:
-        edges = [self._edge(position, room) for position, _ in self.points]
-        known = [room.peak_lr * multiplier for _, multiplier in self.points]
-        end = room.length(0, room.total_steps)
-        parts: list[Path] = []
-        for (a, b), (value, following) in zip(pairwise(edges), pairwise(known), strict=True):
-            if a == b or a >= end:
-                continue
-            target = value if self.interpolation == "step" else following
-            first = room.first(int(np.searchsorted(room.at, a)))
-            parts.append(schedules.decay("linear", value, target, b - a, first))
-        reached = join(*parts)
-        if schedules.length(reached) > end:
-            reached = schedules.clip(reached, end)
-        held = schedules.constant(known[-1], end - schedules.length(reached))
-        highest = max(known)
-        last_at_peak = max(edge for edge, value in zip(edges, known, strict=True) if value == highest)
-        return LrPath(join(reached, held), room.total_steps - int(np.searchsorted(room.at, min(last_at_peak, end))))
-
-    def _edge(self, position: float, room: Room) -> int:
-        """A position in sequences, at an update's begin; beyond the horizon as if its last batch went on."""
-        target = position * room.at[-1] if self.unit == "fraction" else position / room.context_length
-        if target <= room.at[-1]:
-            return int(room.at[np.argmin(np.abs(room.at - target))])
-        end, last = int(room.at[-1]), room.first(room.total_steps)
-        return end + last * round((target - end) / last)
-
-    @property
-    def final_fraction(self) -> float | None:
-        return self.points[-1][1] if self.unit == "fraction" else None
-
-    @property
-    def shape(self) -> str:
-        return self.kind
-
-
 ScheduleConfig = Annotated[
     Constant | Decay | WSD | WSDS | Step | HorizonFree | Cyclic | OneCycle | Plateau | Points,
     Field(discriminator="kind"),
 ]
-
-
-def _points_in(path: PathOnDisk) -> list[list[float]]:
-    """Rows of a file of points. Raises ValueError for a file that cannot be read or has other columns."""
-    try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet
-
-            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-        else:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-        return [[float(row["position"]), float(row["multiplier"])] for row in rows]
-    except OSError as error:
-        raise ValueError(f"file {path} cannot be read: {error}. Give an existing CSV or Parquet file") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"file {path} is not a table of numbers with the columns position and multiplier ({error!r}). Correct it"
-        ) from error
 
 
 def _check_exponent(key: str, exponent: float | None, of: str, shape: str, needs: str) -> None:
@@ -646,9 +395,3 @@ def _check_exponent(key: str, exponent: float | None, of: str, shape: str, needs
 def _check_exponential(shape: str, final_lr_fraction: float) -> None:
     if shape == "exponential" and final_lr_fraction == 0.0:
         raise ValueError("final_lr_fraction 0 with an exponential: it never gets there. Give, say, 0.01")
-
-
-def _check_rising(key: str, where: tuple[float, ...] | list[float]) -> None:
-    for a, b in pairwise(where):
-        if not a < b:
-            raise ValueError(f"{key} has {b:g} after {a:g}: they must rise. Sort them")

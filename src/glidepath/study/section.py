@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -10,6 +12,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(gt=0, lt=1)]
+"""Part of a whole, neither none nor all of it."""
 Text = Annotated[str, Field(min_length=1)]
 LARGEST = 2**53
 """Whole numbers up to here fit the tables' integers and are exact as floats."""
@@ -46,3 +50,10 @@ def shortened(value: Any) -> str:
     """Value as a message shows it, on one line."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check_rising(key: str, where: Sequence[float]) -> None:
+    """Raises ValueError if a key's numbers do not rise."""
+    for a, b in pairwise(where):
+        if not a < b:
+            raise ValueError(f"{key} has {b:g} after {a:g}: they must rise. Sort them")

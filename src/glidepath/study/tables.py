@@ -221,7 +221,7 @@ UPDATES = Table(
         Column("batch_tokens", "int64", "tokens", "tokens of this update"),
         Column("train_loss", "float64", "nat/token", "loss of this update's batch before the update"),
         Column("grad_norm", "float64", "-", "global gradient norm before clipping"),
-        Column("grad_norm_l1", "float64", "-", "sum of the gradient's magnitudes before clipping; null where not taken"),
+        Column("grad_norm_l1", "float64", "-", "sum of its magnitudes before clipping; null where not taken"),
         Column(
             "update_norm",
             "float64",

@@ -1,0 +1,67 @@
+"""The path of the batch in a study's YAML: up to the cell's batch, linearly in tokens or by stages."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from glidepath.study.section import Count, Number, Section, Share, check_rising
+
+
+class LinearRamp(Section):
+    """The batch grows linearly in tokens, to the cell's batch."""
+
+    kind: Literal["linear"]
+    start_fraction: Share
+    """First batch over the cell's batch."""
+    until: Annotated[Number, Field(gt=0, le=1)] = 1.0
+    """Where the cell's batch is reached, over the horizon."""
+    multiple_of: Count = 1
+    """Batches are rounded up to a multiple of so many sequences."""
+
+    def wanted(self, progress: float, batch_sequences: int) -> int:
+        """Sequences of the update that begins at a fraction of the horizon."""
+        share = self.start_fraction + (1.0 - self.start_fraction) * min(progress / self.until, 1.0)
+        return self.multiple_of * math.ceil(round(share * batch_sequences / self.multiple_of, 9))
+
+
+class Stages(Section):
+    """The batch jumps at given points, to the cell's batch."""
+
+    kind: Literal["stages"]
+    milestones: Annotated[tuple[Share, ...], Field(min_length=1)]
+    """Where the batch grows, as fractions of the horizon, rising."""
+    batch_fractions: Annotated[tuple[Share, ...], Field(min_length=1)]
+    """Batch before each of them, over the cell's batch."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Stages:
+        if len(self.milestones) != len(self.batch_fractions):
+            raise ValueError(
+                f"milestones has {len(self.milestones)} entries and batch_fractions {len(self.batch_fractions)}: each "
+                "stage needs both. Make them equally long"
+            )
+        check_rising("milestones", self.milestones)
+        return self
+
+    def wanted(self, progress: float, batch_sequences: int) -> int:
+        """Sequences of the update that begins at a fraction of the horizon."""
+        stage = sum(milestone <= progress for milestone in self.milestones)
+        return max(1, round([*self.batch_fractions, 1.0][stage] * batch_sequences))
+
+
+BatchRamp = Annotated[LinearRamp | Stages, Field(discriminator="kind")]
+
+
+def batch_of_every_update(ramp: LinearRamp | Stages | None, batch_sequences: int, sequences: int) -> list[int]:
+    """Sequences of every update, `sequences` in all; the last update takes what is left."""
+    if ramp is None:
+        return [batch_sequences] * (sequences // batch_sequences)
+    found: list[int] = []
+    done = 0
+    while done < sequences:
+        found.append(min(ramp.wanted(done / sequences, batch_sequences), sequences - done))
+        done += found[-1]
+    return found

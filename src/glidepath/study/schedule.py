@@ -1,0 +1,107 @@
+"""What every schedule of a study is: a path of learning rates in the room that a cell gives it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from glidepath.science import schedules
+from glidepath.science.schedules import Path, Positions, join
+from glidepath.study.batch_ramp import BatchRamp
+from glidepath.study.section import Section, StudyError
+
+MAX_PIECES = 400
+"""A path travels on the command line of its jobs, which holds so many pieces."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a cell gives its schedule."""
+
+    peak_lr: float
+    warmup_steps: int
+    at: Positions
+    """Sequences trained before every update and after the last, [updates + 1]."""
+    weight_decay: float
+    """Decoupled weight decay at the peak."""
+    context_length: int
+    where: str
+    """Names the cell in a message."""
+
+    @property
+    def total_steps(self) -> int:
+        return len(self.at) - 1
+
+    def length(self, start: int, stop: int) -> int:
+        """Sequences of the updates `start … stop-1`."""
+        return int(self.at[stop] - self.at[start])
+
+    def first(self, start: int) -> int:
+        """Sequences of the update that begins there; of the last one at the end."""
+        return self.length(min(start, self.total_steps - 1), min(start, self.total_steps - 1) + 1)
+
+    def update_at(self, fraction: float) -> int:
+        """The update that begins nearest to a fraction of the horizon."""
+        return int(np.argmin(np.abs(self.at - fraction * self.at[-1])))
+
+    def constant(self, value: float, start: int, stop: int) -> Path:
+        return schedules.constant(value, self.length(start, stop))
+
+    def decay(
+        self,
+        shape: schedules.DecayShape,
+        start_value: float,
+        final: float,
+        start: int,
+        stop: int,
+        exponent: float | None = None,
+    ) -> Path:
+        return schedules.decay(shape, start_value, final, self.length(start, stop), self.first(start), exponent or 0.0)
+
+    def trunk(self, stop: int) -> Path:
+        """Warm-up, then the peak, up to update `stop`. Raises StudyError if the warm-up alone is longer."""
+        if self.warmup_steps > stop or self.total_steps <= self.warmup_steps:
+            raise StudyError(
+                f"{self.where}: the schedule is longer than its horizon: {self.warmup_steps} updates of warmup and at "
+                f"least {max(self.total_steps - stop, 1)} after it, but the horizon has {self.total_steps}. Shorten "
+                "warmup or decay, or raise tokens_per_parameter."
+            )
+        warmup = schedules.warmup(self.peak_lr, self.length(0, self.warmup_steps), self.first(0))
+        return join(warmup, self.constant(self.peak_lr, self.warmup_steps, stop))
+
+
+@dataclass(frozen=True)
+class LrPath:
+    """Learning rates of a cell, and how they end."""
+
+    path: Path
+    decay_steps: int
+    """Length of the final descent [updates]."""
+
+
+class Schedule(Section):
+    """What every kind has: its path and, for tables, how it ends."""
+
+    kind: str
+    batch: BatchRamp | None = None
+    """Path of the batch up to the cell's batch; null: that batch all along. The learning rate follows the tokens."""
+
+    @abstractmethod
+    def lr(self, room: Room) -> LrPath:
+        """The learning-rate path in a room. Raises StudyError if it does not fit."""
+
+    def beta1(self, room: Room, adam_beta1: float) -> Path:
+        """The path of AdamW's first-moment decay."""
+        return room.constant(adam_beta1, 0, room.total_steps)
+
+    @property
+    @abstractmethod
+    def final_fraction(self) -> float | None:
+        """Learning rate that it aims at over the peak; None if it depends on the run."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> str:
+        """Shape of the final descent, "none" without one."""
