@@ -1,170 +1,203 @@
-"""Speed of one training update on this machine: ours against a plain eager PyTorch step of the same shape.
+"""Speed of one training update on this machine, against nanoGPT's and transformers' at the same shapes.
 
-    python benchmarks/training.py [--threads 1] [--rounds 15]
+    python benchmarks/training.py [--seconds 2] [--rounds 8] [--shapes 50k,200k,1M,4M] [--compile]
 
-The plain step is what one writes first: nn.Linear, F.rms_norm, rotary by halves,
-scaled_dot_product_attention, F.cross_entropy, autograd, clip_grad_norm_, torch.optim.AdamW. It shares our
-process and so profits from `keep_freed_memory`, which alone is worth some 10 % to it. The two alternate in
-short turns, and the median of the ratios of neighbouring turns is reported, so that other work on the machine
-cancels.
+Every update is a whole one: gradients of 16 x 128 tokens, clipping, AdamW, the loss read. All contestants live in the
+same processes and so share the threads, flushed denormals and the allocator settings of `glidepath.training.device`
+(worth some 10 % to the rivals too). They take short turns, in an order that rotates, and what is reported is the median
+over turns of the ratio of neighbours with its quartiles, so that other work on the machine cancels. With two processes
+both run the same contestant at the same time, as two cells of a study do, and their tokens are added.
+
+The peak is the best rate of square matrix products in the same processes at once. `--compile` adds nanoGPT under
+torch.compile at the smallest shape asked for: a minute of compilation.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from typing import NamedTuple
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from rivals import Update, llama_update, nanogpt_update
+from torch import Tensor
 
-from glidepath.study.specs import ModelSpec, OptimizerSpec
+from glidepath.science.accounting import train_flops_per_token
+from glidepath.study.specs import ModelSpec, OptimizerSpec, PathArrays
 from glidepath.training.device import Machine, configure, matmul_peak_flops_per_second
 from glidepath.training.model import Decoder
 from glidepath.training.optimizer import AdamW, clip_gradients
 
-BATCH_SEQUENCES, CONTEXT_LENGTH, VOCAB_SIZE = 8, 128, 512
-SHAPES = ((32, 2, 1), (48, 2, 2), (64, 4, 2))  # d_model, n_layer, n_head
-OPTIMIZER = OptimizerSpec(adam_beta1=0.9, adam_beta2=0.95, adam_eps=1e-8, grad_clip_norm=1.0)
+BATCH_SEQUENCES, CONTEXT_LENGTH, VOCAB_SIZE = 16, 128, 512
+BATCH_TOKENS = BATCH_SEQUENCES * CONTEXT_LENGTH
+SHAPES = {"50k": (48, 2, 2), "200k": (64, 4, 2), "1M": (128, 5, 4), "4M": (256, 5, 8)}
+"""d_model, n_layer, n_head by non-embedding parameters."""
+WORKERS = ((1, 2), (2, 1))
+"""(processes, threads of each)."""
+PAIRS = (("ours, gelu", "nanoGPT"), ("ours, swiglu", "Llama"))
+COMPILED = ("ours, gelu", "nanoGPT compiled")
+OPTIMIZER = OptimizerSpec(kind="adamw", adam_eps=1e-8, grad_clip_norm=1.0)
+ENDLESS = 100_000
+
+
+class Measured(NamedTuple):
+    """What one process has to report."""
+
+    peak: float
+    """Matrix products [FLOP/s]."""
+    rates: dict[str, list[float]]
+    """Tokens per second by contestant, one per turn."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a turn, by and large")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
-    configure(Machine("cpu", arguments.threads, None, compile=False, compile_cache=None))
-    peak = matmul_peak_flops_per_second("cpu", arguments.threads)
+    shapes = arguments.shapes.split(",")
+    import transformers
+
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, Python {platform.python_version()}")
     print(
-        f"matmul peak {peak / 1e9:.0f} GFLOP/s, {arguments.threads} thread(s), "
-        f"batch {BATCH_SEQUENCES} x {CONTEXT_LENGTH}"
+        "| parameters | processes x threads | contestant | tokens/s | rival | tokens/s | ratio (quartiles) | of peak |"
     )
-    print(f"{'model':32} {'parameters':>10} {'ours':>12} {'plain eager':>12} {'ratio':>6} {'of peak':>8}")
-    for d_model, n_layer, n_head in SHAPES:
-        for feed_forward in ("gelu", "swiglu"):
-            spec = model_spec(d_model, n_layer, n_head, feed_forward)
-            ids = torch.randint(0, VOCAB_SIZE, (BATCH_SEQUENCES, CONTEXT_LENGTH + 1))
-            ours, plain = our_step(spec, ids), plain_step(spec, ids)
-            rates, plain_rates = alternate(ours, plain, arguments.rounds)
-            ratio = statistics.median(a / b for a, b in zip(rates, plain_rates, strict=True))
-            n = sum(p.size for p in Decoder(spec).layout.parameters if p.kind in ("matrix", "norm"))
-            flops = 6.0 * (n + d_model * VOCAB_SIZE) + 12.0 * n_layer * d_model * CONTEXT_LENGTH
-            rate = statistics.median(rates)
-            print(
-                f"{f'd {d_model} x {n_layer}, {n_head} head(s), {feed_forward}':32} {n:10d} {rate:8.0f} t/s "
-                f"{statistics.median(plain_rates):8.0f} t/s {ratio:6.2f} {rate * flops / peak:8.0%}"
-            )
+    print("|---|---|---|---|---|---|---|---|")
+    for shape in shapes:
+        pairs = [*PAIRS, COMPILED] if arguments.compile and shape == shapes[0] else list(PAIRS)
+        contestants = list(dict.fromkeys(name for pair in pairs for name in pair))
+        for processes, threads in WORKERS:
+            peak, rates = measure(shape, contestants, processes, threads, arguments.rounds, arguments.seconds)
+            for name, rival in pairs:
+                print(f"| {shape} | {processes} x {threads} | {row(shape, name, rival, peak, rates)} |", flush=True)
 
 
-def model_spec(d_model: int, n_layer: int, n_head: int, feed_forward: str) -> ModelSpec:
-    """The recipe of the default study at a shape; swiglu has 2/3 of the hidden width, so as many
-    parameters."""
-    return ModelSpec.model_validate({
-        "n_layer": n_layer, "d_model": d_model, "n_head": n_head, "d_head": d_model // n_head,
-        "d_ff": 4 * d_model if feed_forward == "gelu" else 8 * d_model // 3 // 8 * 8,
-        "context_length": CONTEXT_LENGTH, "vocab_size": VOCAB_SIZE, "feed_forward": feed_forward,
-        "norm": "rmsnorm", "tied_embeddings": False, "qk_norm": False, "rope_base": 10000.0,
-        "parametrization": "mup", "base_width": 64, "base_depth": 2, "init_std_embedding": 0.5, "init_std_hidden": 1.0,
-        "init_std_head": 0.05, "zero_init_output_projections": True,
-    })  # fmt: skip
+def row(shape: str, name: str, rival: str, peak: float, rates: dict[str, list[float]]) -> str:
+    ratios = [a / b for a, b in zip(rates[name], rates[rival], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    rate = statistics.median(rates[name])
+    return (
+        f"{name} | {rate:,.0f} | {rival} | {statistics.median(rates[rival]):,.0f} | "
+        f"**{middle:.2f}** ({low:.2f}-{high:.2f}) | {rate * flops_per_token(shape, name) / peak:.0%}"
+    )
 
 
-def alternate(a: Callable[[int], None], b: Callable[[int], None], rounds: int) -> tuple[list[float], list[float]]:
-    """Tokens per second of both, in turns of 20 updates."""
-    rates: tuple[list[float], list[float]] = ([], [])
-    step, updates = 0, 20
-    for turn in range(rounds + 1):
-        for kept, update in zip(rates, (a, b), strict=True):
-            began = time.perf_counter()
-            for s in range(step, step + updates):
-                update(s)
-            if turn:  # the first turn warms up
-                kept.append(updates * BATCH_SEQUENCES * CONTEXT_LENGTH / (time.perf_counter() - began))
-        step += updates
-    return rates
+def flops_per_token(shape: str, name: str) -> float:
+    """Matrix products of training [FLOP/token]."""
+    names = "n_layer", "d_model", "n_head", "d_head", "d_ff", "context_length", "vocab_size", "feed_forward"
+    spec = model_spec(shape, name)
+    return train_flops_per_token(**{key: getattr(spec, key) for key in names})
 
 
-def our_step(spec: ModelSpec, ids: Tensor) -> Callable[[int], None]:
+def measure(
+    shape: str, contestants: list[str], processes: int, threads: int, rounds: int, seconds: float
+) -> tuple[float, dict[str, list[float]]]:
+    """Peak and rates of so many processes at once, summed."""
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(processes), context.Queue()
+    arguments = (shape, contestants, threads, rounds, seconds, barrier, results)
+    workers = [context.Process(target=work, args=arguments) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    measured: list[Measured] = [results.get() for _ in workers]
+    for worker in workers:
+        worker.join()
+    sums = {name: [sum(turn) for turn in zip(*(m.rates[name] for m in measured), strict=True)] for name in contestants}
+    return sum(m.peak for m in measured), sums
+
+
+def work(
+    shape: str,
+    contestants: list[str],
+    threads: int,
+    rounds: int,
+    seconds: float,
+    barrier: Barrier,
+    results: Queue[Measured],
+) -> None:
+    """One process: all contestants by turns, in step with the other processes."""
+    configure(Machine("cpu", threads, None, compile=False, compile_cache=None))
+    ids_BT = torch.randint(0, VOCAB_SIZE, (BATCH_SEQUENCES, CONTEXT_LENGTH + 1))
+    barrier.wait()
+    peak = matmul_peak_flops_per_second("cpu", threads)
+    updates = {name: contestant(name, shape, ids_BT) for name in contestants}
+    for update in updates.values():
+        update()
+    began = time.perf_counter()
+    updates[contestants[0]]()
+    n = max(2, round(seconds / (time.perf_counter() - began)))
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds):
+        for name in contestants[turn % len(contestants) :] + contestants[: turn % len(contestants)]:
+            barrier.wait()
+            rates[name].append(tokens_per_second(updates[name], n))
+    results.put(Measured(peak, rates))
+
+
+def tokens_per_second(update: Callable[[], float], updates: int) -> float:
+    began = time.perf_counter()
+    for _ in range(updates):
+        update()
+    return updates * BATCH_TOKENS / (time.perf_counter() - began)
+
+
+def contestant(name: str, shape: str, ids_BT: Tensor) -> Update:
+    spec = model_spec(shape, name)
+    match name:
+        case "nanoGPT":
+            return nanogpt_update(spec, ids_BT)
+        case "nanoGPT compiled":
+            return nanogpt_update(spec, ids_BT, compiled=True)
+        case "Llama":
+            return llama_update(spec, ids_BT)
+        case _:
+            return our_update(spec, ids_BT)
+
+
+def our_update(spec: ModelSpec, ids_BT: Tensor) -> Update:
     """One update as in `glidepath.training.loop`."""
     decoder = Decoder(spec)
     decoder.initialise(0)
-    optimizer = AdamW(OPTIMIZER, decoder.flat_weights, decoder.flat_gradients, decoder.layout.groups)
+    path = PathArrays(
+        lr=np.full(ENDLESS, 1e-3), weight_decay=np.full(ENDLESS, 0.1), adam_beta1=np.full(ENDLESS, 0.9),
+        adam_beta2=np.full(ENDLESS, 0.95), batch_sequences=np.full(ENDLESS, BATCH_SEQUENCES),
+        positions=np.arange(ENDLESS + 1) * BATCH_SEQUENCES,
+    )  # fmt: skip
+    optimizer = AdamW(OPTIMIZER, decoder.flat_weights, decoder.flat_gradients, decoder.layout.groups, path)
+    steps = iter(range(ENDLESS))
 
-    def update(step: int) -> None:
+    def update() -> float:
         with torch.no_grad():
             decoder.flat_gradients.zero_()
-            float(decoder.accumulate_gradients(ids[:, :-1], ids[:, 1:], 1.0 / (BATCH_SEQUENCES * CONTEXT_LENGTH)))
+            loss = decoder.accumulate_gradients(ids_BT[:, :-1], ids_BT[:, 1:], 1.0 / BATCH_TOKENS)
             clip_gradients(decoder.flat_gradients, OPTIMIZER.grad_clip_norm)
-            optimizer.update(step, 1e-3, 0.1)
+            optimizer.update(next(steps))
+            return loss.item()
 
     return update
 
 
-def plain_step(spec: ModelSpec, ids: Tensor) -> Callable[[int], None]:
-    """One update of `PlainDecoder` by autograd and torch.optim."""
-    model = PlainDecoder(spec)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-
-    def update(_step: int) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        logits = model(ids[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        loss.item()
-
-    return update
-
-
-class PlainDecoder(nn.Module):
-    """The same network from the modules of torch."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(spec.vocab_size, spec.d_model)
-        self.blocks = nn.ModuleList(PlainBlock(spec) for _ in range(spec.n_layer))
-        self.norm = nn.RMSNorm(spec.d_model)
-        self.head = nn.Linear(spec.d_model, spec.vocab_size, bias=False)
-        frequencies = spec.rope_base ** (-torch.arange(0, spec.d_head, 2) / spec.d_head)
-        angles = torch.arange(spec.context_length)[:, None] * torch.cat([frequencies, frequencies])
-        self.register_buffer("cos", angles.cos())
-        self.register_buffer("sin", angles.sin())
-
-    def forward(self, ids: Tensor) -> Tensor:
-        x = self.embedding(ids)
-        for block in self.blocks:
-            x = block(x, self.cos, self.sin)
-        return self.head(self.norm(x))
-
-
-class PlainBlock(nn.Module):
-    """Pre-norm attention and feed-forward."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.n_head, self.gated = spec.n_head, spec.feed_forward == "swiglu"
-        self.attention_norm, self.feed_forward_norm = nn.RMSNorm(spec.d_model), nn.RMSNorm(spec.d_model)
-        self.qkv = nn.Linear(spec.d_model, 3 * spec.n_head * spec.d_head, bias=False)
-        self.out = nn.Linear(spec.n_head * spec.d_head, spec.d_model, bias=False)
-        self.up = nn.Linear(spec.d_model, spec.d_ff * (2 if self.gated else 1), bias=False)
-        self.down = nn.Linear(spec.d_ff, spec.d_model, bias=False)
-
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        B, T, _ = x.shape
-        q, k, v = (
-            y.view(B, T, self.n_head, -1).transpose(1, 2) for y in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
-        )
-        q, k = (y * cos + torch.cat([-y.chunk(2, -1)[1], y.chunk(2, -1)[0]], -1) * sin for y in (q, k))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(y.transpose(1, 2).reshape(B, T, -1))
-        hidden = self.up(self.feed_forward_norm(x))
-        if self.gated:
-            gate, up = hidden.chunk(2, dim=-1)
-            return x + self.down(F.silu(gate) * up)
-        return x + self.down(F.gelu(hidden))
+def model_spec(shape: str, name: str) -> ModelSpec:
+    """The shape in the rival's architecture, but with rotary embedding and an untied head throughout; swiglu has 2/3
+    of the hidden width, so as many parameters."""
+    d_model, n_layer, n_head = SHAPES[shape]
+    llama = name in PAIRS[1]
+    return ModelSpec.model_validate({
+        "n_layer": n_layer, "d_model": d_model, "n_head": n_head, "d_head": d_model // n_head,
+        "d_ff": 8 * d_model // 3 // 8 * 8 if llama else 4 * d_model,
+        "context_length": CONTEXT_LENGTH, "vocab_size": VOCAB_SIZE, "feed_forward": "swiglu" if llama else "gelu",
+        "norm": "rmsnorm" if llama else "layernorm", "tied_embeddings": False, "qk_norm": False, "rope_base": 10000.0,
+        "parametrization": "mup", "base_width": 64, "base_depth": 2, "init_std_embedding": 0.5, "init_std_hidden": 1.0,
+        "init_std_head": 0.05, "zero_init_output_projections": True,
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from glidepath.study.specs import OptimizerSpec, PathArrays
-from glidepath.training.optimizer import AdamW, ScheduleFreeAdamW, averaging_shares, bias_corrections, clip_gradients
+from glidepath.training.optimizer import (
+    AdamW,
+    ScheduleFreeAdamW,
+    averaging_shares,
+    bias_corrections,
+    check_epsilon,
+    clip_gradients,
+)
 from glidepath.training.parameters import FlatGroup, Multipliers
 
 Floats = NDArray[np.float64]
@@ -182,3 +189,8 @@ def test_clipping_leaves_a_zero_gradient_alone() -> None:
     gradients = torch.zeros(2)
     clip_gradients(gradients, 1.0)
     assert not gradients.any()
+
+
+def test_zero_epsilon_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"adam_eps = 0"):
+        check_epsilon(OptimizerSpec(kind="adamw", adam_eps=0.0, grad_clip_norm=None))

@@ -183,7 +183,7 @@ class Decoder:
         if spec.qk_norm:
             q_BTHK, q_norm = layers.norm("rmsnorm", q_BTHK, weights[f"{block}.q_norm"])
             k_BTHK, k_norm = layers.norm("rmsnorm", k_BTHK, weights[f"{block}.k_norm"])
-        q_BTHK, k_BTHK = layers.rotate(q_BTHK, table), layers.rotate(k_BTHK, table)
+        q_BTHK, k_BTHK = (layers.rotate(layers.head_by_head(x_BTHK), table) for x_BTHK in (q_BTHK, k_BTHK))
         q_BTHK, k_BTHK = q_BTHK.to(v_BTHK.dtype), k_BTHK.to(v_BTHK.dtype)
         attended, attention_backward = layers.causal_attention(q_BTHK, k_BTHK, v_BTHK)
         attended_ND = attended.reshape(x_ND.shape[0], -1)
@@ -221,15 +221,12 @@ class Decoder:
         )
         do_BTHK = dattended_ND.view(-1, T, spec.n_head, spec.d_head)
         dq_BTHK, dk_BTHK, dv_BTHK = saved.attention_backward(do_BTHK)
-        dqkv = dv_BTHK.new_empty(do_BTHK.shape[0], T, 3, spec.n_head, spec.d_head)
-        dqkv[:, :, 2] = dv_BTHK
+        dq_BTHK, dk_BTHK = (layers.rotate(d_BTHK, table, inverse=True) for d_BTHK in (dq_BTHK, dk_BTHK))
         if saved.q_norm and saved.k_norm:
-            dq_BTHK, dk_BTHK = (layers.rotate(d_BTHK, table, inverse=True) for d_BTHK in (dq_BTHK, dk_BTHK))
-            dqkv[:, :, 0] = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, probe)
-            dqkv[:, :, 1] = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
-        else:
-            layers.rotate(dq_BTHK, table, inverse=True, out_BTHK=dqkv[:, :, 0])
-            layers.rotate(dk_BTHK, table, inverse=True, out_BTHK=dqkv[:, :, 1])
+            dq_BTHK = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, probe)
+            dk_BTHK = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
+        dqkv = dv_BTHK.new_empty(do_BTHK.shape[0], T, 3, spec.n_head, spec.d_head)
+        dqkv[:, :, 0], dqkv[:, :, 1], dqkv[:, :, 2] = dq_BTHK, dk_BTHK, dv_BTHK
         dnormed_ND = self._linear_backward(
             f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe
         )

@@ -28,8 +28,8 @@ is not rescaled.
 LR and decay do not depend on depth and the norms of a block are treated as its matrices are.
 
 ε follows the size of the gradients it stands beside, so that the update does not depend on it more at one size than
-at another: the ε rows of the same Table 1 with their equation 40, in the authors' implementation since January 2026,
-which gives the final norm that of the embedding. There the logits carry the factor 1/m and the head's ε is ε/m;
+at another: the ε rows of the same Table 1 with their equation 40, as the authors' implementation now has it, which
+gives the final norm that of the embedding. There the logits carry the factor 1/m and the head's ε is ε/m;
 here the head's weights carry it, its gradients are larger by m, and so is its ε: the same update. At m = 1
 `mup` equals `sp`, at l = 1 `completep` equals `mup`.
 """
