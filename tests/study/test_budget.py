@@ -111,7 +111,7 @@ def test_times_against_a_count_event_by_event() -> None:
     assert average.core_seconds == pytest.approx(4 * (3 * 16_384 * 1e-3 + 100.0))
     several = {"fit": len(study().analysis.laws), "figure": len(figures_of(study()))}
     jobs = sum(several.get(name, 1) * s for name, s in ANALYSIS_SECONDS.items())
-    assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 4e-3)
+    assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 2e-3)
     assert analysis.jobs == sum(several.get(name, 1) for name in ANALYSIS_SECONDS)
     assert found.total.core_seconds == sum(s.core_seconds for s in found.stages)
 

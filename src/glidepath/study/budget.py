@@ -51,11 +51,11 @@ ANALYSIS_SECONDS = {
     "compare": 0.5,
     "fit": 0.5,
     "recommend": 1.0,
-    "figure": 1.2,
+    "figure": 1.0,
 }
 """Guesses for one job [core s], from two cores; and for what grows with the study:"""
 COLLECT_SECONDS_PER_CELL = 0.02
-FIT_SECONDS_PER_SAMPLE = 4e-3
+FIT_SECONDS_PER_SAMPLE = 2e-3
 
 
 @dataclass(frozen=True)
