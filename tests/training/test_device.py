@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,3 +94,20 @@ def test_products_in_bfloat16_give_the_gradient_in_its_precision() -> None:
     assert found[1] == pytest.approx(found[0], rel=1e-2)
     error = torch.linalg.vector_norm(exact.flat_gradients - rounded.flat_gradients)
     assert float(error / torch.linalg.vector_norm(exact.flat_gradients)) < 0.03
+
+
+def test_a_batch_ramp_is_compiled_twice() -> None:
+    """Once for the first batch and once for all others: their sizes and scales are arguments of the compiled pass."""
+    decoder = Decoder(model_spec(d_head=8), matmul_dtype=torch.bfloat16)
+    decoder.initialise(3)
+    compiled = []
+
+    def counted(graph: torch.fx.GraphModule, _inputs: list[torch.Tensor]) -> Callable[..., object]:
+        compiled.append(graph)
+        return graph
+
+    accumulate_gradients = torch.compile(decoder.accumulate_gradients, backend=counted)
+    for n in range(4, 16):
+        ids = torch.from_numpy(counting_tokens().train[: n * 13].astype(np.int64)).view(n, 13)
+        accumulate_gradients(ids[:, :-1], ids[:, 1:], 1.0 / (12 * n))
+    assert len(compiled) == 2
