@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     A refused input is printed as one paragraph, without a traceback. A job that ends well is noted in the journal, if
     the environment names one.
     """
-    began = time.time()
+    began, cpu_began = time.time(), time.process_time()
     parser = argparse.ArgumentParser(prog="glidepath", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -67,15 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         raise
     if not status and (file := os.environ.get(journal.VARIABLE)):
-        journal.note(Path(file), _entry(parsed, began))
+        journal.note(Path(file), _entry(parsed, began, time.process_time() - cpu_began))
     return int(status or 0)
 
 
-def _entry(parsed: argparse.Namespace, began: float) -> journal.Entry:
+def _entry(parsed: argparse.Namespace, began: float, cpu_seconds: float) -> journal.Entry:
     given = vars(parsed)
     output = next((given[name] for name in ("output", "output_prefix", "output_directory") if given.get(name)), "")
     threads = given.get("threads") or given.get("workers") or 1
-    return journal.Entry(parsed.command, str(output), began, time.time(), threads)
+    return journal.Entry(parsed.command, str(output), began, time.time(), cpu_seconds, threads)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def write_study(folder: Path) -> Path:
 
 
 def noted(command: str, output: str, began: float, ended: float) -> None:
-    journal.note(JOURNAL, journal.Entry(command, output, PREDICTED_AT + began, PREDICTED_AT + ended, 1))
+    journal.note(JOURNAL, journal.Entry(command, output, PREDICTED_AT + began, PREDICTED_AT + ended, 0.0, 1))
 
 
 def spending() -> pd.DataFrame:
@@ -110,3 +110,4 @@ def test_commands_note_themselves(place: Path, monkeypatch: pytest.MonkeyPatch) 
     (one,) = journal.read(JOURNAL)
     assert (one.command, one.output, one.threads) == ("spending", "results/good/spending.parquet", 1)
     assert 0 < one.seconds < 60
+    assert 0 < one.cpu_seconds < 60

@@ -82,7 +82,7 @@ def test_conditions_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def entry(output: str, began: float, ended: float, threads: int = 1) -> Entry:
-    return Entry("train", output, began, ended, threads)
+    return Entry("train", output, began, ended, ended - began, threads)
 
 
 def test_the_journal_tells_how_a_job_ran_last(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ rule budget:
 rule spending:
     input:
         # After everything, but not anew because a figure was drawn anew.
-        ancient([file for file in FINAL_FILES if not file.endswith(("/spending.parquet", "/report.html"))]),
+        ancient([file for file in FINAL_FILES if Path(file).name not in ("spending.parquet", "report.html")]),
         plan=f"{LAYOUT.results}/plan.parquet",
         budget=f"{LAYOUT.results}/budget.parquet",
         manifest=f"{LAYOUT.corpus}/manifest.json",

@@ -47,6 +47,7 @@ PROBED_EVERY = 8
 TRAIN_TOKENS = 200_000
 EVALUATED_TOKENS = 16_384
 DOMAIN = "calibration"
+JOURNAL = "journal.jsonl"
 
 
 def measure(wanted: Sequence[Workload]) -> dict[str, Speed]:
@@ -112,9 +113,15 @@ class Jobs:
             if process.returncode:
                 raise RuntimeError(f"a training job of the calibration failed:\n{log.decode()[-2000:]}")
             record = json.loads((place / "segment.json").read_text(encoding="utf-8"))
-            parts.append(_parts(spec, record["timing"], wall) | {"device": record["device"]})
+            undisturbed = 1.0 if self.workload.gpu_share else self._undisturbed(place)
+            parts.append(_parts(spec, record["timing"], wall, undisturbed) | {"device": record["device"]})
             shutil.rmtree(place)
         return _combined(parts, np.mean)
+
+    def _undisturbed(self, place: Path) -> float:
+        """Share of its time that a job on the cores got to work. What is kept must not depend on what else ran."""
+        (entry,) = (e for e in journal.read(self.folder / JOURNAL) if e.output == str(place))
+        return min(1.0, entry.cpu_seconds / (entry.seconds * entry.threads))
 
     def _start(self, spec: SegmentSpec, tokens: Path, place: Path) -> subprocess.Popen[bytes]:
         client = Path(glidepath.__file__).parent / "service/client.py"
@@ -160,19 +167,20 @@ class Jobs:
         return SegmentSpec(trajectory=trajectory, start=0, recording=recording)
 
 
-def _parts(spec: SegmentSpec, timing: dict[str, float], wall_seconds: float) -> dict[str, Any]:
-    """What a job says about itself, per unit of work."""
+def _parts(spec: SegmentSpec, timing: dict[str, float], wall_seconds: float, undisturbed: float) -> dict[str, Any]:
+    """What a job says about itself, per unit of work, as if nothing else had run beside the study's own jobs."""
     context_length = spec.trajectory.model.context_length
     probed = len(spec.recording.probe_at)
     update_seconds = timing["updates"] / (spec.stop - probed)
     known = sum(timing[part] for part in ("updates", "probes", "evaluation", "snapshots"))
-    return {
+    parts = {
         "update_seconds": update_seconds,
         "probed_update_seconds": timing["probes"] / probed if probed else update_seconds,
         "evaluation_token_seconds": timing["evaluation"] / (EVALUATED_TOKENS // context_length * context_length),
         "save_seconds": timing["snapshots"] / 2,
         "job_seconds": wall_seconds - known,
     }
+    return {name: undisturbed * seconds for name, seconds in parts.items()}
 
 
 def _combined(several: list[dict[str, Any]], how: Callable[[list[float]], Any]) -> dict[str, Any]:
@@ -216,7 +224,7 @@ def service(warm: bool, folder: Path) -> Iterator[dict[str, str]]:
         "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")])),
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
     }
-    environment.pop(journal.VARIABLE, None)
+    environment[journal.VARIABLE] = str(folder / JOURNAL)
     if not warm:
         environment.pop(SERVER_VARIABLE, None)
     if not warm or SERVER_VARIABLE in environment:

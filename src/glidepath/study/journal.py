@@ -23,6 +23,8 @@ class Entry:
     began: float
     """[s since 1970]"""
     ended: float
+    cpu_seconds: float
+    """That its own process worked, on all its threads; less than its time where others used the cores too."""
     threads: int
 
     @property
