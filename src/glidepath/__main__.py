@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     A refused input is printed as one paragraph, without a traceback. A job that ends well is noted in the journal, if
     the environment names one.
     """
-    began, cpu_began = time.time(), time.process_time()
+    began, cpu_began = time.time(), sum(os.times()[:4])
     parser = argparse.ArgumentParser(prog="glidepath", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         raise
     if not status and (file := os.environ.get(journal.VARIABLE)):
-        journal.note(Path(file), _entry(parsed, began, time.process_time() - cpu_began))
+        journal.note(Path(file), _entry(parsed, began, sum(os.times()[:4]) - cpu_began))
     return int(status or 0)
 
 

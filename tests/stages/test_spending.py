@@ -47,7 +47,7 @@ def write_study(folder: Path) -> Path:
 
 
 def noted(command: str, output: str, began: float, ended: float) -> None:
-    journal.note(JOURNAL, journal.Entry(command, output, PREDICTED_AT + began, PREDICTED_AT + ended, 0.0, 1))
+    journal.note(JOURNAL, journal.Entry(command, output, PREDICTED_AT + began, PREDICTED_AT + ended, ended - began, 1))
 
 
 def spending() -> pd.DataFrame:

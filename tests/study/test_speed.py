@@ -94,7 +94,7 @@ def test_the_journal_tells_how_a_job_ran_last(tmp_path: Path) -> None:
         cut.write(json.dumps({"command": "train"})[:9])
     found = {one.output: one for one in journal.read(file)}
     assert found.keys() == {"a", "b"}
-    assert (found["a"].seconds, found["b"].core_seconds) == (3, 2)
+    assert (found["a"].seconds, found["b"].threads) == (3, 2)
 
 
 seconds = st.integers(0, 60)

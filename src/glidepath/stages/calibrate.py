@@ -113,15 +113,16 @@ class Jobs:
             if process.returncode:
                 raise RuntimeError(f"a training job of the calibration failed:\n{log.decode()[-2000:]}")
             record = json.loads((place / "segment.json").read_text(encoding="utf-8"))
-            undisturbed = 1.0 if self.workload.gpu_share else self._undisturbed(place)
-            parts.append(_parts(spec, record["timing"], wall, undisturbed) | {"device": record["device"]})
+            parts.append(_parts(spec, record["timing"], wall, self._undisturbed(place)) | {"device": record["device"]})
             shutil.rmtree(place)
         return _combined(parts, np.mean)
 
     def _undisturbed(self, place: Path) -> float:
         """Share of its time that a job on the cores got to work. What is kept must not depend on what else ran."""
+        if self.workload.gpu_share or self.workload.threads > 1:
+            return 1.0  # A process that waits for the device, or for its own threads, is not disturbed.
         (entry,) = (e for e in journal.read(self.folder / JOURNAL) if e.output == str(place))
-        return min(1.0, entry.cpu_seconds / (entry.seconds * entry.threads))
+        return min(1.0, entry.cpu_seconds / entry.seconds)
 
     def _start(self, spec: SegmentSpec, tokens: Path, place: Path) -> subprocess.Popen[bytes]:
         client = Path(glidepath.__file__).parent / "service/client.py"

@@ -56,18 +56,19 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _job(entry: journal.Entry | None) -> Job:
-    return Job(entry.core_seconds, entry.ended, entry) if entry else Job(None, None, None)
+    return Job(entry.cpu_seconds, entry.ended, entry) if entry else Job(None, None, None)
 
 
 def _training_job(segment: str, noted: Mapping[tuple[str, str], journal.Entry]) -> Job:
     """A segment's record knows the time of all its attempts, the journal also what comes before and after training."""
     file = Path(segment_directory(segment)) / "segment.json"
     record = json.loads(file.read_text(encoding="utf-8"))
-    core_seconds = record["timing"]["total"] * record["threads"]
+    seconds, threads = record["timing"]["total"], record["threads"]
     entry = noted.get(("train", segment_directory(segment)))
     if entry is None:
-        return Job(core_seconds, file.stat().st_mtime, None)
-    return Job(max(core_seconds, entry.core_seconds), entry.ended, entry)
+        return Job(seconds * threads, file.stat().st_mtime, None)
+    last = entry.cpu_seconds if record["device"] == "cpu" else entry.seconds * threads
+    return Job(last + threads * max(0.0, seconds - entry.seconds), entry.ended, entry)
 
 
 def spending_frame(budget: pd.DataFrame, jobs: Mapping[str, Sequence[Job]]) -> pd.DataFrame:

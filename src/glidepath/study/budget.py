@@ -199,18 +199,19 @@ class _Known:
 
 
 def _tokenize(corpus: CorpusConfig, conditions: Conditions, base: Path) -> StageBudget:
-    """Known where the size of every source is, or its text is bounded. All cores are held while it runs."""
+    """Known where the size of every source is, or its text is bounded."""
     sizes = [_source_bytes(domain, base) for domain in corpus.domains]
     known = [size for size in sizes if size is not None]
     text_bytes = sum(
         min(size, domain.max_bytes or size) for domain, size in zip(corpus.domains, sizes, strict=True) if size
     )
     read_seconds = sum(known) / READ_BYTES_PER_SECOND
-    wall_seconds = read_seconds + text_bytes / ENCODED_BYTES_PER_CORE_SECOND / conditions.cores
+    encode_seconds = text_bytes / ENCODED_BYTES_PER_CORE_SECOND
+    wall_seconds = read_seconds + encode_seconds / conditions.cores
     return _stage(
         "tokenize",
         jobs=1,
-        core_seconds=None if None in sizes else wall_seconds * conditions.cores,
+        core_seconds=None if None in sizes else read_seconds + encode_seconds,
         wall_seconds=None if None in sizes else wall_seconds,
         disk_bytes=TOKEN_BYTES_PER_TEXT_BYTE * text_bytes,
     )

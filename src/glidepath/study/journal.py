@@ -24,17 +24,12 @@ class Entry:
     """[s since 1970]"""
     ended: float
     cpu_seconds: float
-    """That its own process worked, on all its threads; less than its time where others used the cores too."""
+    """That its processes worked, on all their threads, whatever else used the cores."""
     threads: int
 
     @property
     def seconds(self) -> float:
         return self.ended - self.began
-
-    @property
-    def core_seconds(self) -> float:
-        """Time for which it held its cores."""
-        return self.seconds * self.threads
 
 
 def note(file: Path, entry: Entry) -> None:
