@@ -8,6 +8,7 @@ rotary embedding, untied head, with its `sdpa` attention.
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from collections.abc import Callable
 
@@ -39,7 +40,8 @@ class NanoGPT(nn.Module):
         for block in self.blocks:
             x = block(x)
         logits = self.head(self.norm(x))
-        return F.cross_entropy(logits.flatten(0, 1), targets_BT.flatten())
+        loss: Tensor = F.cross_entropy(logits.flatten(0, 1), targets_BT.flatten())
+        return loss
 
 
 class NanoGPTBlock(nn.Module):
@@ -62,7 +64,16 @@ class NanoGPTBlock(nn.Module):
         )
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(attended.transpose(1, 2).reshape(B, T, D))
-        return x + self.down(F.gelu(self.up(self.feed_forward_norm(x))))
+        y: Tensor = x + self.down(F.gelu(self.up(self.feed_forward_norm(x))))
+        return y
+
+
+def transformers_version() -> str:
+    """Ends the program, before anything is measured, if there is none."""
+    try:
+        return importlib.metadata.version("transformers")
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit("transformers, a rival of this benchmark, is not installed: pip install -e '.[benchmarks]'")
 
 
 def nanogpt_update(spec: ModelSpec, ids_BT: Tensor, compiled: bool = False) -> Update:
@@ -74,15 +85,14 @@ def nanogpt_update(spec: ModelSpec, ids_BT: Tensor, compiled: bool = False) -> U
 
 
 def llama_update(spec: ModelSpec, ids_BT: Tensor) -> Update:
-    """One update of `LlamaForCausalLM` in the same loop. Ends the program if transformers is not installed."""
-    try:
-        from transformers import LlamaConfig, LlamaForCausalLM
-    except ImportError:
-        sys.exit("transformers is not installed: pip install -e '.[benchmarks]'")
+    """One update of `LlamaForCausalLM` in the same loop."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     config = LlamaConfig(
         vocab_size=spec.vocab_size, hidden_size=spec.d_model, intermediate_size=spec.d_ff,
         num_hidden_layers=spec.n_layer, num_attention_heads=spec.n_head, max_position_embeddings=spec.context_length,
-        use_cache=False, tie_word_embeddings=False, attn_implementation="sdpa", bos_token_id=None, eos_token_id=None,
+        use_cache=False, tie_word_embeddings=False, attn_implementation="sdpa",  # type: ignore[call-arg]
+        bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     inputs_BT, targets_BT = ids_BT[:, :-1], ids_BT[:, 1:]
@@ -100,7 +110,7 @@ def _update(model: nn.Module, loss_of: Callable[[], Tensor]) -> Update:
     def update() -> float:
         optimizer.zero_grad(set_to_none=True)
         loss = loss_of()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         return loss.item()

@@ -1,9 +1,9 @@
 """The layers of the decoder, each as a pair of functions: forward, and backward written out.
 
-The backward pass is written by hand for three reasons. At 10⁴–10⁷ parameters on a CPU autograd and its many
-small kernels cost a quarter to a half of the step (benchmarks/README.md). Per-example gradient norms need
-the input and the output gradient of every layer, which are simply at hand here. And `torch.compile` sees one
-plain function.
+The backward pass is written by hand for three reasons. At 10⁴–10⁷ parameters on a CPU autograd, its copies and its
+small kernels cost up to a tenth of the step in the leanest model, more in others (benchmarks/README.md). Per-example
+gradient norms need the input and the output gradient of every layer, which are simply at hand here. And
+`torch.compile` sees one plain function.
 
 What makes it fast on a CPU: weight gradients are accumulated by the product itself, results are written where the
 next kernel wants them, and buffers that nobody reads again are overwritten, as the function says.
@@ -176,8 +176,9 @@ def explicit_attention(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHK: Tensor) -> tuple[
 
     def backward(do_BTHK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         do = do_BTHK.transpose(1, 2).reshape(B * H, T, K)
-        dq, (dk, dv) = torch.empty_like(q), (torch.empty(0), torch.empty(0))
-        for begin, end, weights in reversed(blocks):
+        dq = torch.empty_like(q)
+        dk = dv = torch.empty(0)
+        for begin, end, weights in reversed(blocks):  # the last sees all keys: it writes what the others add to
             dweights = do[:, begin:end] @ v[:, :end].mT
             dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype, grad_input=dweights)
             dq[:, begin:end] = _scaled_bmm(dscores, k[:, :end], scale)
