@@ -35,7 +35,8 @@ def fit(tmp_path: Path, law: str, runs: pd.DataFrame, blocks: pd.DataFrame, seed
     return {table.name: tables.read(table, tmp_path / law / f"{table.name}.parquet") for table in tables.LAW_TABLES}
 
 
-@pytest.mark.parametrize("law", sorted(LAWS))
+# lr_transfer needs models that differ in width or depth alone, at one horizon in tokens: tests/laws/test_lr_transfer.py.
+@pytest.mark.parametrize("law", sorted(set(LAWS) - {"lr_transfer"}))
 def test_tables_are_written(tmp_path: Path, law: str) -> None:
     found = fit(tmp_path, law, *STUDY.tables())
     assert set(found["parameters"]["schedule"]) == {"cosine", "wsd"}
