@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from glidepath.corpus.store import TokenStore
+from glidepath.science import schedules
+from glidepath.science.schedules import Stage
 from glidepath.stages import average as stage
 from glidepath.stages.average import averages, load_average
 from glidepath.study import tables
@@ -28,7 +30,7 @@ from tests.training.small import counting_tokens, model_spec
 MODEL = model_spec()
 UPDATES = (80, 85, 90, 95, 100)
 SPEC = AverageSpec(
-    cell_id="cell", model=MODEL, snapshot_at=UPDATES, batch_tokens=48, segments=("trunk", "tail"),
+    cell_id="cell", model=MODEL, snapshot_at=UPDATES, batch_sequences=(Stage(4, 100),), segments=("trunk", "tail"),
     window_fractions=(0.1, 0.2), ema_timescale_fractions=(0.05,),
 )  # fmt: skip
 Weights = dict[str, NDArray[np.float32]]
@@ -155,8 +157,65 @@ def test_a_window_holds_the_snapshots_of_its_length_with_both_ends(layout: dict[
     window = span * held / (n - 1)
     updates = spaced(layout["total"], span, n)
     spec = SPEC.model_copy(
-        update={"snapshot_at": updates, "window_fractions": (window,), "ema_timescale_fractions": ()}
+        update={
+            "snapshot_at": updates,
+            "batch_sequences": (Stage(7, layout["total"]),),
+            "window_fractions": (window,),
+            "ema_timescale_fractions": (),
+        }
     )
     (average,) = averages(spec)
     assert average.updates == updates[-held - 1 :]
     assert average.weights.tolist() == pytest.approx([1 / (held + 1)] * (held + 1))
+
+
+# -- a batch ramp
+
+RAMP = (Stage(1, 40), Stage(4, 10), Stage(8, 15))
+"""200 sequences in 65 updates: the first fifth of the tokens takes 40 of them."""
+RAMP_AT = (20, 40, 50, 55, 60, 65)
+"""Snapshots after 20, 40, 80, 120, 160 and 200 sequences."""
+RAMPED = SPEC.model_copy(
+    update={
+        "snapshot_at": RAMP_AT,
+        "batch_sequences": RAMP,
+        "window_fractions": (0.2, 0.6, 0.8),
+        "ema_timescale_fractions": (0.1,),
+    }
+)
+
+
+def test_windows_and_memories_of_a_ramp_are_of_tokens() -> None:
+    """A window of 0.6 reaches back to sequence 80, one of 0.8 to sequence 40; in updates they would reach 26 and 13."""
+    *windows, ema = averages(RAMPED)
+    assert [average.updates for average in windows] == [RAMP_AT[-2:], RAMP_AT[-4:], RAMP_AT[-5:]]
+    assert ema.window_fraction == pytest.approx(180 / 200)
+    np.testing.assert_allclose(ema.weights, ema_twin((20, 40, 80, 120, 160, 200), 0.1 * 200), rtol=1e-6)
+
+
+def test_the_tokens_of_a_ramp_are_those_it_trained(kept: dict[int, Weights]) -> None:
+    """72 updates of 2 sequences of 12 tokens and 28 of 4: 3072 tokens, not 100 times the final batch."""
+    assert set(UPDATES) <= set(kept)
+    run(SPEC.model_copy(update={"batch_sequences": (Stage(2, 72), Stage(4, 28))}))
+    losses = tables.read(tables.AVERAGE_LOSSES, Path("out/losses.parquet"))
+    assert (losses["tokens_seen"] == (72 * 2 + 28 * 4) * 12).all()
+
+
+@given(
+    ramp=st.lists(st.tuples(st.integers(1, 12), st.integers(10, 60)), min_size=1, max_size=4),
+    n=st.integers(2, 6),
+    span=st.sampled_from([0.2, 0.35, 0.6]),
+    held=st.integers(1, 5),
+)
+def test_a_window_of_a_ramp_holds_the_snapshots_of_its_length(
+    ramp: list[tuple[int, int]], n: int, span: float, held: int
+) -> None:
+    """Snapshots as the planner lays them: the update nearest to each place."""
+    stages = tuple(Stage(*stage) for stage in ramp)
+    at = schedules.positions(schedules.batches(stages))
+    interval = span / (n - 1)
+    updates = tuple(int(np.argmin(np.abs(at - (1.0 - interval * i) * at[-1]))) for i in reversed(range(n)))
+    assume(len(set(updates)) == n and held < n)
+    fields = {"snapshot_at": updates, "batch_sequences": stages, "window_fractions": (interval * held,)}
+    (window, *_) = averages(SPEC.model_copy(update=fields))
+    assert window.updates == updates[-held - 1 :]

@@ -24,6 +24,7 @@ def run(cell_id: str, **fields: Any) -> dict[str, Any]:
         "status": "completed",
         "schedule_kind": "wsd",
         "total_steps": 100,
+        "token_horizon": 25_600,
         "trunk_id": "t",
         **fields,
     }
@@ -32,7 +33,8 @@ def run(cell_id: str, **fields: Any) -> dict[str, Any]:
 RUNS = pd.DataFrame(
     [
         run("constant", schedule_kind="constant", average="constant-avg", val_loss=3.0),
-        run("short", total_steps=50, val_loss=1.0),
+        run("short", total_steps=50, token_horizon=12_800, val_loss=1.0),
+        run("larger batches at its end", token_horizon=51_200, val_loss=0.9),
         run("other trunk", trunk_id="u", val_loss=1.1),
         run("cosine", schedule_kind="cosine", val_loss=1.2),
         run("diverged", status="diverged", val_loss=None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from glidepath.science.schedules import Stage
 from glidepath.study.averages import AverageSpec, average_specs
 from tests.study.studies import MISSING, planned, study
 
@@ -21,7 +22,7 @@ def test_one_per_cell_that_keeps_snapshots() -> None:
             assert spec.snapshot_at == cell.snapshot_at
             assert spec.snapshot_at[-1] == cell.total_steps
             assert spec.segments == plan.chains[cell.cell_id]
-            assert spec.batch_tokens == 256
+            assert spec.batch_sequences == (Stage(4, cell.total_steps),)
 
 
 def test_none_without_averaging() -> None:

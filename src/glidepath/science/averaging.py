@@ -22,21 +22,23 @@ def window_weights(n_snapshots: int, k: int) -> Floats:
     return weights
 
 
-def ema_weights(snapshot_updates: ArrayLike, timescale_updates: float) -> Floats:
+def ema_weights(positions: ArrayLike, timescale: float) -> Floats:
     """Weights of an exponential moving average over snapshots, shape [n].
 
-    w_i ∝ ∫ exp(-(u_n - u)/τ) du over the updates (u_{i-1}, u_i] that snapshot i stands for, normalised to sum to 1:
-    the snapshots may be unequally spaced. The first one stands for as many updates as lie between it and the second.
+    `positions` of the snapshots and the `timescale` τ are in the same unit of training: updates or tokens.
+
+    w_i ∝ ∫ exp(-(u_n - u)/τ) du over the training (u_{i-1}, u_i] that snapshot i stands for, normalised to sum to 1:
+    the snapshots may be unequally spaced. The first one stands for as much training as lies between it and the second.
     The memory before the first snapshot is cut off; it would have had the share exp(-span/τ).
 
-    Raises ValueError for a time-scale that is not positive, or for fewer than two or not ascending updates.
+    Raises ValueError for a time-scale that is not positive, or for fewer than two or not ascending positions.
     """
-    updates = np.asarray(snapshot_updates, dtype=np.float64)
-    if not timescale_updates > 0:
-        raise ValueError(f"an EMA time-scale of {timescale_updates} updates: it must be positive")
-    if len(updates) < 2 or not (np.diff(updates) > 0).all():
-        raise ValueError(f"snapshots after {updates.tolist()} updates: need at least two, ascending")
-    edges = np.concatenate([[2 * updates[0] - updates[1]], updates])
-    decayed = np.exp((edges - updates[-1]) / timescale_updates)
+    at = np.asarray(positions, dtype=np.float64)
+    if not timescale > 0:
+        raise ValueError(f"an EMA time-scale of {timescale}: it must be positive")
+    if len(at) < 2 or not (np.diff(at) > 0).all():
+        raise ValueError(f"snapshots at {at.tolist()}: need at least two, ascending")
+    edges = np.concatenate([[2 * at[0] - at[1]], at])
+    decayed = np.exp((edges - at[-1]) / timescale)
     weights: Floats = np.diff(decayed) / (decayed[-1] - decayed[0])
     return weights

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from glidepath.corpus.store import TokenStore
+from glidepath.science import schedules
 from glidepath.science.averaging import ema_weights, window_weights
 from glidepath.study import tables
 from glidepath.study.averages import AverageSpec
@@ -71,7 +72,7 @@ def _average(args: argparse.Namespace, spec: AverageSpec, device: torch.device) 
                 "window_checkpoints": len(average.updates),
                 "checkpoint_interval_steps": average.updates[-1] - average.updates[-2],
                 "updates_done": spec.snapshot_at[-1],
-                "tokens_seen": spec.snapshot_at[-1] * spec.batch_tokens,
+                "tokens_seen": int(schedules.batches(spec.batch_sequences).sum()) * spec.model.context_length,
                 "val_loss_averaged": losses.mean(dtype=np.float64),
             }
         )
@@ -92,16 +93,23 @@ class Average:
 
 
 def averages(spec: AverageSpec) -> Iterator[Average]:
-    """Every average of a specification. A window holds the snapshots that lie within its fraction of the horizon."""
+    """Every average of a specification. A window holds the snapshots that lie within its fraction of the horizon.
+
+    Positions are tokens, counted in updates of the largest batch: with a fixed batch no bit differs from counting updates.
+    """
     updates = np.array(spec.snapshot_at)
-    total = updates[-1]
+    batches = schedules.batches(spec.batch_sequences)
+    positions = schedules.positions(batches)[updates] / batches.max()
+    # Snapshots are at the nearest update, at most half of the next one before their place; the last digits of a product
+    # must not decide.
+    rounding = 0.5 * np.append(batches, batches[-1])[updates] / batches.max() + 1e-6
+    total = positions[-1]
     for fraction in spec.window_fractions:
-        # Snapshots are at rounded updates; the last digits of a product must not decide.
-        k = int((updates >= total - fraction * total - 0.5 - 1e-6).sum())
+        k = int((positions >= total - fraction * total - rounding).sum())
         yield Average("window", fraction, 0.0, tuple(updates[-k:].tolist()), window_weights(k, k))
-    span = float((updates[-1] - updates[0]) / total)
+    span = float((total - positions[0]) / total)
     for fraction in spec.ema_timescale_fractions:
-        yield Average("ema", span, fraction, tuple(updates.tolist()), ema_weights(updates, fraction * total))
+        yield Average("ema", span, fraction, tuple(updates.tolist()), ema_weights(positions, fraction * total))
 
 
 def load_average(decoder: Decoder, snapshots: dict[int, Snapshots], average: Average) -> None:

@@ -39,10 +39,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def best_cooldown(cell: pd.Series[Any], runs: pd.DataFrame) -> pd.Series[Any] | None:
-    """The completed wsd cell of lowest loss on this cell's trunk that ends at the same update; not itself."""
+    """The completed wsd cell of lowest loss on this cell's trunk that ends at equal tokens; not itself."""
     same = runs[
         (runs["trunk_id"] == cell["trunk_id"])
-        & (runs["total_steps"] == cell["total_steps"])
+        & (runs["token_horizon"] == cell["token_horizon"])
         & (runs["schedule_kind"] == "wsd")
         & (runs["cell_id"] != cell["cell_id"])
         & (runs["status"] == "completed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glidepath.science import schedules
 from glidepath.study.config import AveragingConfig
 from glidepath.study.identity import digest
 from glidepath.study.segments import Plan
@@ -15,7 +16,8 @@ class AverageSpec(Spec):
     model: ModelSpec
     snapshot_at: tuple[int, ...]
     """Updates after which weights were kept, ascending; the last is the cell's end."""
-    batch_tokens: int
+    batch_sequences: tuple[schedules.Stage, ...]
+    """Of every update of the cell: snapshots are equally spaced in tokens, and so are windows and memories."""
     segments: tuple[str, ...]
     window_fractions: tuple[float, ...]
     ema_timescale_fractions: tuple[float, ...]
@@ -35,7 +37,7 @@ def average_specs(planned: Plan, averaging: AveragingConfig | None) -> dict[str,
             cell_id=cell.cell_id,
             model=cell.trajectory.model,
             snapshot_at=cell.snapshot_at,
-            batch_tokens=cell.batch_tokens,
+            batch_sequences=cell.trajectory.path.batch_sequences,
             segments=planned.chains[cell.cell_id],
             window_fractions=averaging.window_fractions,
             ema_timescale_fractions=averaging.ema_timescale_fractions,
