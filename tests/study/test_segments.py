@@ -120,8 +120,8 @@ def test_order_and_spelling_change_nothing() -> None:
     assert ids(("grid", halves)) == ids()
 
 
-def test_order_does_not_matter_where_two_shapes_are_one_array() -> None:
-    """Linear and cosine over two updates: 1 and 1/2."""
+def test_what_is_written_differently_is_trained_apart_whatever_the_order() -> None:
+    """Linear and cosine over two updates: 1 and 1/2. Their trunk is shared, their last update is not."""
     two = {"kind": "wsd", "final_lr_fraction": 0, "decay_steps": 2}
     shapes = [(f"schedules.{shape}", two | {"decay_shape": shape}) for shape in ("linear", "cosine")]
     plans = [
@@ -129,7 +129,28 @@ def test_order_does_not_matter_where_two_shapes_are_one_array() -> None:
         for names in (["linear", "cosine"], ["cosine", "linear"])
     ]
     assert set(plans[0].segments) == set(plans[1].segments)
-    assert len(plans[0].segments) == 1
+    assert len(plans[0].segments) == 3
+
+
+def test_every_segment_finds_its_parent_where_two_warm_ups_are_one_array() -> None:
+    """A warm-up to 2p over 2W begins as one to p over W: the arrays agree, but a state has one name."""
+    plan = planned(
+        ("warmup", {"fraction": 0.1}),
+        ("grid.0.peak_lrs", [0.004, 0.008, 0.016]),
+        ("grid.0.tokens_per_parameter", [15, 30, 60]),
+        ("grid.0.schedules", ["constant", "linear_0"]),
+        *QUIET,
+    )
+    assert_parents_are_found(plan)
+    assert any(segment.parent for segment in plan.segments.values())
+
+
+def assert_parents_are_found(plan: Plan) -> None:
+    """A job refuses the state of another trajectory than its own up to its start."""
+    for segment in plan.segments.values():
+        if segment.parent:
+            start = segment.spec.trajectory.clip(segment.spec.start)
+            assert plan.segments[segment.parent].spec.trajectory.digest == start.digest
 
 
 def test_analysis_target_names_and_figures_change_no_segment() -> None:
@@ -183,10 +204,12 @@ def grids(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
             }[kind]
         batch = draw(st.sampled_from([None, None, {"kind": "linear", "start_fraction": 0.3, "multiple_of": 2}]))
         found[f"s{i}"] = {"kind": kind, **fields, "batch": batch}
-    horizons = draw(st.lists(st.floats(6, 40), min_size=1, max_size=3, unique=True))
+    horizons = draw(
+        st.lists(st.floats(14, 60) | st.sampled_from([15.0, 30.0, 60.0]), min_size=1, max_size=3, unique=True)
+    )
     block = {**BLOCK, "schedules": sorted(found), "tokens_per_parameter": horizons,
              "peak_lrs": draw(st.lists(st.sampled_from([0.01, 0.02]), min_size=1, unique=True))}  # fmt: skip
-    warmup = draw(st.sampled_from([{"steps": 0}, {"steps": 1}, {"steps": 33}, {"tokens": 1000}, {"fraction": 0.05}]))
+    warmup = draw(st.sampled_from([{"steps": 0}, {"steps": 1}, {"steps": 33}, {"tokens": 1000}, {"fraction": 0.1}]))
     records = draw(st.sampled_from([(), QUIET]))
     optimizer = draw(st.sampled_from([{}, {"adam_beta2": None, "adam_beta2_half_life_tokens": 10_000.0}]))
     segments = draw(st.sampled_from([{}, {"max_updates": 50}]))
@@ -198,6 +221,7 @@ def grids(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
 @settings(max_examples=60, deadline=None)
 def test_chains_amount_to_their_cells(changes: tuple[tuple[str, Any], ...]) -> None:
     plan = planned(*changes)
+    assert_parents_are_found(plan)
     assert {name for chain in plan.chains.values() for name in chain} == set(plan.segments)
     for cell in plan.cells:
         chain = [plan.segments[name] for name in plan.chains[cell.cell_id]]

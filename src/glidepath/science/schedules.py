@@ -227,6 +227,31 @@ def clip(path: Path, stop: int) -> Path:
     return tuple(clipped)
 
 
+def common(a: Path, b: Path) -> int:
+    """Sequences up to which two paths are written alike: their clips to it, or to less, are equal."""
+    alike = 0
+    for p, q in zip(a, b, strict=False):
+        recipes = ((x.shape, x.start_value, x.end_value, x.begin, x.parameter) for x in (p, q))
+        if len(set(recipes)) > 1 or (p.shape not in HORIZON_FREE and p.length != q.length):
+            break
+        alike += min(len(p), len(q))
+        if len(p) != len(q):
+            break
+    return alike
+
+
+def common_batches(a: BatchPath, b: BatchPath) -> int:
+    """Updates up to which two paths have equal batches."""
+    alike = 0
+    for p, q in zip(a, b, strict=False):
+        if p.sequences != q.sequences:
+            break
+        alike += min(p.updates, q.updates)
+        if p.updates != q.updates:
+            break
+    return alike
+
+
 def values(path: Path, at: Positions) -> Floats:
     """The array that is applied, shape [updates], to updates that train the positions at[s] … at[s+1].
 

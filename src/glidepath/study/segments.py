@@ -1,23 +1,24 @@
 """The planner: cells to a forest of segments.
 
-Cells share every prefix on which the arrays of their updates agree bit for bit.
+Cells share every prefix on which their paths are written alike, and so agree bit for bit. Two recipes may give equal
+arrays for a while, as a warm-up to p over W updates and one to 2p over 2W do; that is not sharing, because a segment's
+name and its parent's are made of recipes.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glidepath.science import schedules
 from glidepath.study.cells import Cell, cells, flops_per_token, trunk_key
 from glidepath.study.config import EvaluationConfig, StudyConfig
-from glidepath.study.specs import Recording, SegmentSpec
+from glidepath.study.specs import PathSpec, Recording, SegmentSpec
 
 MIN_SHARED_UPDATES = 32
 """A shared prefix shorter than this is trained by each cell anew: a job costs more than these updates. It
@@ -77,69 +78,84 @@ def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
     segments: dict[str, Segment] = {}
     chains: dict[str, list[str]] = defaultdict(list)
     for group in groups.values():
-        walks = [_Walk(cell, _updates(cell)) for cell in group]
-        for walked, start, stop in _branches(walks):
-            for begin, end in _bounded(start, stop, study.segments.max_updates):
-                segment = _segment(study, [walk.cell for walk in walked], begin, end, walked[0].parent)
-                segments[segment.segment_id] = segment
-                for walk in walked:
-                    walk.parent = segment.segment_id
-                    chains[walk.cell.cell_id].append(segment.segment_id)
+        walks = [_walk(cell) for cell in group]
+        for walked, start, stop in _branches(walks, study.segments.max_updates):
+            segment = _segment(study, [walk.cell for walk in walked], start, stop, walked[0].parent)
+            segments[segment.segment_id] = segment
+            for walk in walked:
+                walk.parent = segment.segment_id
+                chains[walk.cell.cell_id].append(segment.segment_id)
     return Plan(all_cells, segments, {cell.cell_id: tuple(chains[cell.cell_id]) for cell in all_cells})
 
 
 @dataclass
 class _Walk:
-    """A cell on its way through the forest: the arrays of its updates and the last segment on its way."""
+    """A cell on its way through the forest and the last segment on its way."""
 
     cell: Cell
-    updates: NDArray[np.float64]
+    positions: schedules.Positions
     parent: str | None = None
 
+    @property
+    def path(self) -> PathSpec:
+        return self.cell.trajectory.path
 
-def _updates(cell: Cell) -> NDArray[np.float64]:
-    """Everything that decides an update, shape [total_steps, 5]: learning rate, weight decay, both betas, batch."""
-    path = cell.trajectory.path.arrays()
-    columns = (path.lr, path.weight_decay, path.adam_beta1, path.adam_beta2, path.batch_sequences)
-    return np.stack(columns, axis=1)
+    @property
+    def length(self) -> int:
+        return self.cell.total_steps
 
 
-def _branches(walks: list[_Walk]) -> Iterator[tuple[list[_Walk], int, int]]:
-    """Stretches of walks through one forest, parents first: who walks them, start and stop."""
-    waiting = [(walks, 0, 0)]
+def _walk(cell: Cell) -> _Walk:
+    return _Walk(cell, schedules.positions(schedules.batches(cell.trajectory.path.batch_sequences)))
+
+
+def _branches(walks: list[_Walk], max_updates: int | None) -> Iterator[tuple[list[_Walk], int, int]]:
+    """Segments of walks through one forest, parents first: who walks them, start and stop.
+
+    They also end at the multiples of `max_updates`, wherever they begin, so that another branch moves no cut.
+    """
+    waiting = [(walks, 0)]
     while waiting:
-        # These walks agree up to update `known`; their open segment began at `start`.
-        walks, known, start = waiting.pop()
+        # These walks agree so far; their open segment began at `start`.
+        walks, start = waiting.pop()
         first, *others = walks
-        stop = min([len(first.updates), *(_agreement(first.updates, other.updates, known) for other in others)])
-        ends = any(len(walk.updates) == stop for walk in walks)
+        stop = min([first.length, *(_agreement(first, other) for other in others)])
+        ends = any(walk.length == stop for walk in walks)
+        cuts = range(max_updates * (start // max_updates + 1), stop, max_updates) if max_updates else range(0)
+        edges = [start, *cuts]
         if ends or len(walks) == 1 or stop - start >= MIN_SHARED_UPDATES:
-            yield walks, start, stop
-            start = stop
-        onwards: dict[bytes, list[_Walk]] = defaultdict(list)
+            edges.append(stop)
+        for begin, end in pairwise(edges):
+            yield walks, begin, end
+        start = edges[-1]
+        onwards: dict[Hashable, list[_Walk]] = defaultdict(list)
         for walk in walks:
-            if len(walk.updates) > stop:
-                onwards[walk.updates[stop].tobytes()].append(walk)
-        waiting.extend((branch, stop, start) for branch in reversed(onwards.values()))
+            if walk.length > stop:
+                onwards[_recipe(walk, stop + 1)].append(walk)
+        waiting.extend((branch, start) for branch in reversed(onwards.values()))
 
 
-def _bounded(start: int, stop: int, max_updates: int | None) -> Iterator[tuple[int, int]]:
-    """A stretch cut at the multiples of `max_updates`, wherever it begins, so that another branch moves no cut."""
-    cuts = range(max_updates * (start // max_updates + 1), stop, max_updates) if max_updates else ()
-    yield from pairwise([start, *cuts, stop])
+def _agreement(a: _Walk, b: _Walk) -> int:
+    """Updates up to which two walks are written alike."""
+    updates = schedules.common_batches(a.path.batch_sequences, b.path.batch_sequences)
+    alike = min(int(a.positions[updates]), *(schedules.common(x, y) for x, y in zip(_paths(a), _paths(b), strict=True)))
+    return int(np.searchsorted(a.positions, alike, side="right")) - 1
 
 
-def _agreement(a: NDArray[np.float64], b: NDArray[np.float64], start: int) -> int:
-    """First update from `start` on at which two walks differ, or the length of the shorter one."""
-    n = min(len(a), len(b))
-    differs = np.flatnonzero((a[start:n] != b[start:n]).any(axis=1))
-    return start + int(differs[0]) if len(differs) else n
+def _recipe(walk: _Walk, stop: int) -> Hashable:
+    """How the first updates of a walk are written."""
+    sequences = int(walk.positions[stop])
+    clipped = tuple(schedules.clip(path, sequences) for path in _paths(walk))
+    return (schedules.clip_batches(walk.path.batch_sequences, stop), *clipped)
+
+
+def _paths(walk: _Walk) -> tuple[schedules.Path, ...]:
+    path = walk.path
+    return path.lr, path.weight_decay, path.adam_beta1, path.adam_beta2
 
 
 def _segment(study: StudyConfig, through: Sequence[Cell], start: int, stop: int, parent: str | None) -> Segment:
-    # Any of the cells would do. In the rare case that two spell equal updates differently, as a linear and a
-    # cosine decay of two updates do, the choice must not depend on the order of the grid.
-    cell = min(through, key=lambda c: c.cell_id)
+    cell = through[0]  # Any of them: what they share they write alike.
     ends_here = any(c.total_steps == stop for c in through)
     curve = _evaluation_grid(study.evaluation, stop)
     probe_every = study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else 0
