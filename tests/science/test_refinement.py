@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from glidepath.science.refinement import Norm, last_iterate_bound, refine, refined_schedule
+from glidepath.science.refinement import Norm, refine, refined_schedule
+from tests.science.last_iterate_bound import last_iterate_bound
 
 FALLING = np.linspace(2, 1, 11)
 
@@ -151,9 +152,6 @@ def test_the_bound_is_the_double_sum(pairs: list[tuple[float, float]], distance:
         (lambda: refined_schedule(range(20), [1.0] * 20, "l1", 10), "for 10 updates"),
         (lambda: refined_schedule(range(13), [1.0] * 13, "l1", 13), "9 usable gradient norms"),
         (lambda: refined_schedule(range(50), [1.0] * 50, "l1", 200), "at least half of the run"),
-        (lambda: last_iterate_bound([1.0, -1.0]), "none is negative"),
-        (lambda: last_iterate_bound([0.0, 0.0]), "one is positive"),
-        (lambda: last_iterate_bound([1.0], distance=0.0), "distance = 0"),
     ],
 )
 def test_what_cannot_be_refined_is_refused(call: object, says: str) -> None:

@@ -1,14 +1,9 @@
-"""Schedules from gradient norms, and the bounds that judge a schedule.
+"""Schedules from gradient norms.
 
-Refinement. SGD on a convex f with gradient norms G_t, positive weights w_t and the learning rates
+SGD on a convex f with gradient norms G_t, positive weights w_t and the learning rates
 η_t = w_t·Σ_{p>t} w_p / Σ w obeys f(x_T) - f* ≤ (D² + Σ_t w_t²G_t²) / (2 Σ_t w_t), D the distance to a minimum (Defazio
 et al. 2023, arXiv 2310.07831, Theorem 1). Norms once known, w_t ∝ G_t⁻² makes it lowest: linear decay where they are
 flat, with a warm-up where they fall early. For Adam w_t ∝ G_t⁻¹ with l1 norms.
-
-The last-iterate bound of any learning rates (Theorem 10 there; Ω_T of Schaipp et al. 2025, arXiv 2501.18965), with
-W = Σ η_t:
-
-    f(x_T) - f* ≤ D²/(2W) + Σ_t η_t²G_t²/(2W) + ½ Σ_{k<T} η_k/(Σ_{t>k} η_t) · Σ_{t≥k} η_t²G_t² / Σ_{t≥k} η_t.
 """
 
 from __future__ import annotations
@@ -94,53 +89,3 @@ def refined_schedule(
     kept = np.linspace(0.0, 1.0, min(most_points, len(places)))
     thinned = np.interp(kept, fractions, multipliers)
     return RefinedSchedule(kept, thinned / thinned.max())
-
-
-@dataclass(frozen=True)
-class BoundTerms:
-    """The three terms of the bound for a peak learning rate of 1: the first falls with it, the others grow."""
-
-    distance: float
-    """D²/(2 Σ s_t)."""
-    noise: float
-    """Σ s_t²G_t² / (2 Σ s_t)."""
-    last_iterate: float
-    """The double sum."""
-
-    def at(self, peak_lr: float) -> float:
-        """The bound Ω_T on f(x_T) - f*."""
-        return self.distance / peak_lr + (self.noise + self.last_iterate) * peak_lr
-
-    @property
-    def optimal_peak_lr(self) -> float:
-        """γ* = √(T1/(T2 + T3))."""
-        return math.sqrt(self.distance / (self.noise + self.last_iterate))
-
-    @property
-    def lowest(self) -> float:
-        """Ω* = 2·√(T1·(T2 + T3)), the bound at the optimal peak."""
-        return 2.0 * math.sqrt(self.distance * (self.noise + self.last_iterate))
-
-
-def last_iterate_bound(multipliers: ArrayLike, grad_norms: ArrayLike = 1.0, distance: float = 1.0) -> BoundTerms:
-    """Terms of the last-iterate bound for η_t = γ·s_t at γ = 1, s_t = `multipliers` of shape [updates].
-
-    `grad_norms` G_t is of the same shape or one number, `distance` is D. Updates at multiplier 0 after the last
-    positive one change nothing and are left out. Raises ValueError for a negative or not finite input, or when no
-    multiplier is positive.
-    """
-    s, g = np.broadcast_arrays(np.asarray(multipliers, np.float64), np.asarray(grad_norms, np.float64))
-    if s.ndim != 1 or not (np.isfinite(s) & (s >= 0) & np.isfinite(g) & (g > 0)).all() or not (s > 0).any():
-        raise ValueError(
-            f"multipliers of shape {s.shape}: a row of finite numbers of which none is negative and one is positive is "
-            "needed, with positive gradient norms"
-        )
-    if not (distance > 0 and math.isfinite(distance)):
-        raise ValueError(f"distance = {distance}: must be positive and finite")
-    end = int(np.flatnonzero(s)[-1]) + 1
-    s, squares = s[:end], (s * g)[:end] ** 2
-    from_here = np.cumsum(s[::-1])[::-1]
-    squares_from_here = np.cumsum(squares[::-1])[::-1]
-    double_sum = (s[:-1] / from_here[1:] * squares_from_here[:-1] / from_here[:-1]).sum()
-    total = float(from_here[0])
-    return BoundTerms(distance**2 / (2 * total), float(squares_from_here[0]) / (2 * total), float(double_sum) / 2)

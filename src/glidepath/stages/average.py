@@ -95,7 +95,8 @@ class Average:
 def averages(spec: AverageSpec) -> Iterator[Average]:
     """Every average of a specification. A window holds the snapshots that lie within its fraction of the horizon.
 
-    Positions are tokens, counted in updates of the largest batch: with a fixed batch no bit differs from counting updates.
+    Positions are tokens, counted in updates of the largest batch: with a fixed batch that is counting updates, bit for
+    bit.
     """
     updates = np.array(spec.snapshot_at)
     batches = schedules.batches(spec.batch_sequences)

@@ -7,9 +7,9 @@ one-hot, so x_bt·x_bs is 1 where the ids agree. Norms add over parameters, but 
 embedding share one parameter: there |a + h|² needs the cross term 2·a·h as well, which in a small model is
 1–2 % of the whole.
 
-Operands arrive as d(Σ loss/(B·T)), so every example's gradient comes divided by B: the factor B² is put back
-once, in `mean_squared_norms`. Norms are sums over the whole batch and do not depend on its split into
-micro-batches.
+Operands arrive as d(Σ loss/(B·T)), so every example's gradient comes divided by B. With g_b the gradient of
+example b's own mean loss, mean_b |g_b|² is therefore B times the sum Σ_b |g_b/B|² that is collected here. Norms
+are sums over the whole batch and do not depend on its split into micro-batches.
 
 Shape legend: B sequences, T tokens, N = B·T, D inputs, O outputs, V vocabulary.
 """
@@ -59,19 +59,10 @@ class PerExampleNorms:
         dlogits_BST = dlogits_BTV.gather(2, inputs_BT[:, None, :].expand(B, T, T))
         self._add("embedding_head", 2.0 * (normed_BTD @ dx_BTD.mT) * dlogits_BST)
 
-    def squared_norms(self, kind: str) -> float:
-        """Σ_b |g_b/B|² over the examples seen so far."""
-        return float(self._sums[kind])
-
     def sums(self, kinds: Sequence[str], device: torch.device) -> Tensor:
         """Σ_b |g_b/B|² by kind over the examples seen so far, zero if there were none, float64 [kinds]."""
         nothing = torch.zeros((), dtype=torch.float64, device=device)
         return torch.stack([self._sums.get(kind, nothing) for kind in kinds])
-
-    def mean_squared_norms(self, batch_sequences: int) -> dict[str, float]:
-        """mean_b |g_b|² by kind, g_b the gradient of example b's own mean loss: B²·mean_b|g_b/B|² =
-        B·Σ_b|g_b/B|²."""
-        return {kind: batch_sequences * self.squared_norms(kind) for kind in self._sums}
 
     def _per_example(self, x_ND: Tensor) -> Tensor:
         x_ND = x_ND.float() if x_ND.dtype == torch.bfloat16 else x_ND
