@@ -13,6 +13,7 @@ import pytest
 
 from glidepath.__main__ import main
 from glidepath.study import tables
+from glidepath.study.config import OptimizerConfig
 from glidepath.study.recommendation import Recommendation
 from tests.synthetic import Study, Truth
 
@@ -36,6 +37,7 @@ def recommend(
     wanted: dict[str, Any] | None = None,
     averages: pd.DataFrame | None = None,
     noise_scale: pd.DataFrame | None = None,
+    optimizer: dict[str, Any] | None = None,
 ) -> Recommendation:
     given = {
         "runs": (tables.RUNS, frames[0]),
@@ -49,6 +51,7 @@ def recommend(
         arguments += [f"--{name}", tmp_path / f"{name}.parquet"]
     arguments += [
         "--study-name", "synthetic", "--target", json.dumps(wanted or target()), "--reference-schedule", "cosine",
+        "--optimizer", OptimizerConfig.model_validate(optimizer or {}).model_dump_json(),
         "--ci-level", 0.9, "--bootstrap-samples", 100, "--seed", 0, "--output", tmp_path / "recommendation.json",
     ]  # fmt: skip
     assert main(["recommend", *map(str, arguments)]) == 0
@@ -109,6 +112,24 @@ def test_sources_are_rows_of_the_tables(tmp_path: Path) -> None:
             for key, value in source.key.items():
                 rows = rows[rows[key] == value]
             assert len(rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "shrinkage"),
+    [({"weight_decay": 0.02}, None), ({"weight_decay": 0.02, "weight_decay_policy": "independent"}, 0.02),
+     ({"weight_decay": None, "weight_decay_policy": "constant_timescale", "weight_decay_timescale_fraction": 0.5},
+      2 / 312_500)],
+)  # fmt: skip
+def test_weight_decay_is_that_of_the_peak_and_horizon_recommended(
+    tmp_path: Path, optimizer: dict[str, Any], shrinkage: float | None
+) -> None:
+    """An update at the peak shrinks weights by the policy's share, whatever the trained cells had: 160e6 tokens are
+    312,500 updates, half of which are remembered."""
+    found = recommend(tmp_path, STUDY.tables(), optimizer=optimizer)
+    if shrinkage is None:
+        assert found.weight_decay == 0.02
+    else:
+        assert found.weight_decay * found.peak_lr.value == pytest.approx(shrinkage, rel=1e-12)
 
 
 def test_schedules_not_resolved_are_named(tmp_path: Path) -> None:

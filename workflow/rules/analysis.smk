@@ -63,6 +63,7 @@ rule recommend:
     params:
         study=STUDY.study,
         target=canonical_json(TARGET),
+        optimizer=canonical_json(STUDY.optimizer.model_dump(mode="json")),
         reference=STUDY.analysis.reference_schedule,
         level=STUDY.analysis.ci_level,
         samples=STUDY.analysis.bootstrap_samples,
@@ -71,5 +72,5 @@ rule recommend:
     shell:
         "glidepath recommend --study-name {params.study} --runs {input.runs} --block-losses {input.block_losses}"
         " --averages {input.averages} --noise-scale {input.noise_scale} --target {params.target:q}"
-        " --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
+        " --optimizer {params.optimizer:q} --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
         " --seed {params.seed} --output {output} > {log} 2>&1"

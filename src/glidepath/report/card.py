@@ -84,7 +84,7 @@ def _values(recommended: Recommendation) -> Iterator[Value]:
         f"{compact(float(recommended.batch_tokens))} tokens",
         f"noise scale near the end {_range_of_tokens(noise)}" if noise else "noise scale not measured",
     )
-    yield Value("Weight decay", f"{recommended.weight_decay:g}")
+    yield Value("Weight decay", f"{recommended.weight_decay:.3g}")
     yield Value("Averaging", *_averaging(recommended.averaging))
     for estimate in recommended.predicted_loss[-1:]:
         ranges = "; ".join(_range(each) for each in recommended.predicted_loss)

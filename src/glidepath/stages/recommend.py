@@ -17,6 +17,8 @@ from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
 from glidepath.science.replicates import interval
 from glidepath.stages.compare import comparisons
 from glidepath.study import tables
+from glidepath.study.cells import peak_weight_decay
+from glidepath.study.config import OptimizerConfig
 from glidepath.study.final_losses import FinalLosses, final_losses
 from glidepath.study.recommendation import Averaging, Estimate, Recommendation, Source, TargetRun
 
@@ -30,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--averages", type=Path, required=True)
     parser.add_argument("--noise-scale", type=Path, required=True)
     parser.add_argument("--target", required=True, help="the target run as JSON")
+    parser.add_argument("--optimizer", required=True, help="the study's optimizer section as JSON")
     parser.add_argument("--reference-schedule", required=True)
     parser.add_argument("--ci-level", type=float, required=True)
     parser.add_argument("--bootstrap-samples", type=int, required=True)
@@ -44,6 +47,7 @@ def main(args: argparse.Namespace) -> None:
     recommendation = recommend(
         args.study_name,
         TargetRun.model_validate_json(args.target),
+        OptimizerConfig.model_validate_json(args.optimizer),
         runs,
         losses,
         tables.read(tables.AVERAGES, args.averages),
@@ -58,13 +62,18 @@ def main(args: argparse.Namespace) -> None:
 def recommend(
     study: str,
     target: TargetRun,
+    optimizer: OptimizerConfig,
     runs: pd.DataFrame,
     losses: FinalLosses,
     averages: pd.DataFrame,
     noise_scale: pd.DataFrame,
     settings: Settings,
 ) -> Recommendation:
-    """The recommendation for a target from a study's tables. Raises ValueError when no cell has the target's batch."""
+    """The recommendation for a target from a study's tables. Raises ValueError when no cell has the target's batch.
+
+    The weight decay is that of a cell with the recommended peak learning rate and the target's updates
+    (`study.cells.peak_weight_decay`): most policies make it a function of both.
+    """
     choice = at_target.choose(losses, settings, target.model, target.batch_sequences)
     equivalent = at_target.equivalent(
         comparisons(losses, choice.schedule, settings.ci_level), choice, target.batch_sequences
@@ -120,7 +129,6 @@ def recommend(
             table="laws/lr_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "exponent"}
         )
     )
-    weight_decay = float(runs.loc[runs["model"] == choice.model, "weight_decay"].iloc[0])
     return Recommendation(
         study=study,
         target=target,
@@ -132,7 +140,7 @@ def recommend(
         factor_2_lr_cost=_estimate(cost, longest.curvature_samples * np.log(2) ** 2, settings.ci_level, parabola)
         if longest.optimum.status == "converged"
         else None,
-        weight_decay=weight_decay,
+        weight_decay=peak_weight_decay(optimizer, lr.value, target.total_steps),
         batch_tokens=target.batch_tokens,
         noise_scale_tokens=_noise_scale(noise_scale, runs, choice.model, target.batch_sequences, settings.ci_level),
         averaging=_averaging(averages, runs, choice, settings.ci_level),
