@@ -79,18 +79,31 @@ def test_with_a_journal_everything_is_known() -> None:
         noted("average", average_directory(spec.average_id), 500.0, 502.0)
     noted("compare", "results/good/comparisons.parquet", 510.0, 515.0)
     noted("compare", "results/another/comparisons.parquet", 0.0, 900.0)
+    noted("compare", "results/good_long/comparisons.parquet", 0.0, 900.0)
     noted("report", "results/good/report.html", 515.0, 600.0)
     rows, n = spending(), len(plan.segments)
     assert rows["core_seconds"].to_dict() == {
         "tokenize": 20.0,
         "train": 12.0 * n,
         "average": 8.0,
+        "coordinate_check": 0.0,
         "analysis": 5.0,
         "total": 33.0 + 12.0 * n,
     }
     assert rows.loc["train", "wall_seconds"] == 12.0 * ((n + 1) // 2)
     assert rows.loc["total", "wall_seconds"] == 20.0 + 12.0 * ((n + 1) // 2) + 2.0 + 5.0
     assert rows.loc["total", "wall_seconds_ratio"] == pytest.approx(rows.loc["total", "wall_seconds"] / 50.0)
+
+
+@pytest.mark.usefixtures("place")
+def test_the_coordinate_check_is_a_stage_of_its_own() -> None:
+    Path("results/good/coordinate_check.parquet").touch()
+    assert pd.isna(spending().loc["coordinate_check", "core_seconds"])
+    noted("coordinate-check", "results/good/coordinate_check.parquet", 505.0, 508.0)
+    noted("compare", "results/good/comparisons.parquet", 510.0, 515.0)
+    rows = spending()
+    assert (rows.loc["coordinate_check", "jobs"], rows.loc["coordinate_check", "core_seconds"]) == (1, 3.0)
+    assert rows.loc["analysis", "core_seconds"] == 5.0
 
 
 @pytest.mark.usefixtures("place")

@@ -116,6 +116,41 @@ def test_times_against_a_count_event_by_event() -> None:
     assert found.total.core_seconds == sum(s.core_seconds for s in found.stages)
 
 
+CHECK = ("coordinate_check", {"model": "d16", "widths": [16, 32], "depths": [], "peak_lr": 0.01, "batch_sequences": 2,
+                              "record_after": [3], "replicates": [0, 1], "parametrizations": ["mup"]})  # fmt: skip
+
+
+def test_the_coordinate_check_is_predicted_from_flops() -> None:
+    """Two models, twice: 3 updates of 2 sequences and two measurements of 8, which take two forward passes of three.
+    What trains 4 sequences of d16 in 1 s trains the FLOPs of d32 at the same rate."""
+    found = stage(budget_of(CHECK), "coordinate_check")
+    small = planned().cells[0].trajectory.model
+    wide = small.model_copy(update={"d_model": 32, "n_head": 4, "d_ff": 2 * small.d_ff})
+    ratio = flops_per_token(wide) / flops_per_token(small)
+    seconds = 2 * (6 + 2 * 8 * 2 / 3) / 4 * (1 + ratio)
+    assert (found.jobs, found.core_seconds) == (1, pytest.approx(seconds + 100.0))
+    assert budget_of(CHECK).total.core_seconds == sum(s.core_seconds for s in budget_of(CHECK).stages)
+    assert (stage(budget_of(), "coordinate_check").jobs, stage(budget_of(), "coordinate_check").core_seconds) == (0, 0)
+
+
+def test_a_model_of_the_check_runs_at_the_rate_of_the_nearest_width() -> None:
+    """d32 itself is measured, at 7 s: a deep d16 of more FLOPs does not matter."""
+    deep, wide = ({**GOOD["models"]["d16"], **change} for change in ({"depth": 16}, {"width": 32}))
+    changes = (("models", {"d16": GOOD["models"]["d16"], "deep": deep, "wide": wide}),
+               ("grid.0.models", ["d16", "deep", "wide"]), CHECK)  # fmt: skip
+    plan = planned(*changes)
+    taken = {"d16": 1.0, "deep": 1000.0, "wide": 7.0}
+    names = {cell.trajectory.model: cell.model_name for cell in plan.cells}
+    known = {
+        w.digest: SPEED.model_copy(update={"update_seconds": taken[names[w.model]]})
+        for several in workloads(plan, TWO_CORES).values()
+        for w in several
+    }
+    found = stage(budget(study(*changes), plan, TWO_CORES, known, ROOT), "coordinate_check")
+    assert found.core_seconds == pytest.approx(2 * (6 + 2 * 8 * 2 / 3) / 4 * (1.0 + 7.0) + 100.0)
+    assert stage(budget(study(*changes), plan, TWO_CORES, {}, ROOT), "coordinate_check").core_seconds is None
+
+
 def test_many_cores_wait_for_the_longest_chain() -> None:
     plan = planned()
     many = Conditions(cores=1000, threads=1, warm=True, gpu=False)

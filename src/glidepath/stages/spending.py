@@ -14,15 +14,15 @@ import pandas as pd
 from glidepath.study import journal, tables
 from glidepath.study.layout import average_directory, segment_directory
 
-NOT_ANALYSIS = ("plan", "spending", "report")
-"""Jobs that write into the results folder, but are no part of what was predicted."""
+NOT_ANALYSIS = ("plan", "spending", "report", "coordinate-check")
+"""Jobs that write into the results folder, but are a stage of their own or no part of what was predicted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", type=Path, required=True, help="plan.parquet")
     parser.add_argument("--budget", type=Path, required=True, help="budget.parquet")
     parser.add_argument("--corpus", required=True, help="directory of the tokenised corpus")
-    parser.add_argument("--results", required=True, help="results folder of the study")
+    parser.add_argument("--results", type=Path, required=True, help="results folder of the study")
     parser.add_argument("--journal", type=Path, required=True, help="journal of jobs; it need not exist")
     parser.add_argument("--output", type=Path, required=True, help="spending.parquet")
 
@@ -40,16 +40,15 @@ class Job:
 def main(args: argparse.Namespace) -> None:
     plan = tables.read(tables.PLAN, args.plan)
     noted = {(entry.command, entry.output): entry for entry in journal.read(args.journal)}
+    here = [entry for entry in noted.values() if Path(entry.output).is_relative_to(args.results)]
+    check = args.results / "coordinate_check.parquet"
     segments = dict.fromkeys(name for chain in plan["segments"] for name in chain.split(" "))
     jobs = {
         "tokenize": [_job(noted.get(("tokenize", args.corpus)))],
         "train": [_training_job(name, noted) for name in segments],
         "average": [_job(noted.get(("average", average_directory(name)))) for name in plan["average"] if name],
-        "analysis": [
-            _job(entry)
-            for (command, output), entry in noted.items()
-            if output.startswith(args.results) and command not in NOT_ANALYSIS
-        ],
+        "coordinate_check": [_job(noted.get(("coordinate-check", str(check))))] if check.is_file() else [],
+        "analysis": [_job(entry) for entry in here if entry.command not in NOT_ANALYSIS],
     }
     frame = spending_frame(tables.read(tables.BUDGET, args.budget), jobs)
     tables.write(tables.SPENDING, frame, args.output)
@@ -77,7 +76,7 @@ def spending_frame(budget: pd.DataFrame, jobs: Mapping[str, Sequence[Job]]) -> p
     A stage has a measured time if all its jobs have one; stages overlap, so that the wall time of all is less than
     the sum.
     """
-    everything = [job for several in jobs.values() for job in several]
+    everything = [job for stage in budget["stage"] for job in jobs.get(stage, ())]
     rows = [_row(row, everything if row["stage"] == "total" else jobs[row["stage"]]) for _, row in budget.iterrows()]
     numbers = [column.name for column in tables.SPENDING.columns if column.type == "float64"]
     return pd.DataFrame(rows, columns=tables.SPENDING.names).astype(dict.fromkeys(numbers, "float64"))

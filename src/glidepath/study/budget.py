@@ -6,6 +6,7 @@ is cheap: the workflow prints it whenever it starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from glidepath.study.averages import AverageSpec, average_specs
-from glidepath.study.cells import param_counts
+from glidepath.study.cells import flops_per_token, param_counts
 from glidepath.study.config import StudyConfig
+from glidepath.study.coordinates import CoordinateCheckSpec, coordinate_check_spec
 from glidepath.study.corpus import CorpusConfig, Domain, Files, matched_files
 from glidepath.study.figure_list import figures_of
 from glidepath.study.segments import Plan, Segment
+from glidepath.study.specs import ModelSpec
 from glidepath.study.speed import (
     Conditions,
     Speed,
+    Workload,
     batches_of,
     gpu_share,
     shape_digest,
@@ -28,7 +32,6 @@ from glidepath.study.speed import (
 )
 from glidepath.study.units import duration, size
 
-STAGES = ("tokenize", "train", "average", "analysis")
 BYTES_PER_PARAMETER = 4
 STATE_COPIES = 3
 """A state holds the weights and both moments."""
@@ -126,6 +129,7 @@ def budget(
             _tokenize(study.corpus, conditions, base),
             _train(planned, known),
             _average(planned, average_specs(planned, study.averaging), known),
+            _coordinate_check(coordinate_check_spec(study, planned.cells[0].trajectory.model.vocab_size), known),
             _analysis(study, len(planned.cells), conditions),
         ),
         unmeasured=tuple(sorted(known.unmeasured(planned))),
@@ -141,6 +145,8 @@ class _Known:
     """Of every domain."""
     by_shape: dict[str, tuple[list[int], list[Speed]]]
     """Batches, ascending, and the speeds measured at them; a shape that was not measured is absent."""
+    measured: tuple[tuple[Workload, Speed], ...]
+    """Every measurement."""
 
     @classmethod
     def of(cls, study: StudyConfig, planned: Plan, conditions: Conditions, speeds: Mapping[str, Speed]) -> _Known:
@@ -153,6 +159,7 @@ class _Known:
                 for shape, several in wanted.items()
                 if all(w.digest in speeds for w in several)
             },
+            tuple((w, speeds[w.digest]) for several in wanted.values() for w in several if w.digest in speeds),
         )
 
     def unmeasured(self, planned: Plan) -> set[str]:
@@ -196,6 +203,35 @@ class _Known:
         mean = _mean_of(found[1])
         averages = len(spec.window_fractions) + len(spec.ema_timescale_fractions)
         return averages * self.validation_tokens[0] * mean.evaluation_token_seconds + mean.job_seconds
+
+    def coordinate_check_seconds(self, spec: CoordinateCheckSpec) -> float | None:
+        """Time of the check, by FLOPs: each of its models at the rate of the measured one that is nearest in width, on
+        which the rate depends most, and then in FLOPs.
+
+        A measurement passes the validation sequences forward twice: for activations, and for what changes of weights do
+        to them.
+        """
+        if not self.measured:
+            return None
+        trained = spec.path.sequences + (1 + len(spec.record_after)) * spec.validation_sequences * 2 / 3
+        seconds = 0.0
+        for model in spec.models:
+            flops = trained * _sequence_flops(model)
+            workload, speed = min(self.measured, key=lambda found: _distance(found[0].model, model))
+            rate = workload.batch_sequences * _sequence_flops(workload.model) / speed.update_seconds
+            seconds += len(spec.replicates) * flops / rate
+        return seconds + float(np.mean([speed.job_seconds for _, speed in self.measured]))
+
+
+def _sequence_flops(model: ModelSpec) -> float:
+    """Training FLOPs of one sequence."""
+    return flops_per_token(model) * model.context_length
+
+
+def _distance(model: ModelSpec, other: ModelSpec) -> tuple[float, float]:
+    """In width, then in FLOPs."""
+    ratio = _sequence_flops(model) / _sequence_flops(other)
+    return abs(math.log(model.d_model / other.d_model)), abs(math.log(ratio))
 
 
 def _tokenize(corpus: CorpusConfig, conditions: Conditions, base: Path) -> StageBudget:
@@ -266,6 +302,11 @@ def _average(planned: Plan, averages: Mapping[str, AverageSpec], known: _Known) 
         core_seconds=core_seconds,
         wall_seconds=None if core_seconds is None else core_seconds / known.conditions.cores,
     )
+
+
+def _coordinate_check(spec: CoordinateCheckSpec | None, known: _Known) -> StageBudget:
+    seconds = known.coordinate_check_seconds(spec) if spec else 0.0
+    return _stage("coordinate_check", jobs=1 if spec else 0, core_seconds=seconds, wall_seconds=seconds)
 
 
 def _analysis(study: StudyConfig, cells: int, conditions: Conditions) -> StageBudget:
