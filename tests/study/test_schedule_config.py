@@ -26,7 +26,7 @@ PARSE = TypeAdapter(ScheduleConfig).validate_python
 
 def room(T: int, warmup_steps: int = 0, peak_lr: float = 1.0, batches: list[int] | None = None) -> Room:
     at = schedules.positions(np.array(batches or [4] * T))
-    return Room(peak_lr, warmup_steps, at, 0.1, 64, "the cell")
+    return Room(peak_lr, warmup_steps, at, 0.1, 4, 64, "the cell")
 
 
 def applied(T: int, warmup_steps: int = 0, batches: list[int] | None = None, **keys: Any) -> Floats:
@@ -53,7 +53,7 @@ def test_an_inverse_square_root_takes_its_time_scale_from_the_warm_up() -> None:
 
 def test_a_rational_descent_takes_its_time_scale_from_the_weight_decay() -> None:
     np.testing.assert_allclose(applied(40, kind="rational"), 1 / (1 + 0.1 * np.arange(40)))
-    without = Room(1.0, 0, 4 * np.arange(11), 0.0, 64, "the cell")
+    without = Room(1.0, 0, 4 * np.arange(11), 0.0, 4, 64, "the cell")
     with pytest.raises(StudyError, match="choose inverse_sqrt"):
         PARSE({"kind": "rational"}).lr(without)
 
@@ -73,8 +73,8 @@ def test_wsd_s_goes_on_from_its_cooldowns_at_the_peak() -> None:
 
 
 def test_cycles_rise_as_they_fell_or_jump_back() -> None:
-    lr = applied(6, kind="cyclic", cycles=2, cycle_shape="linear", final_lr_fraction=0, restart=False)
-    assert lr.tolist() == [1, 0.5, 0, 0.5, 1, 0.5]
+    lr = applied(6, kind="cyclic", cycles=2, cycle_shape="linear", final_lr_fraction=0.2, restart=False)
+    np.testing.assert_allclose(lr, [1, 0.6, 0.2, 0.6, 1, 0.6])
     lr = applied(6, kind="cyclic", cycles=3, cycle_shape="cosine", final_lr_fraction=0, restart=True)
     np.testing.assert_allclose(lr, [1, 0.5] * 3)
 
@@ -94,11 +94,11 @@ def test_points_are_joined_by_lines_or_held() -> None:
     keys = {"kind": "points", "points": [[0, 0.5], [0.5, 1], [1, 0.2]]}
     assert applied(4, unit="fraction", interpolation="step", **keys).tolist() == [0.5, 0.5, 1, 1]
     np.testing.assert_allclose(applied(4, unit="fraction", interpolation="linear", **keys), [0.5, 0.75, 1, 0.6])
-    tokens = [[0, 0.5], [4 * 64 * 2, 1], [4 * 64 * 6, 0]]
+    tokens = [[0, 0.5], [4 * 64 * 2, 1], [4 * 64 * 6, 0.2]]
     lr = applied(4, kind="points", unit="tokens", interpolation="linear", points=tokens)
-    np.testing.assert_allclose(lr, [0.5, 0.75, 1, 0.75])
+    np.testing.assert_allclose(lr, [0.5, 0.75, 1, 0.8])
     lr = applied(8, kind="points", unit="tokens", interpolation="linear", points=tokens)
-    np.testing.assert_allclose(lr, [0.5, 0.75, 1, 0.75, 0.5, 0.25, 0, 0])
+    np.testing.assert_allclose(lr, [0.5, 0.75, 1, 0.8, 0.6, 0.4, 0.2, 0.2])
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -134,6 +134,28 @@ def test_stages_jump_and_the_last_update_takes_what_is_left() -> None:
     assert batch_of_every_update(ramp, 4, 10) == [2, 2, 4, 2]
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"kind": "cyclic", "cycles": 2, "cycle_shape": "linear", "final_lr_fraction": 0.1, "restart": False},
+        {"kind": "linear", "final_lr_fraction": 0, "refreshes": 4},
+        {"kind": "rational"},
+        {"kind": "step", "milestones": [0.25, 0.75], "lr_fractions": [0.5, 0.1]},
+        {"kind": "wsd", "decay_fraction": 0.5, "decay_shape": "linear", "final_lr_fraction": 0},
+    ],
+)
+def test_every_kind_is_the_same_function_of_tokens_under_a_ramp(keys: dict[str, Any]) -> None:
+    """16 updates of four sequences against 8 of two and 12 of four: the same positions, where both have an update."""
+    fixed, ramped = room(16), room(20, batches=[2] * 8 + [4] * 12)
+    schedule = PARSE(keys)
+    without, with_ramp = (
+        dict(zip(r.at[:-1].tolist(), schedules.values(schedule.lr(r).path, r.at), strict=True)) for r in (fixed, ramped)
+    )
+    shared = sorted(without.keys() & with_ramp.keys())
+    assert len(shared) == 16
+    np.testing.assert_allclose([with_ramp[at] for at in shared], [without[at] for at in shared], rtol=1e-9)
+
+
 def test_the_learning_rate_of_a_ramp_is_that_of_its_tokens() -> None:
     fixed = applied(8, 2, kind="linear", final_lr_fraction=0)
     ramped = applied(8, 2, [4, 4, 8, 8, 4, 4], kind="linear", final_lr_fraction=0)
@@ -151,18 +173,57 @@ def only_cell(optimizer: dict[str, Any], **changes: Any) -> Cell:
 
 
 def test_policies_of_weight_decay() -> None:
-    """An update shrinks by lr·λ: 0.02·0.1 coupled; 0.1 independent; 1/(0.2·T) for a memory of a fifth of the run."""
+    """An update shrinks by lr·λ: 0.02·0.1 coupled; 0.01 independent; 1/(0.2·T) for a memory of a fifth of the run."""
     T = only_cell({}).total_steps
     by_timescale = {"weight_decay": None, "weight_decay_timescale_fraction": 0.2}
     for policy, value, shrinkage in (
         ("coupled", {"weight_decay": 0.1}, 0.002),
-        ("independent", {"weight_decay": 0.1}, 0.1),
+        ("independent", {"weight_decay": 0.01}, 0.01),
         ("constant_timescale", by_timescale, 1 / (0.2 * T)),
     ):
         cell = only_cell({"weight_decay_policy": policy, **value})
         path = cell.trajectory.path.arrays()
         np.testing.assert_allclose(path.weight_decay * 0.02, shrinkage)
         assert cell.weight_decay == path.weight_decay[0]
+
+
+def test_what_is_no_policy_is_refused() -> None:
+    with pytest.raises(StudyError, match="weight_decay is missing for weight_decay_policy independent"):
+        only_cell({"weight_decay_policy": "independent"})
+    with pytest.raises(StudyError, match=r"peak_lr 0.02 × weight decay 50 shrinks the weights to nothing"):
+        only_cell({"weight_decay_policy": "independent", "weight_decay": 1.0})
+
+
+def test_a_ramp_ends_at_the_cells_batch_and_counts_its_warm_up_in_tokens() -> None:
+    ramp = {"kind": "constant", "batch": {"kind": "linear", "start_fraction": 0.5, "multiple_of": 3}}
+    block = {**GOOD["grid"][0], "schedules": ["ramped"]}
+    common = (("schedules", {**GOOD["schedules"], "ramped": ramp}), ("grid", [GOOD["grid"][0], block]))
+    with pytest.raises(StudyError, match=r"batch.multiple_of 3 does not divide"):
+        planned(*common, ("warmup", {"tokens": 1024}))
+    ramp["batch"]["multiple_of"] = 2  # type: ignore[index]
+    with pytest.raises(StudyError, match=r"warmup.steps 4 with a batch ramp"):
+        planned(*common)
+    planned(*common, ("warmup", {"tokens": 1024}))
+
+
+def test_a_path_that_no_command_line_holds_is_refused() -> None:
+    ramp = {"kind": "constant", "batch": {"kind": "linear", "start_fraction": 0.001}}
+    block = {**GOOD["grid"][0], "schedules": ["ramped"], "peak_lrs": [0.02], "tokens_per_parameter": [20_000]}
+    changes = {
+        "schedules": {**GOOD["schedules"], "ramped": ramp},
+        "grid": [GOOD["grid"][0], {**block, "batch_sequences": [1024]}],
+        "warmup": {"tokens": 1024},
+    }
+    with pytest.raises(StudyError, match=r"pieces, more than the 900"):
+        planned(*changes.items())
+
+
+def test_a_rise_of_its_own_is_the_warm_up_that_tables_show() -> None:
+    keys = {"kind": "one_cycle", "cycle_shape": "linear", "rise_fraction": 0.25, "initial_lr_fraction": 0.1,
+            "final_lr_fraction": 0}  # fmt: skip
+    cell = only_cell({}, schedules=["constant"])
+    assert cell.warmup_steps == 4
+    assert PARSE(keys).lr(room(40, warmup_steps=3)).own_warmup_steps == 10
 
 
 def test_a_half_life_in_tokens_forgets_as_fast_whatever_the_batch() -> None:

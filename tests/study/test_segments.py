@@ -185,6 +185,7 @@ SHAPES = st.sampled_from(["linear", "cosine", "one_minus_sqrt"])
 @st.composite
 def grids(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
     """Changes of the good study: some schedules, some peaks, some horizons, with and without records."""
+    warmup = draw(st.sampled_from([{"steps": 0}, {"steps": 1}, {"steps": 33}, {"tokens": 1000}, {"fraction": 0.1}]))
     found: dict[str, Any] = {"constant": {"kind": "constant"}}
     for i in range(draw(st.integers(0, 3))):
         fields: dict[str, Any] = {"final_lr_fraction": draw(st.sampled_from([0, 0.1, 0.5]))}
@@ -202,14 +203,17 @@ def grids(draw: st.DrawFn) -> tuple[tuple[str, Any], ...]:
                 "rational": {},
                 "points": {"unit": "tokens", "interpolation": "linear", "points": [[0, 0.5], [9000, 1], [40000, 0.1]]},
             }[kind]
-        batch = draw(st.sampled_from([None, None, {"kind": "linear", "start_fraction": 0.3, "multiple_of": 2}]))
+        batch = (
+            None
+            if "steps" in warmup
+            else draw(st.sampled_from([None, {"kind": "linear", "start_fraction": 0.3, "multiple_of": 2}]))
+        )
         found[f"s{i}"] = {"kind": kind, **fields, "batch": batch}
     horizons = draw(
         st.lists(st.floats(14, 60) | st.sampled_from([15.0, 30.0, 60.0]), min_size=1, max_size=3, unique=True)
     )
     block = {**BLOCK, "schedules": sorted(found), "tokens_per_parameter": horizons,
              "peak_lrs": draw(st.lists(st.sampled_from([0.01, 0.02]), min_size=1, unique=True))}  # fmt: skip
-    warmup = draw(st.sampled_from([{"steps": 0}, {"steps": 1}, {"steps": 33}, {"tokens": 1000}, {"fraction": 0.1}]))
     records = draw(st.sampled_from([(), QUIET]))
     optimizer = draw(st.sampled_from([{}, {"adam_beta2": None, "adam_beta2_half_life_tokens": 10_000.0}]))
     segments = draw(st.sampled_from([{}, {"max_updates": 50}]))

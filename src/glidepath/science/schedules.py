@@ -181,7 +181,13 @@ def sampled_decay(
     edges = [*refreshes, length]
     smooth = Piece(shape, float(start), float(final), length, 0, length, parameter)
     held = smooth.values(np.array(refreshes, dtype=np.int64), np.array(edges[1:], dtype=np.int64))
-    return join(*(constant(float(value), b - a) for value, (a, b) in zip(held, pairwise(edges), strict=True)))
+    return join(*(constant(portable(float(value)), b - a) for value, (a, b) in zip(held, pairwise(edges), strict=True)))
+
+
+def portable(value: float) -> float:
+    """A value to ten digits. What a recipe holds must be the same number on every processor, and the last bits of a
+    cosine or a power are not."""
+    return float(f"{value:.10g}")
 
 
 def horizon_free(

@@ -14,7 +14,7 @@ from itertools import product
 import numpy as np
 
 from glidepath.science import accounting, schedules
-from glidepath.study.batch_ramp import batch_of_every_update
+from glidepath.study.batch_ramp import LinearRamp, Stages, batch_of_every_update
 from glidepath.study.config import (
     AveragingConfig,
     GridConfig,
@@ -177,10 +177,25 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
             f"tokens_per_parameter {tokens_per_parameter:g}, batch_sequences {batch_sequences}"
         )
         total_steps = steps_in(tokens_per_parameter * n_params, batch_tokens, where)
+        _check_ramp(schedule.batch, batch_sequences, study.warmup, where)
         batches = batch_of_every_update(schedule.batch, batch_sequences, total_steps * batch_sequences)
         at = schedules.positions(np.array(batches, dtype=np.int64))
         weight_decay = peak_weight_decay(study.optimizer, peak_lr, total_steps)
-        room = Room(peak_lr, _warmup_steps(study.warmup, at, model), at, weight_decay, model.context_length, where)
+        if peak_lr * weight_decay >= 1.0:
+            raise StudyError(
+                f"{where}: peak_lr {peak_lr:g} × weight decay {weight_decay:g} shrinks the weights to nothing in one "
+                "update: the product must be less than 1. Lower optimizer.weight_decay, or raise "
+                "optimizer.weight_decay_timescale_fraction."
+            )
+        room = Room(
+            peak_lr=peak_lr,
+            warmup_steps=_warmup_steps(study.warmup, at, model),
+            at=at,
+            weight_decay=weight_decay,
+            batch_sequences=batch_sequences,
+            context_length=model.context_length,
+            where=where,
+        )
         lr = schedule.lr(room)
         plateau = _plateau(schedule, study.evaluation.subset_tokens // model.context_length)
         yield Cell(
@@ -210,7 +225,7 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
             counts=counts,
             n_params_counted=n_params,
             peak_lr=peak_lr,
-            warmup_steps=room.warmup_steps,
+            warmup_steps=room.warmup_steps if lr.own_warmup_steps is None else lr.own_warmup_steps,
             decay_steps=lr.decay_steps,
             weight_decay=weight_decay,
             batch_sequences=batch_sequences,
@@ -270,13 +285,14 @@ def _beta2(optimizer: OptimizerConfig, batches: list[int], context_length: int) 
     if optimizer.adam_beta2 is not None:
         return schedules.constant(optimizer.adam_beta2, sum(batches))
     half_life = optimizer.adam_beta2_half_life_tokens or math.inf
-    return _staircase(batches, lambda batch: 0.5 ** (batch * context_length / half_life))
+    return _staircase(batches, lambda batch: schedules.portable(0.5 ** (batch * context_length / half_life)))
 
 
 def _staircase(batches: list[int], value: Callable[[int], float]) -> schedules.Path:
     """A path that follows the batch."""
     stages = schedules.batch_path(batches)
-    return schedules.join(*(schedules.constant(value(s.sequences), s.sequences * s.updates) for s in stages))
+    parts = (schedules.constant(value(s.sequences), s.sequences * s.updates) for s in stages)
+    return schedules.join(*parts)
 
 
 def _plateau(schedule: Schedule, subset_blocks: int) -> PlateauSpec | None:
@@ -290,6 +306,22 @@ def _plateau(schedule: Schedule, subset_blocks: int) -> PlateauSpec | None:
         evaluate_every=schedule.evaluate_every_updates,
         subset_blocks=subset_blocks,
     )
+
+
+def _check_ramp(ramp: LinearRamp | Stages | None, batch_sequences: int, warmup: WarmupConfig, where: str) -> None:
+    """Raises StudyError for a ramp to another batch than the cell's, or beside a warm-up that counts updates."""
+    if ramp is None:
+        return
+    if isinstance(ramp, LinearRamp) and batch_sequences % ramp.multiple_of:
+        raise StudyError(
+            f"{where}: batch.multiple_of {ramp.multiple_of} does not divide the batch that the ramp ends at. Change it "
+            "or batch_sequences."
+        )
+    if warmup.steps:
+        raise StudyError(
+            f"{where}: warmup.steps {warmup.steps} with a batch ramp: the same updates are other tokens there, and the "
+            "schedule would not be the one that it is compared with. Give warmup.tokens or warmup.fraction."
+        )
 
 
 def _warmup_steps(warmup: WarmupConfig, at: schedules.Positions, model: ModelSpec) -> int:

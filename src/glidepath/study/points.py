@@ -52,9 +52,13 @@ class Points(Schedule):
                 f"points.0 has the multiplier {self.points[0][1]:g}: the first update would do nothing. Make it "
                 "positive"
             )
-        for i, (_, multiplier) in enumerate(self.points):
-            if multiplier < 0.0:
-                raise ValueError(f"points.{i} has the multiplier {multiplier:g}: it must not be negative. Raise it")
+        for i, (position, multiplier) in enumerate(self.points):
+            at_the_end = self.unit == "fraction" and position == 1.0 and self.interpolation == "linear"
+            if multiplier < 0.0 or (multiplier == 0.0 and not at_the_end):
+                raise ValueError(
+                    f"points.{i} has the multiplier {multiplier:g}: it must be positive, but for a line that ends at the "
+                    "fraction 1. Raise it"
+                )
         return self
 
     def lr(self, room: Room) -> LrPath:
@@ -73,8 +77,9 @@ class Points(Schedule):
             reached = schedules.clip(reached, end)
         held = schedules.constant(known[-1], end - schedules.length(reached))
         highest = max(known)
-        last_at_peak = max(edge for edge, value in zip(edges, known, strict=True) if value == highest)
-        return LrPath(join(reached, held), room.total_steps - int(np.searchsorted(room.at, min(last_at_peak, end))))
+        at_peak = [min(edge, end) for edge, value in zip(edges, known, strict=True) if value == highest]
+        rise, descent = (int(np.searchsorted(room.at, edge)) for edge in (at_peak[0], at_peak[-1]))
+        return LrPath(join(reached, held), room.total_steps - descent, own_warmup_steps=rise)
 
     def _edge(self, position: float, room: Room) -> int:
         """A position in sequences, at an update's begin; beyond the horizon as if its last batch went on."""

@@ -26,6 +26,8 @@ class Room:
     """Sequences trained before every update and after the last, [updates + 1]."""
     weight_decay: float
     """Decoupled weight decay at the peak."""
+    batch_sequences: int
+    """The cell's batch; of a ramp, its end."""
     context_length: int
     where: str
     """Names the cell in a message."""
@@ -43,8 +45,12 @@ class Room:
         return self.length(min(start, self.total_steps - 1), min(start, self.total_steps - 1) + 1)
 
     def update_at(self, fraction: float) -> int:
-        """The update that begins nearest to a fraction of the horizon."""
-        return int(np.argmin(np.abs(self.at - fraction * self.at[-1])))
+        """The update that begins nearest to a fraction of the horizon [tokens]."""
+        return self.update_between(0, self.total_steps, fraction)
+
+    def update_between(self, start: int, stop: int, fraction: float) -> int:
+        """The update that begins nearest to a fraction of the tokens between two updates."""
+        return int(np.argmin(np.abs(self.at - self.at[start] - fraction * self.length(start, stop))))
 
     def constant(self, value: float, start: int, stop: int) -> Path:
         return schedules.constant(value, self.length(start, stop))
@@ -79,6 +85,8 @@ class LrPath:
     path: Path
     decay_steps: int
     """Length of the final descent [updates]."""
+    own_warmup_steps: int | None = None
+    """Length of its own rise to the peak, where the warm-up of the study does not apply [updates]."""
 
 
 class Schedule(Section):

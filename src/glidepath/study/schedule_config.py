@@ -97,7 +97,12 @@ class Decay(Schedule):
                     f"{room.where}: refreshes {self.refreshes} of a descent of {stop - start} updates: at most one "
                     "per update. Lower refreshes or raise tokens_per_parameter."
                 )
-            edges = [start + (stop - start) * i // self.refreshes for i in range(self.refreshes)]
+            edges = [room.update_between(start, stop, i / self.refreshes) for i in range(self.refreshes)]
+            if len(set(edges)) < len(edges):
+                raise StudyError(
+                    f"{room.where}: refreshes {self.refreshes} are more than one per update where the batch is large. "
+                    "Lower refreshes or raise tokens_per_parameter."
+                )
             offsets = [room.length(start, edge) for edge in edges]
             descent = schedules.sampled_decay(
                 shape, room.peak_lr, final, offsets, room.length(start, stop), self.exponent or 0.0
@@ -130,7 +135,7 @@ class HorizonFree(Schedule):
                     f"{room.where}: a rational schedule with weight_decay {room.weight_decay:g}: its time-scale is "
                     "1/(peak_lr × weight_decay). Give a positive optimizer.weight_decay or choose inverse_sqrt."
                 )
-            timescale = room.first(start) / (room.peak_lr * room.weight_decay)
+            timescale = room.batch_sequences / (room.peak_lr * room.weight_decay)
         else:
             if start < 1:
                 raise StudyError(
@@ -176,6 +181,12 @@ class Step(Schedule):
 
     def lr(self, room: Room) -> LrPath:
         edges = [room.update_at(milestone) for milestone in self.milestones]
+        for a, b in pairwise([0, *edges, room.total_steps]):
+            if a >= b:
+                raise StudyError(
+                    f"{room.where}: of milestones {list(self.milestones)} two fall on update {b} of {room.total_steps}, "
+                    "or one on its end: each needs an update of its own. Move milestones or raise tokens_per_parameter."
+                )
         parts = [room.trunk(edges[0])]
         for fraction, (start, stop) in zip(self.lr_fractions, pairwise([*edges, room.total_steps]), strict=True):
             parts.append(room.constant(room.peak_lr * fraction, start, stop))
@@ -245,6 +256,11 @@ class WSD(Cooldown):
                 f"decay_fraction {self.decay_fraction} and decay_steps {self.decay_steps}: a wsd "
                 "schedule needs exactly one of them, the other null. Give one"
             )
+        if self.decay_steps and self.batch:
+            raise ValueError(
+                f"decay_steps {self.decay_steps} with a batch ramp: updates are no measure of tokens there. Give "
+                "decay_fraction instead"
+            )
         return self
 
     def lr(self, room: Room) -> LrPath:
@@ -305,6 +321,15 @@ class Cyclic(Schedule):
     restart: Flag
     """true: jump back to the peak (cosine: SGDR); false: rise as it fell."""
 
+    @model_validator(mode="after")
+    def _positive_rise(self) -> Cyclic:
+        if not self.restart and self.final_lr_fraction == 0.0 and self.cycles > 1:
+            raise ValueError(
+                "final_lr_fraction 0 with restart false: the first update of each rise would do nothing. Make it "
+                "positive or restart true"
+            )
+        return self
+
     def lr(self, room: Room) -> LrPath:
         start, stop = room.warmup_steps, room.total_steps
         legs = self.cycles if self.restart else 2 * self.cycles - 1
@@ -315,7 +340,7 @@ class Cyclic(Schedule):
             )
         floor = room.peak_lr * self.final_lr_fraction
         parts = [room.trunk(start)]
-        edges = [start + (stop - start) * i // legs for i in range(legs + 1)]
+        edges = [room.update_between(start, stop, i / legs) for i in range(legs + 1)]
         for i, (a, b) in enumerate(pairwise(edges)):
             falls = self.restart or i % 2 == 0
             begin, end = (room.peak_lr, floor) if falls else (floor, room.peak_lr)
@@ -352,7 +377,7 @@ class OneCycle(Schedule):
         top, stop = self._top(room), room.total_steps
         rise = room.decay(self.cycle_shape, peak * self.initial_lr_fraction, peak, 0, top)
         fall = room.decay(self.cycle_shape, peak, peak * self.final_lr_fraction, top, stop)
-        return LrPath(join(rise, fall), stop - top)
+        return LrPath(join(rise, fall), stop - top, own_warmup_steps=top)
 
     def beta1(self, room: Room, adam_beta1: float) -> Path:
         if self.adam_beta1_at_peak is None:

@@ -18,11 +18,16 @@ import numpy as np
 from glidepath.science import schedules
 from glidepath.study.cells import Cell, cells, flops_per_token, trunk_key
 from glidepath.study.config import EvaluationConfig, StudyConfig
+from glidepath.study.section import StudyError
 from glidepath.study.specs import PathSpec, Recording, SegmentSpec
 
 MIN_SHARED_UPDATES = 32
 """A shared prefix shorter than this is trained by each cell anew: a job costs more than these updates. It
 keeps a schedule that decays from the end of the warm-up in one piece."""
+
+
+MAX_SPEC_PIECES = 900
+"""Linux takes 128 KiB in one argument; a piece is at most about 130 characters of it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,20 @@ def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
             for walk in walked:
                 walk.parent = segment.segment_id
                 chains[walk.cell.cell_id].append(segment.segment_id)
+    for segment in segments.values():
+        _check_size(segment)
     return Plan(all_cells, segments, {cell.cell_id: tuple(chains[cell.cell_id]) for cell in all_cells})
+
+
+def _check_size(segment: Segment) -> None:
+    """Raises StudyError if a job's command line cannot hold its specification."""
+    path = segment.spec.trajectory.path
+    pieces = sum(map(len, (path.batch_sequences, path.lr, path.weight_decay, path.adam_beta1, path.adam_beta2)))
+    if pieces > MAX_SPEC_PIECES:
+        raise StudyError(
+            f"the path of {segment.cell_ids[0]} is written in {pieces} pieces, more than the {MAX_SPEC_PIECES} that a "
+            "job's command line holds. Raise batch.multiple_of, or lower refreshes or the number of points."
+        )
 
 
 @dataclass
