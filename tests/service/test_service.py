@@ -177,7 +177,11 @@ def test_without_a_server_the_plain_command_says_the_same(server: Server, tmp_pa
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for gone in ({}, {client.SOCKET_VARIABLE: str(tmp_path / "no-socket")}):
         plain = subprocess.run(
-            [*CLIENT, "plan", "study.yaml", "--no-calibration"], env=environment | gone, cwd=tmp_path, capture_output=True, text=True
+            [*CLIENT, "plan", "study.yaml", "--no-calibration"],
+            env=environment | gone,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
         assert (plain.returncode, plain.stdout, plain.stderr) == served
     assert served[0] == (0 if good else 2)

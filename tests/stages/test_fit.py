@@ -35,7 +35,7 @@ def fit(tmp_path: Path, law: str, runs: pd.DataFrame, blocks: pd.DataFrame, seed
     return {table.name: tables.read(table, tmp_path / law / f"{table.name}.parquet") for table in tables.LAW_TABLES}
 
 
-# lr_transfer needs models that differ in width or depth alone, at one horizon in tokens: tests/laws/test_lr_transfer.py.
+# lr_transfer needs models that differ in width or depth alone, at one horizon: tests/laws/test_lr_transfer.py.
 @pytest.mark.parametrize("law", sorted(set(LAWS) - {"lr_transfer"}))
 def test_tables_are_written(tmp_path: Path, law: str) -> None:
     found = fit(tmp_path, law, *STUDY.tables())

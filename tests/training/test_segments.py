@@ -14,9 +14,9 @@ import pytest
 
 from glidepath.training.device import Machine
 from glidepath.training.evaluation import block_losses
+from glidepath.training.lock import locked
 from glidepath.training.loop import has_diverged
 from glidepath.training.model import Decoder
-from glidepath.training.lock import locked
 from glidepath.training.snapshots import Snapshots
 from glidepath.training.state import load_header, load_tensors
 from tests.training.small import CPU, assert_same_tables, counting_tokens, segment_spec, train

@@ -56,8 +56,8 @@ class Points(Schedule):
             at_the_end = self.unit == "fraction" and position == 1.0 and self.interpolation == "linear"
             if multiplier < 0.0 or (multiplier == 0.0 and not at_the_end):
                 raise ValueError(
-                    f"points.{i} has the multiplier {multiplier:g}: it must be positive, but for a line that ends at the "
-                    "fraction 1. Raise it"
+                    f"points.{i} has the multiplier {multiplier:g}: it must be positive, but for a line that ends at "
+                    "the fraction 1. Raise it"
                 )
         return self
 

@@ -184,8 +184,9 @@ class Step(Schedule):
         for a, b in pairwise([0, *edges, room.total_steps]):
             if a >= b:
                 raise StudyError(
-                    f"{room.where}: of milestones {list(self.milestones)} two fall on update {b} of {room.total_steps}, "
-                    "or one on its end: each needs an update of its own. Move milestones or raise tokens_per_parameter."
+                    f"{room.where}: of milestones {list(self.milestones)} two fall on update {b} of "
+                    f"{room.total_steps}, or one on its end: each needs an update of its own. Move milestones "
+                    "or raise tokens_per_parameter."
                 )
         parts = [room.trunk(edges[0])]
         for fraction, (start, stop) in zip(self.lr_fractions, pairwise([*edges, room.total_steps]), strict=True):

@@ -167,7 +167,7 @@ def bias_corrections(adam_beta1: Floats, adam_beta2: Floats) -> tuple[Floats, Fl
         with np.errstate(divide="ignore", invalid="ignore"):
             log_beta2 = np.log(adam_beta2)
             log_product = np.cumsum(log_beta2)
-            # A beta of 0 has forgotten the zeros that the moment began with: no correction, however often it is applied.
+            # A beta of 0 has forgotten the zeros that the moment began with: no correction, however often applied.
             exact = np.where(np.isfinite(log_product), log_product / log_beta2, np.inf)
         count[since:] = exact[since:]
         ratio = (1.0 - adam_beta1**count) / (1.0 - np.cumprod(adam_beta1))
