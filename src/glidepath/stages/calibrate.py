@@ -27,7 +27,7 @@ from glidepath.corpus import store
 from glidepath.science import schedules
 from glidepath.study import journal
 from glidepath.study.cells import flops_per_token
-from glidepath.study.specs import PathSpec, Recording, SegmentSpec, Trajectory
+from glidepath.study.specs import ModelSpec, PathSpec, Recording, SegmentSpec, Trajectory
 from glidepath.study.speed import Speed, Workload
 
 SERVER_VARIABLE = "GLIDEPATH_SERVER"
@@ -51,9 +51,8 @@ JOURNAL = "journal.jsonl"
 
 
 def measure(wanted: Sequence[Workload]) -> dict[str, Speed]:
-    """Speeds by digest of their workload; workloads that are too large to be measured are left out.
-
-    A job that fails raises RuntimeError with the end of its log.
+    """Speeds by digest of their workload. Workloads that are too large to be measured are left out, and so, with a
+    warning, are those whose jobs fail: a study must not wait for a number that only its budget needs.
     """
     found: dict[str, Speed] = {}
     if not wanted:
@@ -62,8 +61,13 @@ def measure(wanted: Sequence[Workload]) -> dict[str, Speed]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glidepath-calibration-")))
         environment = stack.enter_context(service(wanted[0].warm, folder))
         for workload in wanted:
-            if (sequences := _affordable_sequences(workload)) is not None:
+            if (sequences := _affordable_sequences(workload)) is None:
+                continue
+            try:
                 found[workload.digest] = Jobs(workload, sequences, folder, environment).speed()
+            except (RuntimeError, OSError) as error:
+                shape = f"{workload.model.n_layer} layers of width {workload.model.d_model}"
+                print(f"warning: the speed of {shape} stays unknown: {error}", file=sys.stderr)
     return found
 
 
@@ -99,22 +103,25 @@ class Jobs:
         return Speed.model_validate(parts)
 
     def run(self, updates: int) -> dict[str, Any]:
-        """Run the jobs at once; the parts of one, as `Speed` has them."""
+        """Run the jobs at once; the parts of one, as `Speed` has them.
+
+        Raises RuntimeError with the end of its log if one fails.
+        """
         spec = self._spec(updates)
-        vocab_size = self.workload.model.vocab_size
-        tokens = _token_store(self.folder / f"tokens-{vocab_size}", vocab_size)
-        places = [self.folder / f"job-{i}" for i in range(self.workload.processes)]
+        tokens = _token_store(self.folder, self.workload.model)
+        # A folder of their own: what a job that failed has left must not be continued.
+        folder = Path(tempfile.mkdtemp(prefix="jobs-", dir=self.folder))
+        places = [folder / f"job-{i}" for i in range(self.workload.processes)]
         began = time.perf_counter()
-        running = [(place, self._start(spec, tokens, place)) for place in places]
+        running = [self._start(spec, tokens, place) for place in places]
+        ended = [(process.communicate()[0], time.perf_counter() - began, process.returncode) for process in running]
+        if failed := [log for log, _, returncode in ended if returncode]:
+            raise RuntimeError(f"a training job of the calibration failed:\n{failed[0].decode()[-2000:]}")
         parts = []
-        for place, process in running:
-            log, _ = process.communicate()
-            wall = time.perf_counter() - began
-            if process.returncode:
-                raise RuntimeError(f"a training job of the calibration failed:\n{log.decode()[-2000:]}")
+        for place, (_, wall, _) in zip(places, ended, strict=True):
             record = json.loads((place / "segment.json").read_text(encoding="utf-8"))
             parts.append(_parts(spec, record["timing"], wall, self._undisturbed(place)) | {"device": record["device"]})
-            shutil.rmtree(place)
+        shutil.rmtree(folder)
         return _combined(parts, np.mean)
 
     def _undisturbed(self, place: Path) -> float:
@@ -177,7 +184,7 @@ def _parts(spec: SegmentSpec, timing: dict[str, float], wall_seconds: float, und
     parts = {
         "update_seconds": update_seconds,
         "probed_update_seconds": timing["probes"] / probed if probed else update_seconds,
-        "evaluation_token_seconds": timing["evaluation"] / (EVALUATED_TOKENS // context_length * context_length),
+        "evaluation_token_seconds": timing["evaluation"] / _evaluated_tokens(context_length),
         "save_seconds": timing["snapshots"] / 2,
         "job_seconds": wall_seconds - known,
     }
@@ -192,24 +199,31 @@ def _combined(several: list[dict[str, Any]], how: Callable[[list[float]], Any]) 
     }
 
 
-def _token_store(folder: Path, vocab_size: int) -> Path:
-    """Random tokens as a token store; made once per vocabulary."""
+def _evaluated_tokens(context_length: int) -> int:
+    """Whole blocks, at least one."""
+    return max(1, EVALUATED_TOKENS // context_length) * context_length
+
+
+def _token_store(parent: Path, model: ModelSpec) -> Path:
+    """Random tokens as a token store; made once per vocabulary and context."""
+    folder = parent / f"tokens-{model.vocab_size}-{model.context_length}"
     if folder.is_dir():
         return folder
     folder.mkdir()
-    dtype = store.token_dtype(vocab_size)
-    tokens = np.random.default_rng(0).integers(0, vocab_size, TRAIN_TOKENS).astype(dtype)
+    dtype = store.token_dtype(model.vocab_size)
+    n_train = max(TRAIN_TOKENS, 2 * model.context_length)
+    tokens = np.random.default_rng(0).integers(0, model.vocab_size, n_train).astype(dtype)
     tokens.tofile(folder / store.TRAIN)
-    tokens[: EVALUATED_TOKENS + 1].tofile(folder / store.validation_name(DOMAIN))
-    np.save(folder / store.TRAIN_DOCUMENTS, np.array([0, TRAIN_TOKENS], dtype=np.int64))
+    tokens[: _evaluated_tokens(model.context_length) + 1].tofile(folder / store.validation_name(DOMAIN))
+    np.save(folder / store.TRAIN_DOCUMENTS, np.array([0, n_train], dtype=np.int64))
     store.write_manifest(
         folder,
         {},
         {
             "dtype": dtype.str,
-            "vocab_size": vocab_size,
+            "vocab_size": model.vocab_size,
             "end_of_document": 0,
-            "n_train_tokens": TRAIN_TOKENS,
+            "n_train_tokens": n_train,
             "domains": {DOMAIN: {"bytes_per_token": 1.0}},
         },
     )
