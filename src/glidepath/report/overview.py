@@ -13,6 +13,8 @@ from glidepath.figures import select
 from glidepath.figures.text import compact, learning_rate, scientific, time_unit
 from glidepath.report.answer import where
 from glidepath.report.numbers import decimals_of, difference, estimate
+from glidepath.report.schedule_words import in_words
+from glidepath.study.schedule import Schedule
 from glidepath.study.segments import Plan
 
 
@@ -69,13 +71,13 @@ def facts(runs: pd.DataFrame, planned: Plan) -> tuple[Fact, ...]:
     counts = [f"{status[name]} {name}" for name in ("completed", "diverged", "excluded") if status.get(name, 0)]
     held = int(runs["holdout"].sum())
     models = runs.drop_duplicates("model").sort_values("n_params_counted")
-    kinds = runs.drop_duplicates("schedule").sort_values(["schedule_kind", "schedule"])
+    schedules = _schedules(planned)
     return (
         Fact("Models", "; ".join(_model(row) for _, row in models.iterrows())),
-        Fact("Schedules", "; ".join(_schedule(row) for _, row in kinds.iterrows())),
+        Fact("Schedules", "; ".join(f"{name} ({in_words(schedule)})" for name, schedule in schedules.items())),
         Fact("Horizons", f"{_listed(runs['tokens_per_parameter'], '{:g}')} tokens per parameter"),
         Fact("Peak learning rates", _rates(runs["peak_lr"])),
-        Fact("Batches", f"{_listed(runs['batch_sequences'], '{:g}')} sequences per update"),
+        Fact("Batches", _batches(runs, schedules)),
         Fact(
             "Replicates",
             f"{runs['replicate'].nunique()} (initialisation and data order, the same for all schedules)",
@@ -94,14 +96,16 @@ def _model(row: pd.Series[Any]) -> str:
     )
 
 
-def _schedule(row: pd.Series[Any]) -> str:
-    kind = str(row["schedule_kind"])
-    if kind == "constant":
-        return f"{row['schedule']} (no decay)"
-    part = f"last {100 * row['decay_steps'] / row['total_steps']:.0f} %, " if kind == "wsd" else ""
-    end = "to zero" if row["final_lr_fraction"] == 0 else f"to {row['final_lr_fraction']:g} of the peak"
-    shape = str(row["decay_shape"]).replace("one_minus_sqrt", "1 − √")
-    return f"{row['schedule']} ({part}{shape} {end})"
+def _schedules(planned: Plan) -> dict[str, Schedule]:
+    """The schedules of the grid by name, kinds together."""
+    found = {cell.schedule_name: cell.schedule for cell in planned.cells}
+    return dict(sorted(found.items(), key=lambda item: (item[1].kind, item[0])))
+
+
+def _batches(runs: pd.DataFrame, schedules: dict[str, Schedule]) -> str:
+    ramped = ", ".join(name for name, schedule in schedules.items() if schedule.batch)
+    ends = f", where the ramp ends in {ramped}" if ramped else ""
+    return f"{_listed(runs['batch_sequences'], '{:g}')} sequences per update{ends}"
 
 
 def _listed(values: Iterable[float], form: str) -> str:
