@@ -7,9 +7,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 
 from glidepath.report.answer import Target
 from glidepath.study.recommendation import Averaging, Estimate, Recommendation, Source, TargetRun
+from glidepath.study.schedule import Schedule
+from glidepath.study.schedule_config import ScheduleConfig
 from tests.figures import planted
 
 Tables = dict[str, pd.DataFrame]
@@ -20,6 +23,18 @@ GROUP: dict[str, str | float | int] = {
     "tokens_per_parameter": 0.0,
 }
 BATCH_TOKENS = planted.BATCH * planted.CONTEXT
+
+
+def schedules(**others: dict[str, Any]) -> dict[str, Schedule]:
+    """The planted schedules as a study has them, and others."""
+    keys: dict[str, dict[str, Any]] = {}
+    for name, (kind, final, shape, part, _, _) in planted.SCHEDULES.items():
+        keys[name] = {"kind": kind}
+        if kind != "constant":
+            keys[name]["final_lr_fraction"] = final
+        if kind == "wsd":
+            keys[name] |= {"decay_fraction": part, "decay_shape": shape}
+    return TypeAdapter(dict[str, ScheduleConfig]).validate_python(keys | others)
 
 
 def estimate(value: float, half: float, level: float, table: str, **key: str | float) -> Estimate:
@@ -76,10 +91,11 @@ def target_run(model: str = "small", tokens_per_parameter: float = planted.TARGE
     )
 
 
-TARGET = Target(recommended(), planted.REFERENCE)
+TARGET = Target(recommended(), planted.REFERENCE, schedules())
 NEAR = Target(
     recommended(target=target_run(tokens_per_parameter=planted.HORIZONS[-1]), horizon_extrapolation=1.0),
     planted.REFERENCE,
+    schedules(),
 )
 
 

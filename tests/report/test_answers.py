@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from glidepath.report.answer import Answer, Target
 from glidepath.report.answers import answers
 from glidepath.report.schedule import zero_pairs
 from tests.figures import planted
-from tests.report.conftest import NEAR, TARGET, target_run, with_recommendation
+from tests.report.conftest import NEAR, TARGET, schedules, target_run, with_recommendation
 
 Tables = dict[str, pd.DataFrame]
 NUMBER = r"[−+]?\d+(?:\.\d+)?(?:e-?\d+)?"
@@ -110,11 +111,40 @@ def test_zero_against_floor_through_the_reference_adds_errors() -> None:
             "ci_high": [0.009, 0.023],
         }
     )
-    (pair,) = zero_pairs(planted.runs(horizons=(20.0,)), comparisons, "linear_zero")
+    (pair,) = zero_pairs(schedules(), comparisons, "linear_zero")
     assert pair.difference == pytest.approx(-0.012)
     assert pair.standard_error == pytest.approx(0.005)
     assert pair.half_width == pytest.approx(np.hypot(0.006, 0.008))
     assert pair.verdict == "better"
+
+
+ZERO = {"kind": "polynomial", "final_lr_fraction": 0, "exponent": 2.0}
+ENDS = {"kind": "wsd_s", "final_lr_fraction": 0, "ends": [0.5], "decay_fraction": 0.1, "decay_shape": "linear"}
+
+
+@pytest.mark.parametrize(
+    ("zero", "other"),
+    [
+        (ZERO, {"exponent": 1.5}),
+        (ZERO, {"refreshes": 10}),
+        (ZERO, {"batch": {"kind": "linear", "start_fraction": 0.25}}),
+        (ENDS, {"ends": [0.25, 0.5]}),
+        (ENDS, {"decay_fraction": 0.101}),
+        ({"kind": "cyclic", "cycles": 3, "cycle_shape": "linear", "final_lr_fraction": 0, "restart": True},
+         {"cycles": 4}),
+    ],
+)  # fmt: skip
+def test_schedules_that_differ_in_more_than_the_floor_are_no_pair(zero: dict[str, Any], other: dict[str, Any]) -> None:
+    comparisons = pd.DataFrame(
+        {
+            "model": "small", "batch_sequences": 8, "tokens_per_parameter": 20.0, "schedule": ["zero", "floor"],
+            "difference": [0.0, 0.015], "standard_error": 0.003, "ci_low": [-0.01, 0.005], "ci_high": [0.01, 0.025],
+        }
+    )  # fmt: skip
+    floor = {**zero, "final_lr_fraction": 0.1}
+    (pair,) = zero_pairs(schedules(zero=zero, floor=floor), comparisons, "cosine_10")
+    assert (pair.zero, pair.floor, pair.final_lr_fraction) == ("zero", "floor", 0.1)
+    assert list(zero_pairs(schedules(zero=zero, floor={**floor, **other}), comparisons, "cosine_10")) == []
 
 
 def test_peak_learning_rate_is_the_planted_optimum(whole: Tables) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.study.recommendation import Estimate, Recommendation
+from glidepath.study.schedule import Schedule
 
 Tables = Mapping[str, pd.DataFrame]
 Condition = str | float | list[str]
@@ -20,11 +21,13 @@ Sure = Literal["resolved", "not resolved", "extrapolated", "not measured"]
 
 @dataclass(frozen=True)
 class Target:
-    """The real run that the answers are for, what was recommended for it, and what differences are relative
-    to."""
+    """The real run that the answers are for, what was recommended for it, what differences are relative to, and what
+    the schedules are."""
 
     recommended: Recommendation
     reference_schedule: str
+    schedules: Mapping[str, Schedule]
+    """Those of the study, by name."""
 
     @property
     def model(self) -> str:

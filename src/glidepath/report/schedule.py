@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from glidepath.report.answer import (
 )
 from glidepath.report.memory import memory
 from glidepath.report.numbers import difference, percent_of
+from glidepath.study.schedule import Schedule
 
 QUESTION = "Which learning-rate schedule, and is decaying to zero worth it at my token horizon?"
 
@@ -46,7 +48,7 @@ def answer(tables: Tables, target: Target) -> Answer:
     longest = float(ours["tokens_per_parameter"].max())
     here = where(ours, tokens_per_parameter=longest).sort_values("difference")
     headline, sure, how_sure = _headline(here, longest, target)
-    pairs = list(zero_pairs(tables["runs"], ours, target.reference_schedule))
+    pairs = list(zero_pairs(target.schedules, ours, target.reference_schedule))
     zero = _zero_sentence([pair for pair in pairs if pair.horizon == longest], longest)
     evidence = [
         *_differences(here, longest),
@@ -156,30 +158,22 @@ class ZeroPair:
         return "better" if self.difference < 0 else "worse"
 
 
-def zero_pairs(runs: pd.DataFrame, ours: pd.DataFrame, reference: str) -> Iterator[ZeroPair]:
-    """Pairs of schedules that differ only in the learning rate they end at, by horizon."""
-    shapes = runs[runs["schedule_kind"] != "constant"].drop_duplicates("schedule").copy()
-    shapes["decay_share"] = (
-        (shapes["decay_steps"] / shapes["total_steps"]).where(shapes["schedule_kind"] == "wsd", 1.0).round(2)
-    )
-    for _, alike in shapes.groupby(["schedule_kind", "decay_shape", "decay_share"]):
-        for _, zero in alike[alike["final_lr_fraction"] == 0].iterrows():
-            for _, floor in alike[alike["final_lr_fraction"] > 0].iterrows():
-                for horizon in sorted(ours["tokens_per_parameter"].unique()):
-                    at = where(ours, tokens_per_parameter=horizon)
-                    pair = _pair(at, str(zero["schedule"]), str(floor["schedule"]), reference)
-                    if pair is not None:
-                        value, error, half, sources = pair
-                        yield ZeroPair(
-                            str(zero["schedule"]),
-                            str(floor["schedule"]),
-                            float(floor["final_lr_fraction"]),
-                            float(horizon),
-                            value,
-                            error,
-                            half,
-                            tuple(_rows(row, float(horizon)) for row in sources),
-                        )
+def zero_pairs(schedules: Mapping[str, Schedule], ours: pd.DataFrame, reference: str) -> Iterator[ZeroPair]:
+    """Pairs of schedules whose configurations differ in `final_lr_fraction` alone, 0 in one of them, by horizon."""
+    keys = {name: schedule.model_dump() for name, schedule in schedules.items()}
+    ends = {name: of.pop("final_lr_fraction") for name, of in keys.items() if "final_lr_fraction" in of}
+    alike = [
+        (zero, floor)
+        for zero, floor in permutations(ends, 2)
+        if ends[zero] == 0 and ends[floor] > 0 and keys[zero] == keys[floor]
+    ]
+    for zero, floor in alike:
+        for horizon in sorted(ours["tokens_per_parameter"].unique()):
+            pair = _pair(where(ours, tokens_per_parameter=horizon), zero, floor, reference)
+            if pair is not None:
+                value, error, half, sources = pair
+                found = tuple(_rows(row, float(horizon)) for row in sources)
+                yield ZeroPair(zero, floor, float(ends[floor]), float(horizon), value, error, half, found)
 
 
 def _pair(

@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
     costs = read_tables(("budget", "spending"), args.results)
     runs, reference = found["runs"], study.analysis.reference_schedule
     planned = plan(study, _corpus_id(runs), int(runs["vocab_size"].iloc[0]))
-    target = Target(recommended, reference)
+    target = Target(recommended, reference, study.schedules)
     content = page.Page(
         study=study.study,
         description=study.description,
