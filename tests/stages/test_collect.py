@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from glidepath.stages import cells, collect
@@ -26,7 +28,6 @@ ONE = ("grid", [{**GOOD["grid"][0], "peak_lrs": [0.01], "tokens_per_parameter": 
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    collect._records.cache_clear()
     collect._record.cache_clear()
 
 
@@ -158,3 +159,38 @@ def test_a_cell_that_diverges_before_anything_is_logged(place: Path, toy: Plan) 
     assert (found["runs"]["status"] == "diverged").all()
     assert found["runs"]["train_loss"].isna().all()
     assert all(found[table.name].empty for table in collect.GATHERED)
+
+
+def test_a_segment_is_read_once_and_held_until_its_last_cell_has_left(place: Path, toy: Plan) -> None:
+    write_all(place, toy)
+    trunk, constant, wsd = chain(toy, "wsd")[0], chain(toy, "constant"), chain(toy, "wsd")
+    records = collect.Records(Counter([*constant, *wsd]))
+    first = {s: records.read(s, tables.UPDATES) for s in constant}
+    records.leave(constant)
+    assert list(records.held) == [trunk]
+    assert records.read(trunk, tables.UPDATES) is first[trunk]
+    records.read(wsd[1], tables.UPDATES)
+    records.leave(wsd)
+    assert not records.held
+
+
+def test_memory_holds_one_cell_and_not_the_study(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 cells of 264 updates, written after every cell: a file of as many row groups, and no two cells at once."""
+    peaks = [0.001 * 2**i for i in range(8)]
+    many = planned(("grid", [{**ONE[1][0], "peak_lrs": peaks, "schedules": ["constant", "linear_0"]}]))
+    for segment in many.segments.values():
+        write_segment(place, segment, loss=3.0)
+    monkeypatch.setattr(tables, "ROW_GROUP", 1)
+    alive: list[int] = []
+    leave = collect.Records.leave
+
+    def counted(records: collect.Records, chain: list[str]) -> None:
+        leave(records, chain)
+        alive.append(len(records.held))
+
+    monkeypatch.setattr(collect.Records, "leave", counted)
+    tables.write(tables.PLAN, cells.plan_frame(many, {}, 1_000_000), place / "plan.parquet")
+    collect.main(argparse.Namespace(plan=place / "plan.parquet", output=place / "results"))
+    assert alive == [0] * len(many.cells)
+    file = pq.ParquetFile(place / "results/updates.parquet")
+    assert (file.num_row_groups, file.metadata.num_rows) == (len(many.cells), 264 * len(many.cells))

@@ -99,6 +99,31 @@ def test_a_missing_column_is_refused(tmp_path: Path) -> None:
         tables.write(SMALL, {name: rows for name, rows in ROWS.items() if name != "loss"}, tmp_path / "t.parquet")
 
 
+def test_parts_make_the_file_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "ROW_GROUP", 2)
+    whole = pd.DataFrame(ROWS)
+    tables.write(SMALL, whole, tmp_path / "whole.parquet")
+    with tables.writer(SMALL, tmp_path / "parts.parquet") as append:
+        for _, part in whole.groupby("name"):
+            append(part)
+        assert not (tmp_path / "parts.parquet").exists()
+    frames = [tables.read(SMALL, tmp_path / f"{name}.parquet") for name in ("whole", "parts")]
+    pd.testing.assert_frame_equal(*frames)
+
+
+def test_a_key_in_two_parts_is_refused_and_leaves_no_file(tmp_path: Path) -> None:
+    whole = pd.DataFrame(ROWS)
+
+    def twice() -> None:
+        with tables.writer(SMALL, tmp_path / "t.parquet") as append:
+            append(whole)
+            append(whole[:1])
+
+    with pytest.raises(ValueError, match="repeats in another part"):
+        twice()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     tables.write(SMALL, ROWS, tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="another version of Glidepath"):

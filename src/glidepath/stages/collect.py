@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,30 +32,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     plan = tables.read(tables.PLAN, args.plan)
-    gathered: dict[str, list[pd.DataFrame]] = {table.name: [] for table in GATHERED}
     runs: list[dict[str, Any]] = []
-    shared = plan["segments"].str.split(" ").explode().value_counts()
-    for _, cell in plan.iterrows():
-        chain = cell["segments"].split(" ")
-        for table in GATHERED:
-            frame = pd.concat([_records(segment, table) for segment in chain])
-            if table is tables.BLOCK_LOSSES:
-                frame = _at_end(frame, cell["total_steps"]).drop(columns="updates_done")
-            frame = frame.assign(cell_id=cell["cell_id"])
-            gathered[table.name].append(frame)
-        own = {segment for segment in chain if shared[segment] == 1}
-        runs.append(_run(cell, [_record(segment) for segment in chain], own, {n: f[-1] for n, f in gathered.items()}))
-    for table in GATHERED:
-        tables.write(table, pd.concat(gathered[table.name]), args.output / f"{table.name}.parquet")
+    chains = [str(segments).split(" ") for segments in plan["segments"]]
+    shared = Counter(segment for chain in chains for segment in chain)
+    records = Records(shared.copy())
+    # Tables of all updates of all cells are larger than memory: they are written cell by cell.
+    with ExitStack() as stack:
+        append = {
+            table: stack.enter_context(tables.writer(table, args.output / f"{table.name}.parquet"))
+            for table in GATHERED
+        }
+        for (_, cell), chain in zip(plan.iterrows(), chains, strict=True):
+            gathered = {table.name: _gathered(cell, [records.read(s, table) for s in chain], table) for table in append}
+            for table, write in append.items():
+                write(gathered[table.name])
+            own = {segment for segment in chain if shared[segment] == 1}
+            runs.append(_run(cell, [_record(segment) for segment in chain], own, gathered))
+            records.leave(chain)
     tables.write(tables.RUNS, with_exclusions(pd.DataFrame(runs)), args.output / "runs.parquet")
 
 
 GATHERED = (tables.UPDATES, tables.EVALUATIONS, tables.BLOCK_LOSSES, tables.GRADIENT_STATISTICS)
 
 
-@cache
-def _records(segment: str, table: tables.Table) -> pd.DataFrame:
-    return tables.read(tables.of_segment(table), Path(segment_directory(segment)) / f"{table.name}.parquet")
+def _gathered(cell: pd.Series[Any], frames: list[pd.DataFrame], table: tables.Table) -> pd.DataFrame:
+    """The rows of one cell."""
+    frame = pd.concat(frames)
+    if table is tables.BLOCK_LOSSES:
+        frame = _at_end(frame, cell["total_steps"]).drop(columns="updates_done")
+    return frame.assign(cell_id=cell["cell_id"])
+
+
+@dataclass
+class Records:
+    """Tables of segments, each read once and held until its last cell has left."""
+
+    waiting: Counter[str]
+    """Cells that have yet to read a segment."""
+    held: dict[str, dict[str, pd.DataFrame]] = field(default_factory=dict)
+
+    def read(self, segment: str, table: tables.Table) -> pd.DataFrame:
+        found = self.held.setdefault(segment, {})
+        if table.name not in found:
+            path = Path(segment_directory(segment)) / f"{table.name}.parquet"
+            found[table.name] = tables.read(tables.of_segment(table), path)
+        return found[table.name]
+
+    def leave(self, chain: list[str]) -> None:
+        """A cell has read everything of its segments."""
+        for segment in chain:
+            self.waiting[segment] -= 1
+            if not self.waiting[segment]:
+                del self.held[segment]
 
 
 @cache

@@ -7,6 +7,8 @@ written by `write`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 Type = Literal["string", "int64", "float64", "float32", "bool"]
 
 SCHEMA_VERSION = 1
+ROW_GROUP = 100_000
+"""Parts of a table are written together once they have so many rows."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ CELL_COLUMNS = (
     Column("context_length", "int64", "tokens", "tokens per sequence"),
     Column("vocab_size", "int64", "tokens", "rows of the embedding"),
     Column("parametrization", "string", "-", "sp, mup or completep"),
+    Column("architecture", "string", "-", "digest of the model without its size: equal where only the size differs"),
     Column("n_params_total", "int64", "parameters", "all parameters, a tied head counted once"),
     Column("n_params_non_embedding", "int64", "parameters", "without the embedding and an untied head"),
     Column("n_params_matrices_and_head", "int64", "parameters", "hidden matrices and the head, tied or not"),
@@ -616,10 +621,57 @@ def write(table: Table, frame: pd.DataFrame | dict[str, Any], path: Path) -> Non
     does not have the column's type.
     """
     import pandas as pd
+
+    with writer(table, path) as append:
+        append(pd.DataFrame(frame))
+
+
+@contextmanager
+def writer(table: Table, path: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """Write a table part by part, as `write` does, for tables that do not fit into memory: what is yielded takes a
+    part. The file appears at the end, if nothing was raised.
+
+    Raises ValueError as `write` does, and when two parts share a value of the key's first column: so keys are unique
+    without all of them being held.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    frame = pd.DataFrame(frame)
+    schema = arrow_schema(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    seen: set[Any] = set()
+    held: list[pa.Table] = []
+
+    def flush() -> None:
+        if held:
+            file.write_table(pa.concat_tables(held))
+            held.clear()
+
+    def append(part: pd.DataFrame) -> None:
+        arrow = _arrow_table(table, part, schema)
+        values = set(part[table.key[0]].unique()) if table.key else set()
+        if again := seen & values:
+            raise ValueError(f"table {table.name}: the key {table.key[0]} repeats in another part: {again.pop()}")
+        seen.update(values)
+        held.append(arrow)
+        if sum(map(len, held)) >= ROW_GROUP:
+            flush()
+
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as file:
+            yield append
+            flush()
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(path)
+
+
+def _arrow_table(table: Table, frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    """Rows in the table's types; what is refused is said in `write`."""
+    import pyarrow as pa
+
     missing = [name for name in table.names if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in table.names]
     if missing or unknown:
@@ -633,15 +685,10 @@ def write(table: Table, frame: pd.DataFrame | dict[str, Any], path: Path) -> Non
         raise ValueError(
             f"table {table.name}: the key {table.key} repeats: {keys[keys.duplicated()].iloc[0].to_dict()}"
         )
-    schema = arrow_schema(table)
     arrays = [
         _array(frame[name], schema.field(name).type, f"table {table.name}, column {name}") for name in table.names
     ]
-    arrow = pa.Table.from_arrays(arrays, schema=schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    pq.write_table(arrow, temporary, compression="zstd")
-    temporary.replace(path)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _array(values: pd.Series[Any], type_: pa.DataType, where: str) -> pa.Array:
