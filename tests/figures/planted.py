@@ -103,6 +103,7 @@ def runs(
                 "model": model,
                 "d_model": (widths or {}).get(model, 64),
                 "parametrization": "mup",
+                "architecture": "plain",
                 "n_params_total": n_params + 32_000,
                 "n_params_non_embedding": n_params,
                 "n_params_counted": n_params,

@@ -41,7 +41,8 @@ def study(
                     cell_id = f"{model}-{lr:g}-{replicate}"
                     rows.append(
                         run(
-                            cell_id=cell_id, model=model, parametrization=parametrization, d_model=width,
+                            cell_id=cell_id, model=model, parametrization=parametrization,
+                            architecture=parametrization, d_model=width,
                             n_layer=(depth_of or {}).get(width, 2), d_head=16, context_length=64, schedule="linear_0",
                             schedule_kind="linear", n_params_counted=width**2, peak_lr=lr, batch_sequences=8,
                             tokens_per_parameter=horizon / width**2, token_horizon=horizon, replicate=replicate,
@@ -53,7 +54,7 @@ def study(
     return final_losses(pd.DataFrame(rows, columns=tables.RUNS.names), pd.concat(blocks))
 
 
-LABEL = "{}, n_layer 2, d_head 16, context 64"
+LABEL = "{0}, n_layer 2, d_head 16, context 64, architecture {0}"
 SHIFT = "log2_shift_per_width_doubling"
 
 
@@ -97,7 +98,18 @@ def test_depths_at_one_width_are_compared_too() -> None:
     swapped = points.rename(columns={"d_model": "n_layer", "n_layer": "d_model"}).assign(d_model=64)
     (group,) = size_groups(swapped)
     assert (group.varied, group.fixed, group.members["size"].tolist()) == ("n_layer", 64, [32, 64, 128])
-    assert group.label == "mup, d_model 64, d_head 16, context 64"
+    assert group.label == "mup, d_model 64, d_head 16, context 64, architecture mup"
+
+
+def test_architectures_are_fitted_apart() -> None:
+    """Two widths of each of two: the optimum of the tied ones halves, of the others it stays."""
+    losses = study({"mup": 0.0, "sp": -1.0}, widths=(32, 64), horizons=(51200, 51200))
+    losses.points["architecture"] = losses.points["parametrization"].map({"mup": "untied", "sp": "tied"})
+    losses.points["parametrization"] = "mup"
+    found = parameters(lr_transfer.fit(losses, settings()))
+    for name, shift in (("untied", 0.0), ("tied", -1.0)):
+        label = f"mup, n_layer 2, d_head 16, context 64, architecture {name}"
+        assert one(found, model=label)["value"] == pytest.approx(shift, abs=1e-6)
 
 
 def test_only_sizes_at_one_token_horizon_are_compared() -> None:

@@ -17,7 +17,7 @@ def two_widths() -> dict[str, pd.DataFrame]:
 
 def test_the_shift_is_given_with_its_interval(two_widths: dict[str, pd.DataFrame]) -> None:
     first, *_ = transfer(two_widths, "linear_zero")
-    assert first.text.startswith("mup, n_layer 1, d_head 1, context 64: per doubling of the width")
+    assert first.text.startswith("mup, n_layer 1, d_head 1, context 64, architecture plain: per doubling of the width")
     assert "moves by 0.00 [−0.10, 0.10]; 0 is transfer" in first.text
     (row,) = first.rows
     assert len(two_widths[row.table.removesuffix(".parquet")].query(row.filter)) == 1

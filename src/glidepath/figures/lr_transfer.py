@@ -88,12 +88,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         )
     groups = list(dict.fromkeys(zip(frame["group"], frame["schedule"], strict=True)))
     schedules = list(dict.fromkeys(frame["schedule"]))
+    titles = _titles(list(dict.fromkeys(frame["group"])))
     figure, axes = style.panels(len(groups), columns=3, width=4.4, height=3.8, share_x=True)
     for ax, (group, schedule) in zip(axes, groups, strict=True):
         here = frame[(frame["group"] == group) & (frame["schedule"] == schedule)]
         _draw_group(ax, here)
-        # What all models of the study have in common is left out.
-        what = group.rsplit(", d_head", 1)[0] + (f", {schedule}" if len(schedules) > 1 else "")
+        what = titles[group] + (f", {schedule}" if len(schedules) > 1 else "")
         ax.set_title(f"{what}\n{_shift(here)}", fontsize=12)
         ax.set_xlabel("peak learning rate")
         ax.xaxis.set_tick_params(labelbottom=True)
@@ -111,6 +111,15 @@ def draw(frame: pd.DataFrame) -> Figure:
         handles,
     )
     return figure
+
+
+def _titles(labels: list[str]) -> dict[str, str]:
+    """Parametrisation and fixed dimension of every group, and of the rest what not all groups have in common."""
+    parts = {label: label.split(", ") for label in labels}
+    shared = set.intersection(*(set(of) for of in parts.values()))
+    return {
+        label: ", ".join([*of[:2], *(part for part in of[2:] if part not in shared)]) for label, of in parts.items()
+    }
 
 
 def _draw_group(ax: Axes, frame: pd.DataFrame) -> None:

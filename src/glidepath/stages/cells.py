@@ -15,6 +15,7 @@ from glidepath.study.cells import Cell
 from glidepath.study.config import parse_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.segments import Plan, plan
+from glidepath.study.size_groups import architecture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,7 @@ def _row(planned: Plan, cell: Cell, average: AverageSpec | None, n_unique_tokens
         "context_length": model.context_length,
         "vocab_size": model.vocab_size,
         "parametrization": model.parametrization,
+        "architecture": architecture(model),
         "n_params_total": cell.counts.n_params_total,
         "n_params_non_embedding": cell.counts.n_params_non_embedding,
         "n_params_matrices_and_head": cell.counts.n_params_matrices_and_head,

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 
 GROUP = ["model", "schedule", "batch_sequences"]
 POINT = [*GROUP, "tokens_per_parameter", "peak_lr"]
-SHAPE = ["parametrization", "d_model", "n_layer", "d_head", "context_length"]
+SHAPE = ["architecture", "parametrization", "d_model", "n_layer", "d_head", "context_length"]
 POSITION = [name for name in POINT if name != "schedule"]
 
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from glidepath.study.identity import digest
+from glidepath.study.specs import ModelSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Varied = Literal["d_model", "n_layer"]
-ALIKE = ["schedule", "batch_sequences", "parametrization", "d_head", "context_length"]
+ALIKE = ["schedule", "batch_sequences", "architecture"]
 SAME_HORIZON = 0.02
 """Horizons that differ by less than this fraction count as one: each is a whole number of updates."""
+
+
+def architecture(model: ModelSpec) -> str:
+    """Digest of a model without its size: equal where only width, depth or vocabulary differ.
+
+    Part of it is how wide the feed-forward block is for its width: 8/3 rounded up to a multiple of 16 (the default of
+    swiglu, whose ratio itself depends on the width), else d_ff/d_model. The base shapes count where the
+    parametrisation uses them.
+    """
+    size = {"n_layer", "d_model", "n_head", "d_ff", "vocab_size"}
+    unused = {"sp": {"base_width", "base_depth"}, "mup": {"base_depth"}, "completep": set[str]()}
+    kept = model.model_dump(mode="json", exclude=size | unused[model.parametrization])
+    rounded = model.feed_forward == "swiglu" and model.d_ff == 16 * math.ceil(8 * model.d_model / 3 / 16)
+    return digest({**kept, "feed_forward_ratio": "8/3" if rounded else model.d_ff / model.d_model})
 
 
 @dataclass(frozen=True)
@@ -20,6 +38,7 @@ class SizeGroup:
     """Sweeps of one schedule and batch over models that differ in one dimension, at one token horizon."""
 
     varied: Varied
+    architecture: str
     parametrization: str
     fixed: int
     """The other dimension: layers if the width varies, features if the depth does."""
@@ -34,7 +53,10 @@ class SizeGroup:
     def label(self) -> str:
         """What stands for the model in the tables of a law over these models."""
         fixed = "n_layer" if self.varied == "d_model" else "d_model"
-        return f"{self.parametrization}, {fixed} {self.fixed}, d_head {self.d_head}, context {self.context_length}"
+        return (
+            f"{self.parametrization}, {fixed} {self.fixed}, d_head {self.d_head}, context {self.context_length}, "
+            f"architecture {self.architecture}"
+        )
 
 
 def size_groups(points: pd.DataFrame) -> Iterator[SizeGroup]:
@@ -43,8 +65,8 @@ def size_groups(points: pd.DataFrame) -> Iterator[SizeGroup]:
     Only one token horizon of a group is taken, since the optimal learning rate falls with it: the one that most sizes
     have, of several the longest.
     """
-    columns = [*ALIKE, "d_model", "n_layer", "model", "tokens_per_parameter", "token_horizon"]
-    rows = points[columns].drop_duplicates()
+    shape = ["parametrization", "d_head", "context_length", "d_model", "n_layer"]
+    rows = points[[*ALIKE, *shape, "model", "tokens_per_parameter", "token_horizon"]].drop_duplicates()
     axes: tuple[tuple[Varied, str], ...] = (("d_model", "n_layer"), ("n_layer", "d_model"))
     for varied, fixed in axes:
         for _, group in rows.groupby([*ALIKE, fixed], sort=False):
@@ -54,6 +76,7 @@ def size_groups(points: pd.DataFrame) -> Iterator[SizeGroup]:
             first = group.iloc[0]
             yield SizeGroup(
                 varied=varied,
+                architecture=str(first["architecture"]),
                 parametrization=str(first["parametrization"]),
                 fixed=int(first[fixed]),
                 d_head=int(first["d_head"]),
