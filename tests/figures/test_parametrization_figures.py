@@ -78,8 +78,33 @@ def test_a_line_per_width_with_its_optimum(tables_of: Callable[[str], Tables]) -
 def test_a_lost_learning_rate_has_no_point(tables_of: Callable[[str], Tables]) -> None:
     frame = frame_of("lr_transfer", tables_of("two_widths"))
     constant = frame[frame["schedule"] == "constant"]
-    assert set(constant.loc[constant["item"] == "diverged", "peak_lr"]) == {planted.PEAKS[-1]}
+    assert set(constant.loc[constant["item"] == "lost", "peak_lr"]) == {planted.PEAKS[-1]}
     assert planted.PEAKS[-1] not in set(constant.loc[constant["item"] == "loss", "peak_lr"])
+
+
+def test_an_excluded_replicate_takes_its_learning_rate_along(tables_of: Callable[[str], Tables]) -> None:
+    """As in the law: the mean of the survivors is no point."""
+    tables = dict(tables_of("two_widths"))
+    runs = tables["runs"].copy()
+    one = (runs["model"] == "wide") & (runs["schedule"] == "linear_zero") & (runs["peak_lr"] == planted.PEAKS[1])
+    runs.loc[runs.index[one][0], "status"] = "excluded"
+    tables["runs"] = runs
+    frame = frame_of("lr_transfer", tables)
+    at = frame[(frame["schedule"] == "linear_zero") & (frame["peak_lr"] == planted.PEAKS[1])]
+    assert sorted(zip(at["item"], at["size"], strict=True)) == [("loss", 64.0), ("lost", 128.0)]
+    figures.load("lr_transfer").draw(frame).draw_without_rendering()
+
+
+def test_a_title_tells_what_not_all_groups_have_in_common(tables_of: Callable[[str], Tables]) -> None:
+    frame = frame_of("lr_transfer", tables_of("two_widths"))
+    for ax in figures.load("lr_transfer").draw(frame).axes:
+        assert ax.get_title(loc="left").startswith("mup, n_layer 1, ")
+        assert "context" not in ax.get_title(loc="left")
+        assert "architecture" not in ax.get_title(loc="left")
+    tied = frame.assign(group=frame["group"].str.replace("plain", "tied"))
+    titles = [ax.get_title(loc="left") for ax in figures.load("lr_transfer").draw(pd.concat([frame, tied])).axes]
+    assert sum("architecture plain" in title for title in titles) == len(titles) / 2
+    assert not any("context" in title for title in titles)
 
 
 @pytest.mark.parametrize("name", ["coordinate_check", "lr_transfer"])

@@ -26,7 +26,7 @@ DIMENSIONS = {"d_model": "width", "n_layer": "depth"}
 
 def data(tables: Tables) -> pd.DataFrame:
     """Per group of models: mean losses over the grid, optima with their intervals, and the shift per doubling."""
-    runs = tables["runs"][tables["runs"]["status"] != "excluded"]
+    runs = tables["runs"]
     parts = []
     for group in size_groups(select.completed(runs)):
         here = runs.merge(
@@ -54,17 +54,18 @@ def _horizon(group: SizeGroup) -> float:
 
 
 def _points(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean loss per size and learning rate; one at which a replicate diverged has none and says so."""
+    """Mean loss per size and learning rate; one at which a replicate diverged or was excluded has none and says so, as
+    it is left out of the fits."""
     keys = ["model", "size", "tokens_per_parameter", "peak_lr"]
-    diverged = runs[runs["status"] == "diverged"][keys].drop_duplicates()
+    lost = runs[runs["status"].isin(["diverged", "excluded"])][keys].drop_duplicates()
     means = (
         select.completed(runs)
         .groupby(keys, as_index=False)
         .agg(val_loss=("val_loss", "mean"), n_replicates=("replicate", "nunique"))
     )
-    means = means.merge(diverged.assign(lost=True), on=keys, how="left")
+    means = means.merge(lost.assign(lost=True), on=keys, how="left")
     means = means[means["lost"].isna()].assign(item="loss")
-    return pd.concat([means, diverged.assign(item="diverged")]).sort_values(["size", "peak_lr"], kind="stable")
+    return pd.concat([means, lost.assign(item="lost")]).sort_values(["size", "peak_lr"], kind="stable")
 
 
 def _optima(parameters: pd.DataFrame, points: pd.DataFrame, group: SizeGroup) -> pd.DataFrame:
@@ -99,8 +100,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.xaxis.set_tick_params(labelbottom=True)
     axes[0].set_ylabel("validation loss [nat/token]")
     handles = [Line2D([], [], color=style.INK, marker="*", markersize=13, linestyle="none", label="optimum")]
-    if (frame["item"] == "diverged").any():
-        cross = Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged")
+    if (frame["item"] == "lost").any():
+        label = "a replicate diverged or was excluded"
+        cross = Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label=label)
         handles.append(cross)
     style.heading(
         figure,
@@ -134,7 +136,7 @@ def _draw_group(ax: Axes, frame: pd.DataFrame) -> None:
         rows, color, marker = losses[losses["size"] == size], colors[size], style.MARKERS[i % len(style.MARKERS)]
         ax.plot(rows["peak_lr"], rows["val_loss"], color=color, marker=marker, label=f"{int(size)}")
         style.edge_marks(ax, list(rows.loc[rows["val_loss"] > ax.get_ylim()[1], "peak_lr"]), color, marker="^")
-    style.edge_marks(ax, list(frame.loc[frame["item"] == "diverged", "peak_lr"]), style.ALARM)
+    style.edge_marks(ax, list(frame.loc[frame["item"] == "lost", "peak_lr"]), style.ALARM)
     for _, optimum in frame[frame["item"] == "optimum"].iterrows():
         color, y = colors[optimum["size"]], optimum["val_loss"]
         if np.isfinite(optimum["ci_low"]) and np.isfinite(optimum["ci_high"]):
@@ -143,7 +145,7 @@ def _draw_group(ax: Axes, frame: pd.DataFrame) -> None:
         ax.plot(
             [optimum["peak_lr"]], [y], "*", color=style.INK, markersize=14, markerfacecolor=face, zorder=5
         )  # fmt: skip
-    style.log_ticks(ax, "x", frame.loc[frame["item"].isin(["loss", "diverged"]), "peak_lr"], text.learning_rate, most=5)
+    style.log_ticks(ax, "x", frame.loc[frame["item"].isin(["loss", "lost"]), "peak_lr"], text.learning_rate, most=5)
     first = frame.iloc[0]
     ax.legend(title=DIMENSIONS[first["varied"]], fontsize=10, title_fontsize=10, loc="best")
 

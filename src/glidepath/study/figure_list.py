@@ -340,7 +340,7 @@ FIGURES: tuple[FigureEntry, ...] = (
             "Final validation loss against peak learning rate of models that differ in width or depth alone, with "
             "their optima and how far these move per doubling.",
             (
-                Column("item", "string", "-", "loss, diverged, optimum or shift"),
+                Column("item", "string", "-", "loss, lost (a replicate diverged or was excluded), optimum or shift"),
                 Column("group", "string", "-", "parametrisation and what the models have in common"),
                 Column("varied", "string", "-", "d_model or n_layer"),
                 Column("schedule", "string", "-", "schedule"),
