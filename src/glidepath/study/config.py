@@ -149,8 +149,8 @@ class OptimizerConfig(Section):
     def _fields_of_policy(self) -> OptimizerConfig:
         if self.weight_decay_policy == "independent" and "weight_decay" not in self.model_fields_set:
             raise ValueError(
-                "weight_decay is missing for weight_decay_policy independent: the default is meant for coupled and would "
-                "shrink weights by a tenth in every update. Give one, say 1.0e-4"
+                "weight_decay is missing for weight_decay_policy independent: the default is meant for coupled and "
+                "would shrink weights by a tenth in every update. Give one, say 1.0e-4"
             )
         by_timescale = self.weight_decay_policy == "constant_timescale"
         if by_timescale != (self.weight_decay is None) or by_timescale != bool(self.weight_decay_timescale_fraction):
