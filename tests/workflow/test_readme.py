@@ -49,22 +49,25 @@ def project(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return root
 
 
-@pytest.mark.parametrize("command", commands())
-def test_a_command_of_the_readme(command: str, project: Path) -> None:
+def test_the_commands_of_the_readme_run_in_order(project: Path) -> None:
+    """As a newcomer types them: later ones use what earlier ones have made."""
     environment = {
         **os.environ,
         "XDG_CACHE_HOME": str(project / ".cache"),
         "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(project / "src"),
     }
-    if any(name in command for name in ONLY_PLANNED):
-        command += " --dry-run"
-    if command == "make test":
-        environment["PYTEST_ADDOPTS"] = "--collect-only --quiet"
-    done = subprocess.run(
-        ["bash", "-euc", command], cwd=project, env=environment, capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+    for command in commands():
+        collecting = {"PYTEST_ADDOPTS": "--collect-only --quiet"} if command == "make test" else {}
+        done = subprocess.run(
+            ["bash", "-euc", f"{command} --dry-run" if any(name in command for name in ONLY_PLANNED) else command],
+            cwd=project,
+            env=environment | collecting,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
 
 
 def test_there_are_commands_for_each_promise() -> None:
