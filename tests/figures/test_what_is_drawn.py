@@ -202,3 +202,14 @@ def test_learning_rates_read_as_they_are_typed(value: float, expected: str) -> N
 @pytest.mark.parametrize(("value", "expected"), [(512, "512"), (1024, "1024"), (1_310_000, "1.31M"), (2e9, "2B")])
 def test_counts_are_short(value: float, expected: str) -> None:
     assert text.compact(value) == expected
+
+
+def test_many_schedules_are_drawn_family_by_family() -> None:
+    """Thirteen names have no room at the edge of one panel; every schedule is in exactly one."""
+    names = {f"wsd_{i}": "wsd" for i in range(14)} | {"constant": "constant"}
+    frame = pd.DataFrame({"schedule": list(names), "schedule_kind": list(names.values())})
+    few = frame.iloc[-12:]
+    assert [(name, len(rows)) for name, rows in select.by_family(few, 12)] == [("", 12)]
+    panels = select.by_family(frame, 12)
+    assert [(name, len(rows)) for name, rows in panels] == [("wsd", 12), ("wsd", 2), ("constant", 1)]
+    assert sorted(pd.concat([rows for _, rows in panels])["schedule"]) == sorted(names)

@@ -44,6 +44,19 @@ def in_family_order(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return frame.sort_values(["schedule_kind", "family_rank", *by], kind="stable").reset_index(drop=True)
 
 
+def by_family(frame: pd.DataFrame, most_together: int) -> list[tuple[str, pd.DataFrame]]:
+    """Name and rows of each panel; all schedules together, without a name, if they are few, else family by family."""
+    if frame["schedule"].nunique() <= most_together:
+        return [("", frame)]
+    found: list[tuple[str, pd.DataFrame]] = []
+    for kind, rows in frame.groupby("schedule_kind", sort=False):
+        names = list(rows["schedule"].unique())
+        for start in range(0, len(names), most_together):
+            some = names[start : start + most_together]
+            found.append((str(kind).replace("_", " "), rows[rows["schedule"].isin(some)]))
+    return found
+
+
 def completed(runs: pd.DataFrame) -> pd.DataFrame:
     """Rows with a final loss."""
     done: pd.DataFrame = runs[(runs["status"] == "completed") & runs["val_loss"].notna()]

@@ -56,7 +56,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             "Without weight decay the weights are a sum of updates and not an average; the figure of the schedules "
             "shows the learning rates.",
         )
-    families = _families(frame)
+    families = select.by_family(frame, MOST_TOGETHER)
     figure, axes = style.panels(2 * len(families), columns=2, width=6.4, height=2.9 if len(families) > 1 else 4.0)
     lowest, highest = _limits(frame)
     horizon = float(frame["tokens_seen"].max())
@@ -86,19 +86,6 @@ def draw(frame: pd.DataFrame) -> Figure:
         "brackets: effective number of averaged updates, 1/Σc² of weights that sum to 1.",
     )
     return figure
-
-
-def _families(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Name and rows of each pair of panels; all schedules together, without a name, if they are few."""
-    if frame["schedule"].nunique() <= MOST_TOGETHER:
-        return [("", frame)]
-    found: list[tuple[str, pd.DataFrame]] = []
-    for kind, rows in frame.groupby("schedule_kind", sort=False):
-        names = list(rows["schedule"].unique())
-        for start in range(0, len(names), MOST_TOGETHER):
-            some = names[start : start + MOST_TOGETHER]
-            found.append((str(kind).replace("_", " "), rows[rows["schedule"].isin(some)]))
-    return found
 
 
 def _limits(frame: pd.DataFrame) -> tuple[float, float]:
