@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glidepath.study.forward_constants import NORM_EPSILON
 from glidepath.study.specs import ModelSpec
-from glidepath.training.layers import NORM_EPSILON
 
 
 def token_losses(spec: ModelSpec, weights: dict[str, Tensor], inputs_BT: Tensor, targets_BT: Tensor) -> Tensor:

@@ -9,16 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from glidepath.study.forward_constants import logits_multiplier, residual_multiplier
 from glidepath.training.model import Decoder
-from glidepath.training.parameters import (
-    Layout,
-    Multipliers,
-    initial_values,
-    logits_multiplier,
-    multipliers,
-    parameters,
-    residual_multiplier,
-)
+from glidepath.training.parameters import Layout, Multipliers, initial_values, multipliers, parameters
 from tests.training.small import model_spec
 
 

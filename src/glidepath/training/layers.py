@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NORM_EPSILON = 1e-5
+from glidepath.study.forward_constants import NORM_EPSILON
+
 QUERY_BLOCK = 64
 HAS_ONEDNN = torch._C._has_mkldnn
 

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from glidepath.study.forward_constants import logits_multiplier, residual_multiplier
 from glidepath.study.specs import ModelSpec
 from glidepath.training import layers
-from glidepath.training.parameters import Layout, initial_values, logits_multiplier, residual_multiplier
+from glidepath.training.parameters import Layout, initial_values
 from glidepath.training.per_example import PerExampleNorms
 
 
@@ -76,6 +77,11 @@ class Decoder:
         self.residual_multiplier = residual_multiplier(spec)
         self.head_name = "embedding" if spec.tied_embeddings else "head"
         self.head_kind = "embedding_head" if spec.tied_embeddings else "head"
+
+    @property
+    def context_length(self) -> int:
+        """Tokens per sequence."""
+        return self.spec.context_length
 
     def initialise(self, init_seed: int) -> None:
         """Set the weights to the initial values of a seed, on any device the same."""

@@ -44,6 +44,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from glidepath.study.forward_constants import residual_multiplier, width_ratio
 from glidepath.study.specs import ModelSpec
 
 Kind = Literal["embedding", "embedding_head", "matrix", "head", "norm"]
@@ -137,22 +138,6 @@ def multipliers(spec: ModelSpec, parameter: Parameter) -> Multipliers:
             return Multipliers(lr=1.0, weight_decay=0.0, eps=eps)
         case "embedding" | "embedding_head":
             return Multipliers(lr=1.0, weight_decay=1.0, eps=eps)
-
-
-def width_ratio(spec: ModelSpec) -> float:
-    """m of the tables above: d_model / base_width under `mup` and `completep`, 1 under `sp`."""
-    return 1.0 if spec.parametrization == "sp" else spec.d_model / spec.base_width
-
-
-def residual_multiplier(spec: ModelSpec) -> float:
-    """What the output of each residual branch is multiplied by: 1/l = base_depth / n_layer under `completep`,
-    else 1."""
-    return spec.base_depth / spec.n_layer if spec.parametrization == "completep" else 1.0
-
-
-def logits_multiplier(spec: ModelSpec) -> float:
-    """What the logits are multiplied by: 1/m for a tied head under `mup` and `completep`, else 1."""
-    return 1.0 / width_ratio(spec) if spec.tied_embeddings else 1.0
 
 
 def initial_values(spec: ModelSpec, init_seed: int) -> dict[str, Tensor]:
