@@ -18,7 +18,7 @@ COMMANDS = {
     "tokenize": "corpus to token files",
     "cells": "write plan.parquet: a row per cell",
     "train": "train one segment",
-    "average": "average the snapshots of one cell and evaluate them",
+    "average": "average the snapshots up to the points of one segment and evaluate them",
     "collect": "gather segments into the study's tables",
     "collect-averages": "put averages beside raw weights and cooldowns",
     "noise-scale": "gradient noise scale from gradient statistics",

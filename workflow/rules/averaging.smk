@@ -1,15 +1,17 @@
-# Averages of a cell's snapshots, and their table beside the raw weights and the real cooldowns.
+# Averages of snapshots, a job per segment, and their table beside the raw weights and the real cooldowns.
 
 
-rule average_cell:
+rule average_segment:
     input:
         corpus=ancient(f"{LAYOUT.corpus}/manifest.json"),
         snapshots=snapshot_files,
+        # Not named in the command: it has the model and what was applied.
+        record=segment_record,
     output:
         losses=ensure("store/averages/{average}/losses.parquet", non_empty=True),
         blocks="store/averages/{average}/block_losses.parquet",
     log:
-        "logs/average_cell/{average}.log",
+        "logs/average_segment/{average}.log",
     threads: 1
     resources:
         mem_mb=2000,

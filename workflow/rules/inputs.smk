@@ -64,9 +64,13 @@ def average_spec(wildcards):
 
 
 def snapshot_files(wildcards):
-    """Snapshots of the cell's segments. The segments' names say what is in them, so their times do not matter."""
+    """Snapshots of the chain up to the segment. The segments' names say what is in them, so their times do not matter."""
     segments = AVERAGES[wildcards.average].segments
     return [ancient(f"{segment_directory(segment)}/snapshots.safetensors") for segment in segments]
+
+
+def segment_record(wildcards):
+    return ancient(f"{segment_directory(AVERAGES[wildcards.average].segments[-1])}/segment.json")
 
 
 def figure_tables(wildcards):

@@ -6,21 +6,28 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-SETTING = [
-    "schedule",
-    "peak_lr",
-    "averaging_scheme",
-    "window_fraction",
-    "ema_timescale_fraction",
-    "tokens_per_parameter",
-]
+SETTING = ["schedule", "peak_lr", "average", "tokens_per_parameter"]
+
+
+def at_cell_ends(averages: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The averages at the ends of the given runs on the domain that selects, with what a setting is made of.
+
+    That domain is the one that is written first.
+    """
+    ends = (
+        averages[averages["at_end"] & (averages["domain"] == averages["domain"].iloc[0])] if len(averages) else averages
+    )
+    return ends.merge(
+        runs[["cell_id", "model", "schedule", "peak_lr", "tokens_per_parameter", "replicate"]], on="cell_id"
+    )
 
 
 def replicate_means(averages: pd.DataFrame) -> pd.DataFrame:
     """One row per `SETTING`: means over replicates of loss, gain and gap to the cooldown, with standard errors.
 
     SE² = pooled replicate variance/n + mean squared error over validation blocks. The replicate variance of gain and of
-    gap is that within settings, pooled over all settings of the table; `degrees_of_freedom` stands behind it. The
+    gap is that within settings, pooled over all settings of the table; `degrees_of_freedom` stands behind it, in which
+    averages of the same trunks count once: their noise is the trunks'. The
     blocks are the same for all replicates, so their error does not shrink with n. Without replicates the errors are
     NaN.
     """
@@ -31,6 +38,9 @@ def replicate_means(averages: pd.DataFrame) -> pd.DataFrame:
         gap=("gap_to_cooldown", "mean"),
         closed=("closed_fraction", "mean"),
         n=("gain", "size"),
+        averaging_scheme=("averaging_scheme", "first"),
+        window_checkpoints=("window_checkpoints", "median"),
+        window_fraction=("window_fraction", "median"),
         gain_blocks=("gain_sem", _root_mean_square),
         gap_blocks=("gap_to_cooldown_sem", _root_mean_square),
     )
@@ -51,10 +61,11 @@ def half_width(standard_error: float, degrees_of_freedom: int, level: float) -> 
 def _pooled_variance(averages: pd.DataFrame, column: str) -> tuple[float, int]:
     values = averages[averages[column].notna()]
     within = values.groupby(SETTING)[column]
-    degrees = int(len(values) - within.ngroups)
-    if degrees < 1:
+    if len(values) == within.ngroups:
         return float("nan"), 0
-    return float(((values[column] - within.transform("mean")) ** 2).sum()) / degrees, degrees
+    variance = float(((values[column] - within.transform("mean")) ** 2).sum()) / (len(values) - within.ngroups)
+    degrees = max(len(one) - one.groupby(SETTING).ngroups for _, one in values.groupby("average"))
+    return variance, degrees
 
 
 def _root_mean_square(errors: pd.Series[float]) -> float:

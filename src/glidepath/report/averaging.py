@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.figures.text import learning_rate
-from glidepath.laws.averaging import half_width, replicate_means
+from glidepath.laws.averaging import at_cell_ends, half_width, replicate_means
 from glidepath.report.answer import Answer, Evidence, Rows, Sure, Tables, Target, beyond, rows, where
 from glidepath.report.numbers import difference, estimate, percent_of
 
@@ -73,9 +73,7 @@ def answer(tables: Tables, target: Target) -> Answer:
 
 def _averages(tables: Tables, target: Target) -> pd.DataFrame:
     """Averages at the longest horizon: of the target's model, and of trunks with a cooldown, where there are any."""
-    fields = ["cell_id", "model", "schedule", "peak_lr", "tokens_per_parameter"]
-    averages = tables["averages"].merge(tables["runs"][fields], on="cell_id")
-    averages = averages[averages["val_loss_averaged"].notna()]
+    averages = at_cell_ends(tables["averages"], tables["runs"])
     own = where(averages, model=target.model)
     averages = own if len(own) else averages
     with_cooldown = averages[averages["gap_to_cooldown"].notna()]
@@ -112,16 +110,11 @@ def _verdict(best: pd.Series[Any], level: float) -> tuple[str, Sure, str]:
 
 
 def _setting(best: pd.Series[Any]) -> str:
-    if best["averaging_scheme"] == "window":
-        return f"uniform window over the last {100 * best['window_fraction']:.3g} % of the horizon"
-    return f"EMA with a memory of {100 * best['ema_timescale_fraction']:.3g} % of the horizon"
+    return (
+        f"{best['average']}: {best['window_checkpoints']:.0f} snapshots over the last "
+        f"{100 * best['window_fraction']:.2g} % of the horizon"
+    )
 
 
 def _rows(cells: pd.DataFrame, best: pd.Series[Any]) -> Rows:
-    return rows(
-        "averages",
-        cell_id=sorted(cells["cell_id"].unique()),
-        averaging_scheme=str(best["averaging_scheme"]),
-        window_fraction=float(best["window_fraction"]),
-        ema_timescale_fraction=float(best["ema_timescale_fraction"]),
-    )
+    return rows("averages", cell_id=sorted(cells["cell_id"].unique()), average=str(best["average"]), at_end=True)

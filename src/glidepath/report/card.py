@@ -120,11 +120,7 @@ def _range_of_tokens(estimate: Estimate) -> str:
 
 
 def _averaging(averaging: Averaging) -> tuple[str, str]:
-    if averaging.scheme == "window":
-        return (
-            "window",
-            f"uniform over the last {plain(100 * (averaging.window_fraction or 0.0), 0)} % of the horizon",
-        )
-    if averaging.scheme == "ema":
-        return "EMA", f"memory {plain(100 * (averaging.ema_timescale_fraction or 0.0), 0)} % of the horizon"
+    if averaging.average is not None:
+        share = plain(100 * (averaging.window_fraction or 0.0), 0)
+        return averaging.average, f"{averaging.window_checkpoints} snapshots over the last {share} % of the horizon"
     return "none", "the schedule decays" if averaging.gain else "not measured"

@@ -1,13 +1,13 @@
-"""Average the snapshots of one cell in every way the study asks for, and evaluate each average.
+"""Average the snapshots up to the points of one segment, in every way the study asks for, and evaluate each average.
 
-Out of core: an average is built one tensor at a time, in float64, so that memory holds one model and one tensor
-whatever the number of snapshots.
+Out of core, see `training/weighted_mean.py`: memory holds two copies of the model whatever the number of snapshots.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,16 @@ import torch
 from numpy.typing import NDArray
 
 from glidepath.corpus.store import TokenStore
-from glidepath.science import schedules
-from glidepath.science.averaging import ema_weights, window_weights
+from glidepath.science.averaging import shape_of
 from glidepath.study import tables
-from glidepath.study.averages import AverageSpec
+from glidepath.study.averages import AverageSpec, History, averages_of
+from glidepath.study.averaging_config import RAW
 from glidepath.study.layout import segment_directory
+from glidepath.study.specs import SegmentSpec
+from glidepath.training.averaged_losses import Losses, averaged_losses, raw_losses
 from glidepath.training.device import Machine, configure, matmul_dtype, placed
-from glidepath.training.evaluation import block_losses
 from glidepath.training.model import Decoder
-from glidepath.training.snapshots import Snapshots
+from glidepath.training.snapshots import SnapshotsOfChain
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,91 +42,82 @@ def main(args: argparse.Namespace) -> None:
     spec = AverageSpec.model_validate_json(args.spec)
     with placed(args.gpu_share) as place:
         machine = Machine(place, args.threads, micro_batch_sequences=None, compile=False, compile_cache=None)
-        _average(args, spec, configure(machine))
+        _average(spec, TokenStore.open(args.corpus), args.output, configure(machine))
 
 
-def _average(args: argparse.Namespace, spec: AverageSpec, device: torch.device) -> None:
+def _average(spec: AverageSpec, tokens: TokenStore, output: Path, device: torch.device) -> None:
     """Evaluate every average as the training job evaluated the weights, so that the losses can be compared."""
-    tokens = TokenStore.open(args.corpus)
-    snapshots = _snapshots(spec)
-    if any(update not in snapshots for update in spec.snapshot_at):
-        # A diverged cell ends early; without its last weights there is nothing to compare an average with.
-        tables.write(tables.AVERAGE_LOSSES, tables.empty(tables.AVERAGE_LOSSES), args.output / "losses.parquet")
-        tables.write(
-            tables.AVERAGE_BLOCK_LOSSES, tables.empty(tables.AVERAGE_BLOCK_LOSSES), args.output / "block_losses.parquet"
-        )
-        return
-    decoder = Decoder(spec.model, device, matmul_dtype=matmul_dtype(device))
-    rows: list[dict[str, Any]] = []
-    blocks: list[pd.DataFrame] = []
-    for average in averages(spec):
-        load_average(decoder, snapshots, average)
-        losses = block_losses(decoder, tokens.validation(tokens.domains[0]))
-        scheme = {
-            "averaging_scheme": average.scheme,
-            "window_fraction": average.window_fraction,
-            "ema_timescale_fraction": average.ema_timescale_fraction,
+    snapshots = SnapshotsOfChain([Path(segment_directory(name)) / "snapshots.safetensors" for name in spec.segments])
+    # A diverged cell has snapshots up to where it diverged.
+    there = set(snapshots.updates_done)
+    spec = spec.model_copy(
+        update={
+            "snapshot_at": tuple(u for u in spec.snapshot_at if u in there),
+            "evaluate_at": tuple(u for u in spec.evaluate_at if u in there),
         }
-        rows.append(
-            {
-                **scheme,
-                "window_checkpoints": len(average.updates),
-                "checkpoint_interval_steps": average.updates[-1] - average.updates[-2],
-                "updates_done": spec.snapshot_at[-1],
-                "tokens_seen": int(schedules.batches(spec.batch_sequences).sum()) * spec.model.context_length,
-                "val_loss_averaged": losses.mean(dtype=np.float64),
-            }
-        )
-        blocks.append(pd.DataFrame({**scheme, "block": np.arange(len(losses)), "loss": losses}))
-    tables.write(tables.AVERAGE_BLOCK_LOSSES, pd.concat(blocks), args.output / "block_losses.parquet")
-    tables.write(tables.AVERAGE_LOSSES, pd.DataFrame(rows), args.output / "losses.parquet")
+    )
+    trajectory = _segment_spec(spec.segments[-1]).trajectory
+    decoder = Decoder(trajectory.model, device, matmul_dtype=matmul_dtype(device))
+    path = trajectory.path.arrays()
+    history = History(
+        path.positions.astype(np.float64) * trajectory.model.context_length,
+        path.lr,
+        path.weight_decay,
+        spec.n_params_counted,
+    )
+    found = Records(history, spec.snapshot_at, tokens)
+    validation = {domain: tokens.validation(domain) for domain in tokens.domains}
+    found.add(RAW, RAW, {}, raw_losses(decoder, snapshots, spec.evaluate_at, validation))
+    for name, averages in averages_of(spec, history):
+        losses = averaged_losses(decoder, snapshots, spec.snapshot_at, averages, validation)
+        found.add(name, spec.schemes[name].kind, dict(averages), losses)
+    found.write(output)
 
 
-@dataclass(frozen=True)
-class Average:
-    """One average: weights that sum to 1 over snapshots at some updates."""
-
-    scheme: str
-    window_fraction: float
-    ema_timescale_fraction: float
-    updates: tuple[int, ...]
-    weights: NDArray[np.float64]
+def _segment_spec(segment: str) -> SegmentSpec:
+    record = json.loads((Path(segment_directory(segment)) / "segment.json").read_text(encoding="utf-8"))
+    return SegmentSpec.model_validate(record["spec"])
 
 
-def averages(spec: AverageSpec) -> Iterator[Average]:
-    """Every average of a specification. A window holds the snapshots that lie within its fraction of the horizon.
+@dataclass
+class Records:
+    """Rows of the two tables that a job writes."""
 
-    Positions are tokens, counted in updates of the largest batch: with a fixed batch that is counting updates, bit for
-    bit.
-    """
-    updates = np.array(spec.snapshot_at)
-    batches = schedules.batches(spec.batch_sequences)
-    positions = schedules.positions(batches)[updates] / batches.max()
-    # Snapshots are at the nearest update, at most half of the next one before their place; the last digits of a product
-    # must not decide.
-    rounding = 0.5 * np.append(batches, batches[-1])[updates] / batches.max() + 1e-6
-    total = positions[-1]
-    for fraction in spec.window_fractions:
-        k = int((positions >= total - fraction * total - rounding).sum())
-        yield Average("window", fraction, 0.0, tuple(updates[-k:].tolist()), window_weights(k, k))
-    span = float((total - positions[0]) / total)
-    for fraction in spec.ema_timescale_fractions:
-        yield Average("ema", span, fraction, tuple(updates.tolist()), ema_weights(positions, fraction * total))
+    history: History
+    snapshot_at: tuple[int, ...]
+    tokens: TokenStore
 
+    def __post_init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._blocks: list[pd.DataFrame] = []
 
-def load_average(decoder: Decoder, snapshots: dict[int, Snapshots], average: Average) -> None:
-    """Put Σ w_i θ_i into the decoder's weights, summed in float64 tensor by tensor."""
-    for name, weight in decoder.weights.items():
-        total: NDArray[np.float64] = np.zeros(tuple(weight.shape))
-        for update, share in zip(average.updates, average.weights, strict=True):
-            total += share * snapshots[update].tensor(update, name)
-        weight.copy_(torch.from_numpy(total))
+    def add(self, name: str, scheme: str, weights: dict[int, NDArray[np.float64]], losses: Iterable[Losses]) -> None:
+        """Losses of one average at its points; without weights they are those of the snapshots themselves."""
+        positions = self.history.positions[np.array(self.snapshot_at, dtype=np.int64)]
+        for found in losses:
+            end = float(self.history.positions[found.updates_done])
+            shape = shape_of(weights[found.updates_done], positions, end) if weights else shape_of([1.0], [end], end)
+            key = {"updates_done": found.updates_done, "average": name, "domain": found.domain}
+            loss = float(found.blocks.mean(dtype=np.float64))
+            self._rows.append(
+                {
+                    **key,
+                    "tokens_seen": int(end),
+                    "averaging_scheme": scheme,
+                    "window_checkpoints": shape.checkpoints,
+                    "effective_checkpoints": shape.effective_checkpoints,
+                    "window_tokens": int(shape.span),
+                    "window_fraction": shape.span / end,
+                    "lag_tokens": shape.lag,
+                    "val_loss": loss,
+                    "bits_per_byte": self.tokens.bits_per_byte(found.domain, loss),
+                }
+            )
+            self._blocks.append(pd.DataFrame({**key, "block": np.arange(len(found.blocks)), "loss": found.blocks}))
 
-
-def _snapshots(spec: AverageSpec) -> dict[int, Snapshots]:
-    """The file that holds each snapshot. A segment's first update belongs to the segment before it."""
-    found: dict[int, Snapshots] = {}
-    for segment in spec.segments:
-        file = Snapshots(Path(segment_directory(segment)) / "snapshots.safetensors")
-        found.update(dict.fromkeys(file.updates_done, file))
-    return found
+    def write(self, output: Path) -> None:
+        """Both tables, empty where a segment diverged before its first point."""
+        rows = pd.DataFrame(self._rows) if self._rows else tables.empty(tables.AVERAGE_LOSSES)
+        blocks = pd.concat(self._blocks) if self._blocks else tables.empty(tables.AVERAGE_BLOCK_LOSSES)
+        tables.write(tables.AVERAGE_BLOCK_LOSSES, blocks, output / "block_losses.parquet")
+        tables.write(tables.AVERAGE_LOSSES, rows, output / "losses.parquet")

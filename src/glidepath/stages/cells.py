@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from glidepath.science import accounting
 from glidepath.study import tables
-from glidepath.study.averages import AverageSpec, average_specs
+from glidepath.study.averages import AverageSpec, average_specs, chain_of
 from glidepath.study.cells import Cell
 from glidepath.study.config import parse_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
@@ -48,11 +48,11 @@ def plan_frame(planned: Plan, averages: dict[str, AverageSpec], n_unique_tokens:
     """One row per cell, with the columns of `tables.PLAN`."""
     import pandas as pd
 
-    rows = [_row(planned, cell, averages.get(cell.cell_id), n_unique_tokens) for cell in planned.cells]
+    rows = [_row(planned, cell, averages, n_unique_tokens) for cell in planned.cells]
     return pd.DataFrame(rows, columns=tables.PLAN.names)
 
 
-def _row(planned: Plan, cell: Cell, average: AverageSpec | None, n_unique_tokens: int) -> dict[str, Any]:
+def _row(planned: Plan, cell: Cell, averages: dict[str, AverageSpec], n_unique_tokens: int) -> dict[str, Any]:
     model = cell.trajectory.model
     chain = planned.chains[cell.cell_id]
     return {
@@ -90,7 +90,7 @@ def _row(planned: Plan, cell: Cell, average: AverageSpec | None, n_unique_tokens
         "holdout": cell.holdout,
         "trunk_id": chain[0],
         "segments": " ".join(chain),
-        "average": average.average_id if average else "",
+        "averages": " ".join(chain_of(averages, chain)) if cell.averaged else "",
         "own_steps": planned.own_steps(cell),
         "train_flops_6nd": accounting.train_flops_6nd(cell.counts.n_params_non_embedding, cell.token_horizon),
         "train_flops_exact": cell.train_flops_per_token * cell.token_horizon,

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from glidepath.laws import target as at_target
-from glidepath.laws.averaging import half_width, replicate_means
+from glidepath.laws.averaging import at_cell_ends, half_width, replicate_means
 from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
 from glidepath.science.replicates import interval
 from glidepath.stages.compare import comparisons
@@ -223,29 +223,26 @@ def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Cho
     that constant."""
     same = (runs["model"] == choice.model) & (runs["batch_sequences"] == choice.horizons[0].group["batch_sequences"])
     constant = runs[same & (runs["schedule_kind"] == "constant") & ~runs["holdout"]]
-    rows = averages.merge(constant[["cell_id", "schedule", "tokens_per_parameter", "peak_lr"]], on="cell_id")
+    rows = at_cell_ends(averages, constant)
+    nothing = dict.fromkeys(("average", "averaging_scheme", "window_checkpoints", "window_fraction"))
     if rows.empty:
-        return Averaging(
-            scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None
-        )
+        return Averaging(**nothing, gain=None, gap_to_cooldown=None)
     points = replicate_means(rows)
     points = points[points["tokens_per_parameter"] == points["tokens_per_parameter"].max()]
     best = points.sort_values("averaged").iloc[0]
-    scheme_columns = ["averaging_scheme", "window_fraction", "ema_timescale_fraction"]
-    chosen = rows[
-        (
-            rows[[*scheme_columns, "peak_lr", "tokens_per_parameter"]]
-            == best[[*scheme_columns, "peak_lr", "tokens_per_parameter"]]
-        ).all(axis=1)
-    ]
-    keys = ("cell_id", *scheme_columns, "updates_done")
+    setting = ["average", "peak_lr", "tokens_per_parameter"]
+    chosen = rows[(rows[setting] == best[setting]).all(axis=1)]
+    keys = ("cell_id", "updates_done", "average", "domain")
     sources = [Source(table="averages", key={key: _plain(row[key]) for key in keys}) for _, row in chosen.iterrows()]
     used = best["schedule"] == choice.schedule and best["gain"] > 0
-    scheme: Literal["none", "window", "ema"] = best["averaging_scheme"] if used else "none"
+    what = {
+        "average": str(best["average"]),
+        "averaging_scheme": str(best["averaging_scheme"]),
+        "window_checkpoints": round(best["window_checkpoints"]),
+        "window_fraction": float(best["window_fraction"]),
+    }
     return Averaging(
-        scheme=scheme,
-        window_fraction=float(best["window_fraction"]) if scheme == "window" else None,
-        ema_timescale_fraction=float(best["ema_timescale_fraction"]) if scheme == "ema" else None,
+        **(what if used else nothing),
         gain=_student(best, "gain", level, sources),
         gap_to_cooldown=None if pd.isna(best["gap"]) else _student(best, "gap", level, sources),
     )

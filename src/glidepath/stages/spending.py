@@ -43,10 +43,11 @@ def main(args: argparse.Namespace) -> None:
     here = [entry for entry in noted.values() if Path(entry.output).is_relative_to(args.results)]
     check = args.results / "coordinate_check.parquet"
     segments = dict.fromkeys(name for chain in plan["segments"] for name in chain.split(" "))
+    averages = dict.fromkeys(name for names in plan["averages"] for name in names.split())
     jobs = {
         "tokenize": [_job(noted.get(("tokenize", args.corpus)))],
         "train": [_training_job(name, noted) for name in segments],
-        "average": [_job(noted.get(("average", average_directory(name)))) for name in plan["average"] if name],
+        "average": [_job(noted.get(("average", average_directory(name)))) for name in averages],
         "coordinate_check": [_job(noted.get(("coordinate-check", str(check))))] if check.is_file() else [],
         "analysis": [_job(entry) for entry in here if entry.command not in NOT_ANALYSIS],
     }

@@ -196,13 +196,13 @@ class _Known:
         return seconds + saves * mean.save_seconds + mean.job_seconds
 
     def average_seconds(self, planned: Plan, spec: AverageSpec) -> float | None:
-        """Time of evaluating all averages of one cell, by a job that starts like one that trains."""
+        """Time of evaluating the raw weights and all averages at the points of one segment, by a job that starts like one that trains."""
         found = self.by_shape.get(shape_digest(planned.segments[spec.segments[-1]]))
         if found is None:
             return None
         mean = _mean_of(found[1])
-        averages = len(spec.window_fractions) + len(spec.ema_timescale_fractions)
-        return averages * self.validation_tokens[0] * mean.evaluation_token_seconds + mean.job_seconds
+        evaluations = len(spec.evaluate_at) * (1 + len(spec.schemes))
+        return evaluations * sum(self.validation_tokens) * mean.evaluation_token_seconds + mean.job_seconds
 
     def coordinate_check_seconds(self, spec: CoordinateCheckSpec) -> float | None:
         """Time of the check, by FLOPs: each of its models at the rate of the measured one that is nearest in width, on

@@ -16,7 +16,6 @@ import numpy as np
 from glidepath.science import accounting, schedules
 from glidepath.study.batch_ramp import LinearRamp, Stages, batch_of_every_update
 from glidepath.study.config import (
-    AveragingConfig,
     GridConfig,
     ModelConfig,
     OptimizerConfig,
@@ -56,7 +55,8 @@ class Cell:
     tokens_per_parameter: float
     replicate: int
     holdout: bool
-    snapshot_at: tuple[int, ...]
+    averaged: bool
+    """Its snapshots are kept and averaged."""
     probed: bool
 
     @property
@@ -232,7 +232,7 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
             tokens_per_parameter=tokens_per_parameter,
             replicate=replicate,
             holdout=block.holdout,
-            snapshot_at=_snapshots(study.averaging, schedule_name, room),
+            averaged=study.averaging is not None and schedule_name in study.averaging.schedules,
             probed=study.noise_scale is not None and schedule_name in study.noise_scale.schedules,
         )
 
@@ -337,21 +337,6 @@ def _warmup_steps(warmup: WarmupConfig, at: schedules.Positions, model: ModelSpe
             else len(at) - 1 + math.ceil((sequences - end) / last)
         )
     return int(np.argmin(np.abs(at - (warmup.fraction or 0.0) * at[-1])))
-
-
-def _snapshots(averaging: AveragingConfig | None, schedule_name: str, room: Room) -> tuple[int, ...]:
-    """Updates after which weights are kept: equally spaced in tokens over the last part of the horizon, with ends."""
-    if averaging is None or schedule_name not in averaging.schedules:
-        return ()
-    interval = averaging.span_fraction / (averaging.snapshots - 1)
-    updates = tuple(room.update_at(1.0 - interval * i) for i in reversed(range(averaging.snapshots)))
-    if len(set(updates)) < len(updates) or updates[0] < 1:
-        raise StudyError(
-            f"{room.where}: averaging.snapshots {averaging.snapshots} do not fit into averaging.span_fraction "
-            f"{averaging.span_fraction:g} of {room.total_steps} updates, each after an update of its own. Lower "
-            f"averaging.snapshots, change averaging.span_fraction or raise tokens_per_parameter."
-        )
-    return updates
 
 
 def trunk_key(cell: Cell) -> str:

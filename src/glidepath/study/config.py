@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from glidepath.study.averaging_config import AveragingConfig
 from glidepath.study.coordinate_check import CoordinateCheckConfig
 from glidepath.study.corpus import CorpusConfig
 from glidepath.study.schedule_config import ScheduleConfig
@@ -191,50 +192,6 @@ class EvaluationConfig(Section):
     """First point of that grid [updates]."""
     subset_tokens: Count = 8192
     """Validation tokens used along training: whole blocks of the first domain."""
-
-
-class AveragingConfig(Section):
-    """Snapshots near the end of a horizon, and what is averaged over them, offline."""
-
-    schedules: Annotated[tuple[Name, ...], SOME]
-    """Schedules whose snapshots are averaged."""
-    span_fraction: Annotated[Number, Field(gt=0, lt=1)] = 0.2
-    """Snapshots lie in this last part of the horizon."""
-    snapshots: Annotated[int, Field(ge=2, strict=True)] = 11
-    """Snapshots in that part, equally spaced, both its ends included."""
-    window_fractions: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (0.1, 0.2)
-    """Lengths of the uniform windows over the horizon; at most span_fraction."""
-    ema_timescale_fractions: tuple[Positive, ...] = (0.05,)
-    """Memories of the EMAs over the horizon; at most half of span_fraction."""
-
-    @model_validator(mode="after")
-    def _inside(self) -> AveragingConfig:
-        interval = self.span_fraction / (self.snapshots - 1)
-        if not self.window_fractions and not self.ema_timescale_fractions:
-            raise ValueError(
-                "window_fractions and ema_timescale_fractions are both empty: there is nothing to average. "
-                "Give one of them, or set averaging: null"
-            )
-        for window in self.window_fractions:
-            if window > self.span_fraction:
-                raise ValueError(
-                    f"window_fractions has {window}, longer than span_fraction {self.span_fraction}: there "
-                    "are no snapshots there. Shorten the window or widen span_fraction"
-                )
-            if window < interval * (1.0 - 1e-9):
-                raise ValueError(
-                    f"window_fractions has {window}, shorter than the distance of snapshots {interval:g} "
-                    "(span_fraction / (snapshots - 1)): it would hold one snapshot. Widen the window or "
-                    "raise snapshots"
-                )
-        for timescale in self.ema_timescale_fractions:
-            if 2 * timescale > self.span_fraction:
-                raise ValueError(
-                    f"ema_timescale_fractions has {timescale}: the snapshots span {self.span_fraction}, less "
-                    "than two time-scales, so the EMA would be cut off. Use at most "
-                    f"{self.span_fraction / 2:g} or widen span_fraction"
-                )
-        return self
 
 
 class NoiseScaleConfig(Section):

@@ -44,5 +44,5 @@ def segment_directory(segment_id: str) -> str:
 
 
 def average_directory(average_id: str) -> str:
-    """Directory of the averages of one cell."""
+    """Directory of the averages at the points of one segment."""
     return f"store/averages/{average_id}"

@@ -50,12 +50,15 @@ class TargetRun(Part):
 class Averaging(Part):
     """What to do with the checkpoints."""
 
-    scheme: Literal["none", "window", "ema"]
-    """none: the recommended schedule decays, and averaging was not measured on top of a decay."""
+    average: str | None
+    """Name of the average in the study; null: the recommended schedule decays, and averaging was not measured on top of
+    a decay."""
+    averaging_scheme: str | None
+    """Its kind."""
+    window_checkpoints: int | None
+    """Snapshots that it averages."""
     window_fraction: float | None
-    """Of the horizon; null unless the scheme is window."""
-    ema_timescale_fraction: float | None
-    """Of the horizon; null unless the scheme is ema."""
+    """Training between the first and the last of them, over the horizon."""
     gain: Estimate | None
     """Loss that the best average takes off a constant learning rate at the longest horizon [nat/token]."""
     gap_to_cooldown: Estimate | None

@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from glidepath.science import schedules
+from glidepath.study.averaging_config import AveragingConfig
 from glidepath.study.cells import Cell, cells, flops_per_token, trunk_key
 from glidepath.study.config import EvaluationConfig, StudyConfig
 from glidepath.study.section import StudyError
@@ -181,12 +182,19 @@ def _segment(study: StudyConfig, through: Sequence[Cell], start: int, stop: int,
         norms_every=study.logging.every_updates,
         evaluate_subset_at=_within({*curve, *([stop] if ends_here else ())}, start, stop),
         evaluate_full_at=(stop,) if ends_here else (),
-        snapshot_at=_within({update for c in through for update in c.snapshot_at}, start, stop),
+        snapshot_at=_snapshots(study.averaging, through, start, stop),
         probe_at=_within(range(0, stop + 1, probe_every), start, stop) if probe_every else (),
         subset_blocks=study.evaluation.subset_tokens // cell.trajectory.model.context_length,
     )
     spec = SegmentSpec(trajectory=cell.trajectory.clip(stop), start=start, recording=recording)
     return Segment(spec, parent, tuple(c.cell_id for c in through), cell.counts.n_params_non_embedding)
+
+
+def _snapshots(averaging: AveragingConfig | None, through: Sequence[Cell], start: int, stop: int) -> tuple[int, ...]:
+    """The grid common to all cells, and the end: of a cell, or where others branch off."""
+    if averaging is None or not any(cell.averaged for cell in through):
+        return ()
+    return _within({*averaging.snapshots.updates(stop), stop}, start, stop)
 
 
 def _within(updates: Iterable[int], start: int, stop: int) -> tuple[int, ...]:

@@ -104,7 +104,13 @@ CELL_COLUMNS = (
         "-",
         "the chain: names of its segments in store/segments, in order, separated by spaces",
     ),
-    Column("average", "string", "-", "name of its averages in store/averages; empty if no snapshots are kept"),
+    Column(
+        "averages",
+        "string",
+        "-",
+        "names of the averages along its chain in store/averages, in order, separated by spaces; empty if no snapshots "
+        "are kept",
+    ),
     Column("own_steps", "int64", "updates", "updates that no other cell shares"),
     Column("train_flops_6nd", "float64", "FLOP", "6 × n_params_non_embedding × token_horizon"),
     Column(
@@ -264,45 +270,39 @@ BLOCK_LOSSES = Table(
     ),
 )
 
+AVERAGE = Column("average", "string", "-", "name of the average in the configuration, or best_window", key=True)
+AVERAGE_SHAPE = (
+    Column("averaging_scheme", "string", "-", "window, lawa, ema, swa, emulated_decay, best_window; raw: no average"),
+    Column("window_checkpoints", "int64", "snapshots", "snapshots with a weight other than zero"),
+    Column("effective_checkpoints", "float64", "snapshots", "1 / sum of squared weights: k for k equal ones"),
+    Column("window_tokens", "int64", "tokens", "training between the first and the last of them"),
+    Column("window_fraction", "float64", "-", "window_tokens over tokens_seen"),
+    Column("lag_tokens", "float64", "tokens", "mean age of the averaged weights at tokens_seen"),
+)
+
 AVERAGES = Table(
     "averages",
-    "One row per cell and average of its snapshots, next to the raw weights and the real cooldowns of the same trunk.",
+    "One row per cell, evaluated point of its training, average of the snapshots up to there and validation domain, "
+    "next to the raw weights there and the real cooldowns of the same trunk that end there.",
     (
         CELL,
-        Column(
-            "averaging_scheme",
-            "string",
-            "-",
-            "window: uniform over the latest snapshots; ema: exponential",
-            key=True,
-        ),
-        Column(
-            "window_fraction",
-            "float64",
-            "-",
-            "window length over the horizon (window), snapshots' span (ema)",
-            key=True,
-        ),
-        Column(
-            "ema_timescale_fraction",
-            "float64",
-            "-",
-            "memory of the EMA over the horizon; 0 for a window",
-            key=True,
-        ),
-        Column("window_checkpoints", "int64", "snapshots", "snapshots averaged"),
-        Column("checkpoint_interval_steps", "int64", "updates", "distance between snapshots"),
         UPDATES_DONE,
         TOKENS_SEEN,
-        Column("val_loss_raw", "float64", "nat/token", "loss of the last raw weights on the same blocks"),
-        Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights"),
+        Column("at_end", "bool", "-", "the point is the end of the cell"),
+        AVERAGE,
+        *AVERAGE_SHAPE,
+        DOMAIN,
+        Column("val_loss_raw", "float64", "nat/token", "loss of the raw weights there, on all validation tokens"),
+        Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights on the same tokens"),
+        Column("bits_per_byte_raw", "float64", "bit/byte", "val_loss_raw / ln 2 / bytes per token"),
+        Column("bits_per_byte_averaged", "float64", "bit/byte", "val_loss_averaged / ln 2 / bytes per token"),
         Column("gain", "float64", "nat/token", "val_loss_raw - val_loss_averaged"),
         Column("gain_sem", "float64", "nat/token", "standard error of gain, paired over blocks"),
         Column(
             "cooldown_cell_id",
             "string",
             "-",
-            "best real cooldown of the same trunk at equal tokens; null if none",
+            "best real cooldown of the same trunk that ends at equal tokens; null if none",
         ),
         Column("val_loss_cooldown", "float64", "nat/token", "its loss; null if none"),
         Column("gap_to_cooldown", "float64", "nat/token", "val_loss_averaged - val_loss_cooldown; null if none"),
@@ -320,30 +320,26 @@ AVERAGES = Table(
 
 AVERAGE_LOSSES = Table(
     "losses",
-    "One row per average of one cell's snapshots, as the job that evaluates them writes it.",
-    tuple(
-        column
-        for column in AVERAGES.columns
-        if column.name
-        in (
-            "averaging_scheme",
-            "window_fraction",
-            "ema_timescale_fraction",
-            "window_checkpoints",
-            "checkpoint_interval_steps",
-            "updates_done",
-            "tokens_seen",
-            "val_loss_averaged",
-        )
+    "One row per evaluated point of one segment, average and domain, as the job that evaluates them writes it; the "
+    "average `raw` is the last weights themselves.",
+    (
+        UPDATES_DONE,
+        TOKENS_SEEN,
+        AVERAGE,
+        *AVERAGE_SHAPE,
+        DOMAIN,
+        Column("val_loss", "float64", "nat/token", "loss on all validation tokens of the domain"),
+        Column("bits_per_byte", "float64", "bit/byte", "val_loss / ln 2 / bytes per token"),
     ),
 )
 
 AVERAGE_BLOCK_LOSSES = Table(
     "block_losses",
-    "Loss of every validation block of the first domain under every average of one cell.",
+    "Loss of every validation block under every average of one segment.",
     (
-        *(c for c in AVERAGES.columns if c.name in ("averaging_scheme", "window_fraction", "ema_timescale_fraction")),
-        *(c for c in BLOCK_LOSSES.columns if c.name in ("block", "loss")),
+        UPDATES_DONE,
+        AVERAGE,
+        *(c for c in BLOCK_LOSSES.columns if c.name in ("domain", "block", "loss")),
     ),
 )
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import safe_open
+import torch
 from torch import Tensor
 
 from glidepath.training.files import written_atomically
@@ -72,41 +71,53 @@ def join(parts: Sequence[Path], path: Path, metadata: dict[str, str]) -> None:
         write(temporary, entries, metadata, data())
 
 
-class Snapshots:
-    """Reads a snapshot file; tensors come one at a time.
+class SnapshotFile:
+    """Reads a snapshot file. Tensors are views of the mapped file: what is not touched is not read.
 
     Raises DamagedFileError if the file is not what was written.
     """
 
     def __init__(self, path: Path) -> None:
         self.metadata = verify(path, train_again(path))
-        self._file: Any = safe_open(path, framework="numpy")
-        self._names: dict[int, list[str]] = {}
-        header, _ = read_header(path, train_again(path))
+        header, start = read_header(path, train_again(path))
+        # Mapped for private writes only because torch wants writable memory; nobody writes.
+        data = np.memmap(path, np.uint8, "c", offset=start) if path.stat().st_size > start else np.empty(0, np.uint8)
+        self._tensors: dict[int, dict[str, Tensor]] = {}
         for key in sorted(header.keys() - {"__metadata__"}):
             updates, name = key.split("/", 1)
-            self._names.setdefault(int(updates[1:]), []).append(name)
+            begin, end = header[key]["data_offsets"]
+            array = data[begin:end].view(np.float32).reshape(header[key]["shape"])
+            self._tensors.setdefault(int(updates[1:]), {})[name] = torch.from_numpy(array)
 
     @property
     def updates_done(self) -> list[int]:
         """The updates of which there are snapshots, ascending."""
-        return sorted(self._names)
+        return sorted(self._tensors)
 
-    @property
-    def parameters(self) -> list[str]:
-        """Names of the parameters; empty if there is no snapshot."""
-        return sorted(next(iter(self._names.values()), []))
-
-    def tensor(self, updates_done: int, parameter: str) -> NDArray[np.float32]:
-        """One parameter at one update."""
-        array: NDArray[np.float32] = self._file.get_tensor(f"u{updates_done:08d}/{parameter}")
-        return array
-
-    def weights(self, updates_done: int) -> dict[str, NDArray[np.float32]]:
-        """All parameters at one update.
+    def weights(self, updates_done: int) -> dict[str, Tensor]:
+        """All parameters at one update, float32.
 
         Raises KeyError, listing what there is, if that update has no snapshot.
         """
-        if updates_done not in self._names:
+        if updates_done not in self._tensors:
             raise KeyError(f"no snapshot after {updates_done} updates; there are {self.updates_done}")
-        return {name: self.tensor(updates_done, name) for name in self._names[updates_done]}
+        return self._tensors[updates_done]
+
+
+class SnapshotsOfChain:
+    """The snapshots of a chain of segments. A segment's first update belongs to the segment before it."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._files: dict[int, SnapshotFile] = {}
+        for path in paths:
+            file = SnapshotFile(path)
+            self._files.update(dict.fromkeys(file.updates_done, file))
+
+    @property
+    def updates_done(self) -> list[int]:
+        """The updates of which there are snapshots, ascending."""
+        return sorted(self._files)
+
+    def tensor(self, updates_done: int, name: str) -> Tensor:
+        """One parameter at one update, float32."""
+        return self._files[updates_done].weights(updates_done)[name]
