@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from glidepath.study import tables
 from glidepath.study.averaging_config import RAW
 
-
 Key = tuple[int, str, str]
 """updates_done, average, domain."""
 

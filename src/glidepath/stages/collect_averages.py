@@ -15,6 +15,8 @@ from glidepath.stages.average_records import CellPoints, cell_points
 from glidepath.study import tables
 from glidepath.study.averaging_config import BEST_WINDOW, RAW
 
+BLOCKS_TOGETHER = 8
+"""Blocks of one document at most: it gives a 64th of the validation tokens, of some 500 blocks."""
 SHAPE = [column.name for column in tables.AVERAGE_SHAPE]
 
 
@@ -100,12 +102,15 @@ def best_window(
 ) -> tuple[pd.Series[Any], NDArray[np.float64]]:
     """The best of several windows, without the flattery of choosing on what is scored.
 
-    Each half of the blocks is scored with the window that is best on the other half; halves are contiguous, since
-    neighbouring blocks may be of one document. The description is that of the window that is best on all blocks.
+    Each half of the blocks is scored with the window that is best on the other half. The halves alternate every few
+    blocks: neighbours may be of one document, and the first and the last text of a validation set may differ in kind.
+    The description is that of the window that is best on all blocks.
     """
     blocks = np.stack([losses for _, losses in windows])
-    first, second = np.array_split(blocks, 2, axis=1)
-    scored = np.concatenate([first[second.mean(1).argmin()], second[first.mean(1).argmin()]])
+    n_blocks = blocks.shape[1]
+    run = max(1, min(BLOCKS_TOGETHER, n_blocks // 4))
+    odd = np.arange(n_blocks) // run % 2 == 1
+    scored = np.where(odd, blocks[blocks[:, ~odd].mean(1).argmin()], blocks[blocks[:, odd].mean(1).argmin()])
     return windows[int(blocks.mean(1).argmin())][0], scored
 
 

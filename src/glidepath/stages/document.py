@@ -128,8 +128,27 @@ EXAMPLES = {
     "EvaluationConfig": "evaluation: {points_per_octave: 2, subset_tokens: 16384}",
     "LoggingConfig": "logging: {every_updates: 16}",
     "AveragingConfig": """\
-        averaging: {schedules: [constant], span_fraction: 0.2, snapshots: 11, window_fractions: [0.1, 0.2]}
+        averaging:
+          schedules: [constant]
+          schemes:
+            window_20: {kind: window, fraction: 0.2}
+            like_sqrt_20: {kind: emulated_decay, fraction: 0.2, shape: one_minus_sqrt}
         """,
+    "SnapshotGrid": "snapshots: {first_update: 64, per_octave: 32}",
+    "WindowScheme": """\
+        window_20: {kind: window, fraction: 0.2}
+        five_of_20: {kind: window, fraction: 0.2, checkpoints: 5}
+        """,
+    "LawaScheme": """\
+        lawa_5: {kind: lawa, checkpoints: 5, every_updates: 64}
+        lawa_5_disjoint: {kind: lawa, checkpoints: 5, every_updates: 64, groups: disjoint}
+        """,
+    "EmaScheme": "ema_5: {kind: ema, timescale_fraction: 0.05}",
+    "SwaScheme": """\
+        since_start: {kind: swa, start_tokens_per_parameter: 0}
+        late: {kind: swa, start_tokens_per_parameter: 60}
+        """,
+    "EmulatedDecayScheme": "like_linear_20: {kind: emulated_decay, fraction: 0.2, shape: linear}",
     "NoiseScaleConfig": "noise_scale: {schedules: [constant], every_updates: 16}",
     "CoordinateCheckConfig": """\
         coordinate_check: {model: d48, widths: [48, 96, 192], depths: [2, 4, 8], peak_lr: 0.004}
@@ -320,8 +339,10 @@ def _default(field: FieldInfo) -> str:
         return "**required**"
     if isinstance(field.default, Section):
         return "its defaults"
-    default = list(field.default) if isinstance(field.default, tuple) else field.default
-    return f"`{as_yaml(default)}`"
+    default = field.default
+    if isinstance(default, dict):
+        default = {key: entry.model_dump(exclude_defaults=True) for key, entry in default.items()}
+    return f"`{as_yaml(list(default) if isinstance(default, tuple) else default)}`"
 
 
 def as_yaml(value: Any) -> str:
