@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "corpus": {"study", "science"},
     "training": {"study", "science"},
     "laws": {"study", "science"},
-    "figures": {"study", "science"},
+    "figures": {"study", "science", "laws"},
     "report": {"study", "science", "figures", "laws"},
     "stages": {"study", "science", "corpus", "training", "laws", "figures", "report"},
     "service": {"stages", "study", "__main__"},

@@ -7,18 +7,20 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from glidepath.laws.averaging import half_width, replicate_means
+from glidepath.laws.averaging import at_cell_ends, half_width, replicate_means
+from glidepath.study import tables
 
 
-def averages(gains: list[list[float]]) -> pd.DataFrame:
-    """One window average per learning rate and replicate; the gap to the cooldown is half the gain."""
+def averages(gains: list[list[float]], names: tuple[str, ...] = ("window_20",)) -> pd.DataFrame:
+    """The same average under each name, per learning rate and replicate; the gap to the cooldown is half the gain."""
     rows = [
         {
             "schedule": "constant",
             "peak_lr": 0.01 * (i + 1),
+            "average": average,
             "averaging_scheme": "window",
+            "window_checkpoints": 7,
             "window_fraction": 0.2,
-            "ema_timescale_fraction": 0.0,
             "tokens_per_parameter": 20.0,
             "val_loss_averaged": 3.0 - gain,
             "gain": gain,
@@ -29,6 +31,7 @@ def averages(gains: list[list[float]]) -> pd.DataFrame:
         }
         for i, replicates in enumerate(gains)
         for gain in replicates
+        for average in names
     ]
     return pd.DataFrame(rows)
 
@@ -41,6 +44,38 @@ def test_means_and_pooled_errors() -> None:
     np.testing.assert_allclose(points["gap_se"], np.sqrt(0.0005 / 4 / 2 + 0.004**2))
     assert points["gain_degrees_of_freedom"].tolist() == [2, 2]
     assert points["n"].tolist() == [2, 2]
+
+
+def test_averages_of_the_same_trunks_add_no_degrees_of_freedom() -> None:
+    """Their noise is the trunks'."""
+    points = replicate_means(averages([[0.10, 0.12], [0.20, 0.24]], ("window_20", "ema_5")))
+    assert points["gain_degrees_of_freedom"].tolist() == [2, 2, 2, 2]
+    np.testing.assert_allclose(points["gain_se"], np.sqrt(0.0005 / 2 + 0.003**2))
+
+
+def test_a_setting_may_be_a_point_of_training() -> None:
+    early, late = averages([[0.10, 0.12]]), averages([[0.20, 0.24]])
+    both = pd.concat([early.assign(tokens_seen=1000), late.assign(tokens_seen=2000)])
+    points = replicate_means(both, ["peak_lr", "average", "tokens_seen"])
+    np.testing.assert_allclose(points["gain"], [0.11, 0.22])
+    assert points["gain_degrees_of_freedom"].tolist() == [2, 2]
+
+
+def test_ends_of_cells_on_the_domain_that_selects() -> None:
+    rows = averages([[0.1, 0.2]]).drop(columns=["schedule", "peak_lr", "tokens_per_parameter"])
+    rows = rows.assign(cell_id=["a", "b"], at_end=True, domain="text")
+    other = rows.assign(domain="code", gain=9.0)
+    early = rows.assign(at_end=False, gain=8.0)
+    runs = pd.DataFrame(
+        {
+            "cell_id": ["a", "b", "never averaged"], "model": "m", "batch_sequences": 8, "schedule": "constant",
+            "peak_lr": 0.01, "tokens_per_parameter": 20.0, "replicate": [0, 1, 2],
+        }
+    )  # fmt: skip
+    found = at_cell_ends(pd.concat([rows, other, early]), runs)
+    assert found["gain"].tolist() == [0.1, 0.2]
+    assert found["batch_sequences"].tolist() == [8, 8]
+    assert at_cell_ends(tables.empty(tables.AVERAGES), runs).empty
 
 
 def test_without_replicates_there_is_no_error() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -18,12 +20,14 @@ def at_cell_ends(averages: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
         averages[averages["at_end"] & (averages["domain"] == averages["domain"].iloc[0])] if len(averages) else averages
     )
     return ends.merge(
-        runs[["cell_id", "model", "schedule", "peak_lr", "tokens_per_parameter", "replicate"]], on="cell_id"
+        runs[["cell_id", "model", "batch_sequences", "schedule", "peak_lr", "tokens_per_parameter", "replicate"]],
+        on="cell_id",
     )
 
 
-def replicate_means(averages: pd.DataFrame) -> pd.DataFrame:
-    """One row per `SETTING`: means over replicates of loss, gain and gap to the cooldown, with standard errors.
+def replicate_means(averages: pd.DataFrame, setting: Sequence[str] = SETTING) -> pd.DataFrame:
+    """One row per setting: means over replicates of loss, gain and gap to the cooldown, with standard errors. `setting`
+    are the columns that tell settings apart, `average` among them; all rows are of one model and batch.
 
     SE² = pooled replicate variance/n + mean squared error over validation blocks. The replicate variance of gain and of
     gap is that within settings, pooled over all settings of the table; `degrees_of_freedom` stands behind it, in which
@@ -31,7 +35,7 @@ def replicate_means(averages: pd.DataFrame) -> pd.DataFrame:
     blocks are the same for all replicates, so their error does not shrink with n. Without replicates the errors are
     NaN.
     """
-    groups = averages.groupby(SETTING, as_index=False)
+    groups = averages.groupby(list(setting), as_index=False)
     points = groups.agg(
         averaged=("val_loss_averaged", "mean"),
         gain=("gain", "mean"),
@@ -45,7 +49,7 @@ def replicate_means(averages: pd.DataFrame) -> pd.DataFrame:
         gap_blocks=("gap_to_cooldown_sem", _root_mean_square),
     )
     for name, column in (("gain", "gain"), ("gap", "gap_to_cooldown")):
-        variance, degrees = _pooled_variance(averages, column)
+        variance, degrees = _pooled_variance(averages, column, list(setting))
         points[f"{name}_se"] = np.sqrt(variance / points["n"] + points[f"{name}_blocks"] ** 2)
         points[f"{name}_degrees_of_freedom"] = degrees
     return points.drop(columns=["gain_blocks", "gap_blocks"])
@@ -58,13 +62,13 @@ def half_width(standard_error: float, degrees_of_freedom: int, level: float) -> 
     return float(stats.t(degrees_of_freedom).ppf((1 + level) / 2)) * standard_error
 
 
-def _pooled_variance(averages: pd.DataFrame, column: str) -> tuple[float, int]:
+def _pooled_variance(averages: pd.DataFrame, column: str, setting: list[str]) -> tuple[float, int]:
     values = averages[averages[column].notna()]
-    within = values.groupby(SETTING)[column]
+    within = values.groupby(setting)[column]
     if len(values) == within.ngroups:
         return float("nan"), 0
     variance = float(((values[column] - within.transform("mean")) ** 2).sum()) / (len(values) - within.ngroups)
-    degrees = max(len(one) - one.groupby(SETTING).ngroups for _, one in values.groupby("average"))
+    degrees = max(len(one) - one.groupby(setting).ngroups for _, one in values.groupby("average"))
     return variance, degrees
 
 
