@@ -27,6 +27,7 @@ from glidepath.study.section import (
     StudyError,
     shortened,
 )
+from glidepath.study.spikes_config import SpikesConfig
 
 Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer"]
 SOME = Field(min_length=1)
@@ -274,6 +275,8 @@ class StudyConfig(Section):
     """Jobs of training."""
     averaging: AveragingConfig | None = None
     """Averages of snapshots; null: no snapshots are kept."""
+    spikes: SpikesConfig | None = None
+    """Provoked loss spikes, and what averaging does to them; null: none."""
     noise_scale: NoiseScaleConfig | None = None
     """Gradient noise scale; null: no gradient is probed."""
     coordinate_check: CoordinateCheckConfig | None = None
@@ -324,6 +327,30 @@ class StudyConfig(Section):
                 raise ValueError(
                     f"grid.{i}.batch_sequences has 1, but noise_scale probes its schedules: the noise scale "
                     f"compares one sequence with a batch of several. Remove 1, or noise_scale"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _spikes(self) -> StudyConfig:
+        if self.spikes is None:
+            return self
+        averaged = self.averaging.schedules if self.averaging else ()
+        for key, names in (("clean", (self.spikes.clean,)), ("spiked", self.spikes.spiked)):
+            for name in names:
+                if name not in averaged:
+                    raise ValueError(
+                        f"spikes.{key} names {name!r}, which is not one of averaging.schedules "
+                        f"({', '.join(averaged) or 'none'}): its snapshots must be kept. Correct the name or add it "
+                        "there"
+                    )
+        for name in self.spikes.spiked:
+            together = [block for block in self.grid if {name, self.spikes.clean} <= set(block.schedules)]
+            replicates = {replicate for block in together for replicate in block.replicates}
+            if len(replicates) < 2:
+                raise ValueError(
+                    f"spikes.spiked {name!r} has {len(replicates)} replicates in blocks of the grid that also train "
+                    f"spikes.clean {self.spikes.clean!r}: an interval over replicates needs two at least. Put both in "
+                    "one block and give it replicates"
                 )
         return self
 
@@ -426,7 +453,7 @@ def parse_study(data: Any, origin: str) -> StudyConfig:
     try:
         return StudyConfig.model_validate(data)
     except ValidationError as error:
-        raise StudyError(_explain(error, data, origin)) from error
+        raise StudyError(explain(error, data, origin)) from error
 
 
 LIST = "a list is needed. Write it as [a, b]"
@@ -454,7 +481,7 @@ RULES_AND_REMEDIES = {
 }
 
 
-def _explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
+def explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
     """One paragraph: every fault with key, value, rule and remedy."""
     faults = []
     for fault in error.errors(include_url=False):

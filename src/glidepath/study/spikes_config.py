@@ -1,0 +1,27 @@
+"""The section `spikes` of a study."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from glidepath.study.section import Name, Section, Share
+
+
+class SpikesConfig(Section):
+    """Provoked loss spikes: averaged schedules that differ from another one in a few updates only, and what averaging
+    does to them. Every other cell of the same seeds and peak is its pair."""
+
+    clean: Name
+    """Schedule without the spike; one of averaging.schedules."""
+    spiked: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """Schedules that are the clean one but for the updates that provoke a spike; of averaging.schedules."""
+    window_fraction: Share = 0.2
+    """The height of a spike is looked for in this part of the horizon, from where the schedules part."""
+
+    @model_validator(mode="after")
+    def _two(self) -> SpikesConfig:
+        if self.clean in self.spiked:
+            raise ValueError(f"spiked has {self.clean!r}, which is also clean: nothing would differ. Remove one")
+        return self
