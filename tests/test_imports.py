@@ -1,4 +1,4 @@
-"""Imports point one way: science ← study ← corpus, training, laws, figures, report ← stages ← service."""
+"""Imports point one way: science ← study ← corpus, training, interop, laws, figures, report ← stages ← service."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "study": {"science"},
     "corpus": {"study", "science"},
     "training": {"study", "science"},
+    "interop": {"study", "science"},
     "laws": {"study", "science"},
     "figures": {"study", "science", "laws"},
     "report": {"study", "science", "figures", "laws"},
-    "stages": {"study", "science", "corpus", "training", "laws", "figures", "report"},
+    "stages": {"study", "science", "corpus", "training", "interop", "laws", "figures", "report"},
     "service": {"stages", "study", "__main__"},
     "__main__": {"stages", "study"},
     "__init__": set(),

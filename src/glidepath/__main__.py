@@ -31,6 +31,7 @@ COMMANDS = {
     "spending": "put what the study did cost beside its budget",
     "report": "write report.html",
     "refine": "a schedule from the gradient norms of a trained cell",
+    "export": "write trained weights as a Hugging Face directory",
     "document": "write the generated documentation",
     "progress": "show how far a running study is",
 }
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = module.main(parsed)
     except ValueError as refusal:
-        if parsed.command in ("plan", "cells", "tokenize", "refine", "document"):
+        if parsed.command in ("plan", "cells", "tokenize", "refine", "export", "document"):
             print(f"glidepath {parsed.command}: {refusal}", file=sys.stderr)
             return 2
         raise

@@ -20,8 +20,8 @@ def tokenizer_files(tokenizer_json: str, end_of_document: int, vocab_size: int, 
     if max(tokens) >= vocab_size or end_of_document not in tokens:
         raise ValueError(
             f"the tokenizer has ids up to {max(tokens)}, the model embeds {vocab_size} and documents end with id "
-            f"{end_of_document}: all ids must be below the embedded ones and the end one of them. Give the tokenizer and "
-            "the end of document of the corpus that the model was trained on"
+            f"{end_of_document}: all ids must be below the embedded ones and the end one of them. Give the tokenizer "
+            "and the end of document of the corpus that the model was trained on"
         )
     ends = tokens[end_of_document]
     config = {
