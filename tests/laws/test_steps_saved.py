@@ -79,7 +79,7 @@ def test_an_average_that_is_no_better_saves_nothing() -> None:
 def test_updates_follow_a_batch_that_grows() -> None:
     """Twice the batch from the fifth point on: half the updates for the same tokens."""
     known = exact()
-    updates = np.where(UPDATES <= UPDATES[4], UPDATES, UPDATES[4] + (UPDATES - UPDATES[4]) // 2)
+    updates = np.minimum(UPDATES, UPDATES[4]) + np.maximum(UPDATES - UPDATES[4], 0) // 2
     (found,) = steps_saved([replace(known, updates_done=updates)], 0.9)
     late = found[(found["updates_done"] > updates[4]) & (found["status"] == "reached")]
     np.testing.assert_allclose(late["updates_saved"] * 2 * BATCH_TOKENS, late["tokens_saved"], rtol=0.01)

@@ -94,8 +94,8 @@ def steps_saved(trajectories: Sequence[Trajectory], ci_level: float) -> list[pd.
     at its own point: savings and interval are null. Replicates are averaged first.
 
     The standard error is that of D at the crossing, or at the end of the trajectory: SE² = replicate variance/n + error
-    over validation blocks, paired block by block. The replicate variance is that of an average's D at all its crossings,
-    pooled over points and trajectories, with as many degrees of freedom as Student's. Points are counted as
+    over validation blocks, paired block by block. The replicate variance is that of an average's D at all its
+    crossings, pooled over points and trajectories, with as many degrees of freedom as Student's. Points are counted as
     independent, which the noise of single checkpoints is and what remains of a seed is not. Without replicates anywhere
     there are no intervals. An end of the interval that lies beyond the trajectory is null; its lower end is at most the
     trajectory's end.

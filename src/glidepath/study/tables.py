@@ -343,6 +343,115 @@ AVERAGE_BLOCK_LOSSES = Table(
     ),
 )
 
+STEPS_SAVED = Table(
+    "steps_saved",
+    "How much longer the raw weights train until they are as good as an average is now: a row per trajectory, mean "
+    "over replicates, average and point, on the first validation domain. Of horizons that share a trunk, or only their "
+    "peak learning rate, the longest one.",
+    (
+        Column("model", "string", "-", "model", key=True),
+        Column("schedule", "string", "-", "schedule whose snapshots are averaged", key=True),
+        Column("peak_lr", "float64", "-", "peak learning rate", key=True),
+        Column("batch_sequences", "int64", "sequences", "batch", key=True),
+        Column("average", "string", "-", "name of the average in the configuration", key=True),
+        UPDATES_DONE,
+        TOKENS_SEEN,
+        Column("n_replicates", "int64", "-", "replicates averaged first"),
+        Column("val_loss_raw", "float64", "nat/token", "loss of the raw weights there"),
+        Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights there"),
+        Column(
+            "status",
+            "string",
+            "-",
+            "reached; beyond: not within the trajectory; none: the average is not below the raw weights",
+        ),
+        Column(
+            "reached_tokens",
+            "float64",
+            "tokens",
+            "where the raw weights first reach the averaged loss, linear in ln tokens between points; null if never",
+        ),
+        Column("reached_tokens_low", "float64", "tokens", "lower end of its interval; null when not identified"),
+        Column("reached_tokens_high", "float64", "tokens", "upper end; null when beyond the trajectory"),
+        Column("updates_saved", "float64", "updates", "updates up to there; of `beyond` to the end, at least these"),
+        Column("tokens_saved", "float64", "tokens", "tokens up to there; of `beyond` to the end, at least these"),
+        Column("tokens_saved_low", "float64", "tokens", "lower end of its interval; null when not identified"),
+        Column("tokens_saved_high", "float64", "tokens", "upper end; null when beyond the trajectory"),
+        Column("flops_saved", "float64", "FLOP", "tokens_saved in exact training FLOPs"),
+        Column("hours_saved", "float64", "h", "tokens_saved at the replicates' mean speed; null if unknown"),
+        Column("ci_level", "float64", "-", "level of the interval"),
+    ),
+)
+
+COOLDOWN_ORACLE = Table(
+    "cooldown_oracle",
+    "Loss after a cooldown, predicted from the snapshots before it: a row per point of a constant trunk and wsd "
+    "schedule of the study, on the first validation domain. Where the cooldown was trained its loss stands beside the "
+    "prediction that was made without its trunk.",
+    (
+        Column("cell_id", "string", "-", "longest averaged constant cell of the trunk", key=True),
+        Column("updates_done", "int64", "updates", "branching point: updates before the cooldown", key=True),
+        Column("schedule", "string", "-", "wsd schedule that the cooldown is that of", key=True),
+        Column("model", "string", "-", "model"),
+        Column("n_params_counted", "int64", "parameters", "the count that this study's tokens_per_parameter uses"),
+        Column("peak_lr", "float64", "-", "learning rate of the trunk"),
+        Column("batch_sequences", "int64", "sequences", "batch"),
+        Column("replicate", "int64", "-", "replicate"),
+        TOKENS_SEEN,
+        Column("branch_tokens_per_parameter", "float64", "tokens/parameter", "tokens_seen over n_params_counted"),
+        Column("decay_shape", "string", "-", "shape of the cooldown"),
+        Column("final_lr_fraction", "float64", "-", "learning rate that it aims at, over the peak"),
+        Column("decay_fraction", "float64", "-", "its length over the whole training"),
+        Column("mean_lr_fraction", "float64", "-", "its mean learning rate as applied, over the peak"),
+        Column("end_tokens", "float64", "tokens", "training tokens at its end"),
+        Column("end_tokens_per_parameter", "float64", "tokens/parameter", "end_tokens over n_params_counted"),
+        Column(
+            "average",
+            "string",
+            "-",
+            "the average used: that of lowest mean loss at the calibrating points, whatever the cooled losses are",
+        ),
+        Column("val_loss_raw", "float64", "nat/token", "loss of the raw weights at the branching point"),
+        Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights there; null if not defined"),
+        Column("gain_sem", "float64", "nat/token", "standard error of their difference, paired over blocks"),
+        Column(
+            "loss_slope", "float64", "nat/token", "fall of the averaged loss per unit of ln tokens; null if unknown"
+        ),
+        Column("lag_tokens", "float64", "tokens", "mean age of the averaged weights"),
+        Column("cooldown_cell_id", "string", "-", "the real cooldown; null if none was trained"),
+        Column("val_loss_cooldown", "float64", "nat/token", "its loss; null if none was trained"),
+        Column("calibrating", "bool", "-", "the real cooldown is one that the oracle may be fitted to"),
+        Column("val_loss_predicted", "float64", "nat/token", "predicted loss after the cooldown; null if refused"),
+        Column("ci_low", "float64", "nat/token", "lower end of the prediction interval"),
+        Column("ci_high", "float64", "nat/token", "upper end of the prediction interval"),
+        Column("ci_level", "float64", "-", "level of the interval"),
+        Column("status", "string", "-", "held_out: predicted without its own trunk; predicted; refused"),
+        Column("reason", "string", "-", "why it is refused, or which predictor has the smaller error; else empty"),
+    ),
+)
+
+COOLDOWN_ORACLE_SCORES = Table(
+    "cooldown_oracle_scores",
+    "Errors of the cooldown oracle on real cooldowns that it was not fitted to, beside those of two naive predictors.",
+    (
+        Column(
+            "predictor",
+            "string",
+            "-",
+            "oracle; averaged: cooled loss = averaged loss; mean_drop: cooled loss = raw loss less the mean drop",
+            key=True,
+        ),
+        Column("validation", "string", "-", "leave_one_trunk_out or leave_one_peak_lr_out", key=True),
+        Column("rmse", "float64", "nat/token", "root mean square error, every trunk counted once"),
+        Column("bias", "float64", "nat/token", "mean of predicted minus real loss, every trunk counted once"),
+        Column("coverage_50", "float64", "-", "share of real losses within the 50 % interval; null without one"),
+        Column("coverage_90", "float64", "-", "share of real losses within the 90 % interval; null without one"),
+        Column("n_cooldowns", "int64", "-", "cooldowns scored"),
+        Column("n_trunks", "int64", "-", "trunks that they are on: model, peak learning rate, batch and replicate"),
+        Column("status", "string", "-", "best: the lowest rmse of this validation; or why it is not scored"),
+    ),
+)
+
 GROUP = Column(
     "group",
     "string",
@@ -584,6 +693,9 @@ TABLES = (
     EVALUATIONS,
     BLOCK_LOSSES,
     AVERAGES,
+    STEPS_SAVED,
+    COOLDOWN_ORACLE,
+    COOLDOWN_ORACLE_SCORES,
     GRADIENT_STATISTICS,
     NOISE_SCALE,
     EMA_VIEW,

@@ -1,0 +1,224 @@
+"""The cooldown oracle applied to a study: predictions with intervals, refusals, and out-of-sample scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from glidepath.laws.cooldown_oracle import (
+    MIN_SLOPE_POINTS,
+    ORACLE,
+    PREDICTORS,
+    ROUNDING,
+    SLOPE_OCTAVES,
+    Cooldowns,
+    Fit,
+    fit,
+    held_out,
+    progress,
+)
+from glidepath.study import tables
+
+Floats = NDArray[np.float64]
+
+TRUNK = ["model", "peak_lr", "batch_sequences", "replicate"]
+MIN_TRUNKS = 4
+RANGES = (
+    "branch_tokens_per_parameter",
+    "end_tokens_per_parameter",
+    "decay_fraction",
+    "peak_lr",
+    "n_params_counted",
+    "batch_sequences",
+)
+"""Columns in which a prediction must lie within the calibrating cooldowns."""
+VALIDATIONS = {"leave_one_trunk_out": TRUNK, "leave_one_peak_lr_out": ["peak_lr"]}
+LEVELS = (0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The oracle calibrated on the rows of `tables.COOLDOWN_ORACLE` whose `calibrating` is true."""
+
+    calibration: pd.DataFrame
+    """Those of them whose gain and slope are known."""
+
+    @cached_property
+    def fit(self) -> Fit:
+        return fit(ORACLE, cooldowns(self.calibration))
+
+    @cached_property
+    def n_trunks(self) -> int:
+        return int(self.calibration[TRUNK].drop_duplicates().shape[0])
+
+    def refusal(self, row: pd.Series[Any]) -> str:
+        """Key, value and rule by which a row is refused; empty if it is not."""
+        if undefined := _undefined(row) or self.too_few:
+            return undefined
+        shape = shape_of(row)
+        if shape not in (known := sorted({shape_of(other) for _, other in self.calibration.iterrows()})):
+            return f"decay_shape {shape}: the calibrating cooldowns are {', '.join(known)}"
+        for key in RANGES:
+            low, high, value = self.calibration[key].min(), self.calibration[key].max(), row[key]
+            if not low / ROUNDING <= value <= high * ROUNDING:
+                return f"{key} {value:g}: the calibrating cooldowns have {low:g} … {high:g}"
+        return ""
+
+    @property
+    def too_few(self) -> str:
+        """Why nothing can be predicted; empty if it can."""
+        if self.n_trunks < MIN_TRUNKS:
+            return f"trunks {self.n_trunks}: at least {MIN_TRUNKS} with real cooldowns are needed to know the error"
+        if self.fit.degrees_of_freedom < 1:
+            n = len(self.fit.coefficients)
+            return f"trunks {self.n_trunks}: more than the {n} coefficients are needed to know the error"
+        return ""
+
+
+def calibrated(rows: pd.DataFrame) -> Oracle:
+    """The oracle of a study, from rows of `tables.COOLDOWN_ORACLE`."""
+    known = rows["calibrating"].astype(bool) & rows[["loss_slope", "val_loss_averaged"]].notna().all(axis=1)
+    return Oracle(rows[known])
+
+
+def predicted(rows: pd.DataFrame, ci_level: float) -> pd.DataFrame:
+    """Rows with val_loss_predicted, ci_low, ci_high, ci_level, status and reason.
+
+    status: `held_out`, a calibrating cooldown, predicted without its trunk; `predicted`; `refused`, with the reason. A
+    prediction has a reason where another predictor has the smaller error on the calibrating cooldowns.
+    """
+    oracle = calibrated(rows)
+    losses, halves = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    status = np.full(len(rows), "refused", dtype=object)
+    reason = np.full(len(rows), "", dtype=object)
+    place = rows.index.get_indexer(oracle.calibration.index)
+    if len(place) and not oracle.too_few:
+        frame = oracle.calibration
+        drops, widths = held_out(
+            ORACLE, cooldowns(frame), _labels(frame, TRUNK), (ci_level,), _floats(frame, "gain_sem")
+        )
+        losses[place], halves[place] = _floats(frame, "val_loss_raw") - drops, widths[0]
+        status[place] = np.where(np.isfinite(drops), "held_out", "refused")
+        reason[place] = np.where(np.isfinite(drops), "", "decay_shape: no other trunk has a cooldown of this shape")
+    beaten = _beaten(scores(rows))
+    for i in np.setdiff1d(np.arange(len(rows)), place if not oracle.too_few else []):
+        row = rows.iloc[i]
+        reason[i] = oracle.refusal(row)
+        if not reason[i]:
+            status[i], reason[i] = "predicted", beaten
+            here = cooldowns(rows.iloc[[i]])
+            losses[i] = row["val_loss_raw"] - oracle.fit.drops(here)[0]
+            halves[i] = oracle.fit.half_widths(ci_level, np.array([row["gain_sem"]]))[0]
+    return rows.assign(
+        val_loss_predicted=losses,
+        ci_low=losses - halves,
+        ci_high=losses + halves,
+        ci_level=ci_level,
+        status=status,
+        reason=reason,
+    )
+
+
+def scores(rows: pd.DataFrame) -> pd.DataFrame:
+    """`tables.COOLDOWN_ORACLE_SCORES` of the calibrating rows; no row without any.
+
+    Errors are those of predictions without the cooldown's group, ranges set aside: the lowest and the highest peak
+    learning rate are then extrapolated to. rmse and bias count every trunk once; all predictors are scored on the
+    cooldowns that the oracle can predict.
+    """
+    frame = calibrated(rows).calibration
+    found: list[dict[str, Any]] = []
+    if frame.empty:
+        return pd.DataFrame(found, columns=tables.COOLDOWN_ORACLE_SCORES.names)
+    all_cooldowns, trunks, sems = cooldowns(frame), _labels(frame, TRUNK), _floats(frame, "gain_sem")
+    for validation, columns in VALIDATIONS.items():
+        groups = _labels(frame, columns)
+        answers = {name: held_out(name, all_cooldowns, groups, LEVELS, sems) for name in PREDICTORS}
+        scored = np.isfinite(answers[ORACLE][0])
+        for name, (drops, halves) in answers.items():
+            # Too high a drop is too low a loss.
+            errors = (all_cooldowns.drop - drops)[scored]
+            covered = [_share(np.abs(errors), half[scored]) for half in halves]
+            found.append(
+                {
+                    "predictor": name,
+                    "validation": validation,
+                    "rmse": _over_trunks(np.square(errors), trunks[scored]) ** 0.5,
+                    "bias": _over_trunks(errors, trunks[scored]),
+                    "coverage_50": covered[0],
+                    "coverage_90": covered[1],
+                    "n_cooldowns": int(scored.sum()),
+                    "n_trunks": len(np.unique(trunks[scored])),
+                    "status": "not scored: no cooldown can be predicted from the others" if not scored.any() else "",
+                }
+            )
+        lowest = min(found[-len(PREDICTORS) :], key=lambda row: float(row["rmse"]))
+        if scored.any():
+            lowest["status"] = "best"
+    return pd.DataFrame(found, columns=tables.COOLDOWN_ORACLE_SCORES.names)
+
+
+def cooldowns(frame: pd.DataFrame) -> Cooldowns:
+    """The model's view of rows of `tables.COOLDOWN_ORACLE`."""
+    raw = _floats(frame, "val_loss_raw")
+    return Cooldowns(
+        shape=np.array([shape_of(row) for _, row in frame.iterrows()], dtype=object),
+        trunk=_labels(frame, TRUNK),
+        gain=raw - _floats(frame, "val_loss_averaged"),
+        progress=progress(
+            *(
+                _floats(frame, name)
+                for name in ("loss_slope", "lag_tokens", "tokens_seen", "end_tokens", "mean_lr_fraction")
+            )
+        ),
+        drop=raw - _floats(frame, "val_loss_cooldown"),
+    )
+
+
+def shape_of(row: pd.Series[Any]) -> str:
+    """Shape of a decay and the fraction of the peak that it ends at."""
+    return f"{row['decay_shape']} to {row['final_lr_fraction']:g}"
+
+
+def _undefined(row: pd.Series[Any]) -> str:
+    if not np.isfinite(row["val_loss_averaged"]):
+        return f"average {row['average']}: not defined at {row['updates_done']} updates"
+    if not np.isfinite(row["loss_slope"]):
+        return (
+            f"points: fewer than {MIN_SLOPE_POINTS} of {row['average']} in the last {SLOPE_OCTAVES:g} doublings, too "
+            "few for its slope"
+        )
+    return ""
+
+
+def _beaten(found: pd.DataFrame) -> str:
+    first = found[found["validation"] == next(iter(VALIDATIONS))].set_index("predictor")
+    best = first.index[first["status"] == "best"]
+    if len(best) == 0 or best[0] == ORACLE:
+        return ""
+    return f"{best[0]} has the smaller error: {first.loc[best[0], 'rmse']:.4f} against {first.loc[ORACLE, 'rmse']:.4f}"
+
+
+def _labels(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.int64]:
+    return np.asarray(frame.groupby(columns, sort=True).ngroup(), dtype=np.int64)
+
+
+def _floats(frame: pd.DataFrame, column: str) -> Floats:
+    return frame[column].to_numpy(np.float64)
+
+
+def _share(errors: Floats, halves: Floats) -> float:
+    """Share of the errors within the half-widths; NaN where there are none."""
+    known = np.isfinite(halves)
+    return float((errors[known] <= halves[known]).mean()) if known.any() else np.nan
+
+
+def _over_trunks(values: Floats, trunks: NDArray[np.int64]) -> float:
+    """Mean over trunks of the means within them; NaN without values."""
+    means = [values[trunks == trunk].mean() for trunk in np.unique(trunks)]
+    return float(np.mean(means)) if means else np.nan
