@@ -27,7 +27,7 @@ from safetensors.numpy import load_file, safe_open
 
 from glidepath.training.files import remove_unfinished, written_atomically
 from glidepath.training.lock import is_locked, locked
-from glidepath.training.snapshots import Snapshots, join, part_path, parts_in, save_part
+from glidepath.training.snapshots import SnapshotFile, join, part_path, parts_in, save_part
 from glidepath.training.state import load_header, load_tensors
 from glidepath.training.tensor_files import CHECKSUM, DamagedFileError, save_tensors, verify
 from tests.training.small import segment_spec, train
@@ -176,10 +176,10 @@ def parts(tmp_path: Path) -> dict[int, Path]:
 def test_parts_are_joined_to_one_file(parts: dict[int, Path], tmp_path: Path) -> None:
     assert list(parts) == [3, 7, 8]
     join(list(parts.values()), tmp_path / "joined", {"who": "me"})
-    joined = Snapshots(tmp_path / "joined")
+    joined = SnapshotFile(tmp_path / "joined")
     assert joined.metadata["who"] == "me"
     assert joined.updates_done == [3, 7, 8]
-    assert joined.parameters == ["v", "w"]
+    assert sorted(joined.weights(3)) == ["v", "w"]
     for updates_done, weights in WEIGHTS.items():
         for name, weight in joined.weights(updates_done).items():
             np.testing.assert_array_equal(weight, weights[name])
@@ -197,7 +197,7 @@ def test_damaged_snapshots_are_refused(parts: dict[int, Path], tmp_path: Path) -
     join(list(parts.values()), joined, {})
     joined.write_bytes(joined.read_bytes()[:-1] + b"!")
     with pytest.raises(DamagedFileError, match=rf"{joined} is damaged .*: delete {tmp_path} and run again"):
-        Snapshots(joined)
+        SnapshotFile(joined)
 
 
 # -- no room

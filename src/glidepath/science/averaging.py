@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 SAME = 1e-12
 """Weights closer than this share of the largest one are the same: what remains of rounding."""
 
+MOST_KEPT = 4.0
+"""An old average is not blown up by more, and its rounding with it."""
+
 
 def uniform_weights(positions: ArrayLike, start: float) -> Floats:
     """Uniform over the training between `start` and the last snapshot, shape [n].
@@ -80,9 +83,9 @@ def emulated_decay_weights(
 
         w_i = R_i - (1 - α_{i+1})·R_{i+1},    R_i = r_i·Π_{j>i}(1 - α̃_j),    w_T = R_T.
 
-    Without weight decay this is w_i = r_i - r_{i+1}, the weights of Tian et al. 2025 (WSM, arXiv 2507.17634). The weight
-    of an update goes to the nearest snapshot. It is an emulation: under lower learning rates the gradients, and so the
-    x_i, would have been others.
+    Without weight decay this is w_i = r_i - r_{i+1}, the weights of Tian et al. 2025 (WSM, arXiv 2507.17634). The
+    weight of an update goes to the nearest snapshot. It is an emulation: under lower learning rates the gradients, and
+    so the x_i, would have been others.
 
     Raises ValueError for shapes that differ, a learning rate that is zero under `lr` only, α ≥ 1, or weights that
     would be negative: the decayed learning rate must not rise against `lr`.
@@ -92,8 +95,8 @@ def emulated_decay_weights(
     at = np.asarray(updates_done, np.int64)
     if lrs.shape != decayed.shape or lrs.ndim != 1 or at[-1] != len(lrs):
         raise ValueError(
-            f"{lrs.shape} learning rates, {decayed.shape} decayed ones, the last snapshot after {at[-1]} updates: there "
-            "must be one of each per update, and a snapshot after the last"
+            f"{lrs.shape} learning rates, {decayed.shape} decayed ones, the last snapshot after {at[-1]} updates: "
+            "there must be one of each per update, and a snapshot after the last"
         )
     if np.any(lrs <= 0) or np.any(lrs * decay >= 1):
         raise ValueError("every update must learn, and must not replace the weights whole: need lr > 0, lr·decay < 1")
@@ -142,16 +145,16 @@ def cheapest_step(before: ArrayLike, after: ArrayLike) -> Step:
 
     Both have the shape [n], snapshots not yet there having the weight 0. Where the old average is kept with a factor c,
     only snapshots with after ≠ c·before are read: two or three for a window that moves by one snapshot, whatever its
-    length, one for an EMA of fixed time-scale. c is the ratio that most snapshots of both averages have. When starting
+    length, one for an EMA of fixed time-scale. c is the median ratio of the snapshots that both have. When starting
     afresh reads no more, that is done: it forgets what rounding there was.
     """
     old, new = np.asarray(before, np.float64), np.asarray(after, np.float64)
     best = _step(0.0, new, new)
-    both = np.flatnonzero((old != 0) & (new != 0))
-    if len(both):
+    both = (old > SAME * old.max()) & (new > 0)
+    if both.any():
         keep = float(np.median(new[both] / old[both]))
         kept = _step(keep, new - keep * old, new)
-        if kept.reads < best.reads:
+        if kept.reads < best.reads and keep <= MOST_KEPT:
             best = kept
     return best
 

@@ -26,6 +26,7 @@ from glidepath.study.layout import segment_directory
 from glidepath.study.specs import SegmentSpec
 from glidepath.training.averaged_losses import Losses, averaged_losses, raw_losses
 from glidepath.training.device import Machine, configure, matmul_dtype, placed
+from glidepath.training.evaluation import bits_per_byte
 from glidepath.training.model import Decoder
 from glidepath.training.snapshots import SnapshotsOfChain
 
@@ -110,7 +111,7 @@ class Records:
                     "window_fraction": shape.span / end,
                     "lag_tokens": shape.lag,
                     "val_loss": loss,
-                    "bits_per_byte": self.tokens.bits_per_byte(found.domain, loss),
+                    "bits_per_byte": bits_per_byte(loss, self.tokens.bytes_per_token(found.domain)),
                 }
             )
             self._blocks.append(pd.DataFrame({**key, "block": np.arange(len(found.blocks)), "loss": found.blocks}))

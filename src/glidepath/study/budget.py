@@ -196,7 +196,8 @@ class _Known:
         return seconds + saves * mean.save_seconds + mean.job_seconds
 
     def average_seconds(self, planned: Plan, spec: AverageSpec) -> float | None:
-        """Time of evaluating the raw weights and all averages at the points of one segment, by a job that starts like one that trains."""
+        """Time of evaluating the raw weights and all averages at the points of one segment, by a job that starts like
+        one that trains."""
         found = self.by_shape.get(shape_digest(planned.segments[spec.segments[-1]]))
         if found is None:
             return None
