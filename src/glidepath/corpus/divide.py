@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from glidepath.corpus.ingest import Origin
 from glidepath.corpus.split import Divider, Split, training_documents_held_out
 from glidepath.corpus.spool import BUCKET_BITS, HEAD, Heads, read_heads, text_path
-from glidepath.study.corpus import CorpusConfig
+from glidepath.study.corpus import Texts
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Division:
     """Text of these documents, same shape [bytes]."""
 
 
-def divide(corpus: CorpusConfig, origins: Sequence[Origin], directory: Path) -> Division:
+def divide(corpus: Texts, origins: Sequence[Origin], directory: Path) -> Division:
     """Decide about every document of the spool in `directory` and write the two lists that tokenisation
     follows.
 
@@ -85,7 +85,7 @@ def _refuse_leaks(heads: Heads, splits: NDArray[np.int8], origins: Sequence[Orig
     )
 
 
-def _require_training_documents(corpus: CorpusConfig, origins: Sequence[Origin], division: Division) -> None:
+def _require_training_documents(corpus: Texts, origins: Sequence[Origin], division: Division) -> None:
     for domain in corpus.domains:
         rows = [row for row, origin in enumerate(origins) if origin.domain == domain.name]
         counts = dict(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glidepath.corpus.sources import SourceFile, source_files
 from glidepath.corpus.spool import Spool
-from glidepath.study.corpus import CorpusConfig
+from glidepath.study.corpus import Texts
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Origin:
     """False for a file that was left out since it is not UTF-8."""
 
 
-def ingest(corpus: CorpusConfig, base: Path, directory: Path) -> list[Origin]:
+def ingest(corpus: Texts, base: Path, directory: Path) -> list[Origin]:
     """Write all documents of `corpus` to a spool in `directory`; the rows that the spool refers to as
     origins.
 

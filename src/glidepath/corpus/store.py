@@ -80,7 +80,7 @@ class TokenStore:
     manifest: dict[str, Any]
     """Content of manifest.json."""
     train: Tokens
-    """All training tokens; any prefix is a fair sample of the documents."""
+    """All training tokens, none of a corpus for evaluation alone; any prefix is a fair sample of the documents."""
     train_documents: NDArray[np.int64]
     """Where each training document starts, and where the last one ends [tokens]; shape [documents + 1]."""
 
@@ -105,7 +105,7 @@ class TokenStore:
         return cls(
             directory,
             manifest,
-            np.memmap(directory / TRAIN, np.dtype(manifest["dtype"]), "r"),
+            _mapped(directory / TRAIN, np.dtype(manifest["dtype"])),
             np.load(directory / TRAIN_DOCUMENTS, mmap_mode="r"),
         )
 
@@ -191,6 +191,11 @@ def _reason(origin: Origin, counts: Sequence[int]) -> str:
     if not origin.documents:
         return "empty"
     return "beyond max_bytes" if counts[Split.UNUSED] else ""
+
+
+def _mapped(path: Path, dtype: np.dtype[Any]) -> Tokens:
+    """A file of tokens. Nothing can be mapped of an empty one, which text for evaluation alone has."""
+    return np.memmap(path, dtype, "r") if path.stat().st_size else np.empty(0, dtype)
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from glidepath.study.corpus import CorpusConfig, TokenizerFile, TokenizerHub, TrainBPE, vocab_size_of
+from glidepath.study.corpus import Texts, TokenizerFile, TokenizerHub, TrainBPE, vocab_size_of
 
 END_OF_DOCUMENT = "<|endoftext|>"
 """Ends a document of a tokenizer trained here; its id is 0."""
@@ -75,7 +75,7 @@ class Encoder:
         yield np.array([self.end_of_document], np.uint32), np.array([len(document)])
 
 
-def obtain(corpus: CorpusConfig, base: Path, training_documents: Iterable[bytes], destination: Path) -> Encoder:
+def obtain(corpus: Texts, base: Path, training_documents: Iterable[bytes], destination: Path) -> Encoder:
     """Train, copy or download the tokenizer to `destination` and load it from there.
 
     Raises ValueError if it cannot be had, or if its vocabulary is not of the size that the model was given.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from glidepath.corpus import store
 from glidepath.corpus.divide import Division, divide
@@ -27,7 +28,7 @@ from glidepath.corpus.tokenize import (
     write_training_tokens,
 )
 from glidepath.corpus.tokenizer import Encoder, obtain
-from glidepath.study.corpus import CorpusConfig, Domain
+from glidepath.study.corpus import CorpusConfig, Domain, Texts, ValidationCorpus
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def run(corpus_json: str, base: Path, output: Path, workers: int) -> None:
     """
     if workers < 1:
         raise ValueError(f"--workers {workers} cannot encode; it must be at least 1: give the number of cores")
-    corpus = CorpusConfig.model_validate_json(corpus_json)
+    corpus: Texts = TypeAdapter[Texts](CorpusConfig | ValidationCorpus).validate_json(corpus_json)
     _refuse_foreign_output(output)
     partial = output.with_name(output.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -75,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     run(args.corpus, args.base, args.output, args.workers)
 
 
-def _write_store(corpus: CorpusConfig, base: Path, spool: Path, directory: Path, workers: int) -> None:
+def _write_store(corpus: Texts, base: Path, spool: Path, directory: Path, workers: int) -> None:
     """The story: read, divide, tokenize, describe. What can fail comes before what takes long."""
     origins = ingest(corpus, base, spool)
     log.info("read %d files, %d bytes", len(origins), sum(origin.bytes for origin in origins))

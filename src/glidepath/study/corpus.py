@@ -230,31 +230,65 @@ class TokenizerHub(Section):
 TokenizerChoice = Annotated[TrainBPE | TokenizerFile | TokenizerHub, Field(discriminator="kind")]
 
 
-class CorpusConfig(Section):
-    """What is trained and evaluated on, and how it is cut into tokens."""
+class Texts(Section):
+    """Kinds of text, and how they are cut into tokens."""
 
     domains: tuple[Domain, ...]
-    """Kinds of text, at least one of them for training. The validation loss of the first one selects."""
+    """Kinds of text. The validation loss of the first one selects."""
     tokenizer: TokenizerChoice
     """How text is cut into tokens."""
 
     @field_validator("domains")
     @classmethod
-    def _domains_are_a_corpus(cls, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
+    def _domains_have_names(cls, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
         names = [domain.name for domain in domains]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
                 f"domain names {twice} occur more than once; every domain needs a name of its own: rename one"
             )
+        return domains
+
+
+class CorpusConfig(Texts):
+    """What is trained and evaluated on, and how it is cut into tokens."""
+
+    domains: tuple[Domain, ...]
+    """Kinds of text, at least one of them for training. The validation loss of the first one selects."""
+
+    @field_validator("domains")
+    @classmethod
+    def _domains_are_a_corpus(cls, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
         if not any(domain.use == "training" for domain in domains):
             raise ValueError(
-                f"no domain among {names} has use: training; there would be nothing to train on: give at least one"
+                f"no domain among {[domain.name for domain in domains]} has use: training; there would be nothing to "
+                "train on: give at least one"
             )
         return domains
 
 
-def corpus_id(corpus: CorpusConfig, base: Path) -> str:
+class ValidationCorpus(Texts):
+    """Text that models are evaluated on that were trained elsewhere, cut into tokens as theirs was."""
+
+    domains: tuple[Domain, ...]
+    """Kinds of text, all with `use: validation`. The first one selects. Evaluated are blocks of equal length, cut from
+    documents that follow each other with the end-of-document token between them; no other token is added."""
+    tokenizer: Annotated[TokenizerFile | TokenizerHub, Field(discriminator="kind")]
+    """The tokenizer that the models were trained with."""
+
+    @field_validator("domains")
+    @classmethod
+    def _domains_are_held_out(cls, domains: tuple[Domain, ...]) -> tuple[Domain, ...]:
+        training = [domain.name for domain in domains if domain.use == "training"]
+        if training or not domains:
+            raise ValueError(
+                f"domains {training} have use: training, but nothing is trained here: evaluated is at least one domain, "
+                "and each has use: validation. Write it so"
+            )
+        return domains
+
+
+def corpus_id(corpus: Texts, base: Path) -> str:
     """Content address of the tokens that `corpus` asks for; `base` is the directory relative paths start
     from.
 
@@ -274,7 +308,7 @@ def corpus_id(corpus: CorpusConfig, base: Path) -> str:
     )
 
 
-def vocab_size_of(corpus: CorpusConfig, base: Path) -> int:
+def vocab_size_of(corpus: Texts, base: Path) -> int:
     """Rows that the model's embedding needs: the largest token id plus one.
 
     Raises ValueError if the tokenizer file is missing or is not one.
@@ -378,7 +412,7 @@ def _source_identity(domain: Domain, base: Path) -> Any:
     match source:
         case Files():
             return [
-                [file.name, file.declared_validation, _fingerprint(file.location)]
+                [file.name, file.declared_validation, fingerprint(file.location)]
                 for file in matched_files(domain, source, base)
             ]
         case HuggingFace():
@@ -386,7 +420,7 @@ def _source_identity(domain: Domain, base: Path) -> Any:
             if directory is None:
                 return "hub"
             files = sorted(path for path in directory.rglob("*") if path.is_file() and not path.name.startswith("."))
-            return [[path.relative_to(directory).as_posix(), _fingerprint(path)] for path in files]
+            return [[path.relative_to(directory).as_posix(), fingerprint(path)] for path in files]
         case _:
             return [platform.python_version(), *(runtime_version(package) for package in RUNTIME_PACKAGES)]
 
@@ -446,7 +480,7 @@ def _root(pattern: str, base: Path) -> Path:
     return inside if fixed.is_relative_to(inside) else fixed.parent
 
 
-def _fingerprint(path: Path) -> list[int | str]:
+def fingerprint(path: Path) -> list[int | str]:
     """Size [bytes] and SHA-256 of evenly spaced blocks, the first and the last among them; of all of a small
     file.
     """

@@ -1,0 +1,228 @@
+"""What the jobs over checkpoints trained elsewhere are: which checkpoints there are, and which averages of them.
+
+Needed while a Snakefile is parsed: nothing is downloaded. Directories are known by sampled content, revisions of the
+Hub by name.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from glidepath.study.averages import History, snapshot_weights
+from glidepath.study.averaging_config import RAW, Scheme
+from glidepath.study.checkpoint_config import (
+    UPDATES,
+    CheckpointsConfig,
+    DirectoryCheckpoints,
+    HubCheckpoints,
+    Revision,
+    TrajectoryConfig,
+)
+from glidepath.study.corpus import fingerprint
+from glidepath.study.identity import canonical_json, digest
+from glidepath.study.section import StudyError
+from glidepath.study.specs import Spec
+
+CONFIG = "config.json"
+WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
+
+
+class CheckpointSpec(Spec):
+    """One checkpoint: a revision of a repository, or a directory."""
+
+    kind: Literal["huggingface", "directories"]
+    repository: str | None
+    revision: str | None
+    path: str | None
+    """Relative to the working directory."""
+    content: str | None
+    """Digest of sampled content of a directory."""
+
+    @property
+    def checkpoint_id(self) -> str:
+        """Name of its record in the store."""
+        if self.repository is not None:
+            return f"{self.repository}@{self.revision}".replace("/", "--")
+        return f"{Path(self.path or '').name}-{digest(self.model_dump(mode='json'))}"
+
+
+class CheckpointAverageSpec(Spec):
+    """What decides the losses of one average at the points of one trajectory."""
+
+    corpus_id: str
+    context_length: int
+    checkpoints: tuple[tuple[int, str], ...]
+    """Updates done and name of the record, ascending."""
+    evaluate_at: tuple[int, ...]
+    """Of these updates, the points."""
+    average: str
+    scheme: Scheme | None
+    """None: the checkpoints themselves, under the name `raw`."""
+    tokens_per_update: int
+    n_params: int
+    lr: float | None
+    weight_decay: float | None
+
+    def to_json(self) -> str:
+        return canonical_json(self.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class PlannedTrajectory:
+    """The checkpoints of one training and the jobs over them."""
+
+    config: TrajectoryConfig
+    checkpoints: dict[int, CheckpointSpec]
+    """By updates done, ascending."""
+    averages: dict[str, CheckpointAverageSpec]
+    """By the name of their directory in the store, the raw weights first."""
+
+
+def planned_trajectories(config: CheckpointsConfig, corpus_id: str, base: Path) -> dict[str, PlannedTrajectory]:
+    """All trajectories by name; `base` is the directory that relative paths start from.
+
+    Raises StudyError for a directory that is no checkpoint, fewer than two checkpoints, and a scheme that is defined at
+    no point.
+    """
+    found = {}
+    for name, trajectory in config.trajectories.items():
+        key = f"trajectories.{name}"
+        checkpoints = _checkpoints(trajectory, f"{key}.source", base)
+        if len(checkpoints) < 2:
+            raise StudyError(
+                f"{key}.source has checkpoints after {sorted(checkpoints)} updates only: an average needs at least two. "
+                "Give more"
+            )
+        at = sorted(checkpoints)
+        points = tuple(at[:: -config.points_every][::-1])
+        history = history_of(trajectory, at[-1])
+        specs = {}
+        for average, scheme in {RAW: None, **config.schemes}.items():
+            if scheme is not None:
+                _check_defined(key, average, scheme, history, at, points)
+            spec = CheckpointAverageSpec(
+                corpus_id=corpus_id,
+                context_length=config.context_length,
+                checkpoints=tuple((updates, checkpoints[updates].checkpoint_id) for updates in at),
+                evaluate_at=points,
+                average=average,
+                scheme=scheme,
+                tokens_per_update=trajectory.tokens_per_update,
+                n_params=trajectory.n_params,
+                lr=trajectory.lr,
+                weight_decay=trajectory.weight_decay,
+            )
+            specs[f"{name}-{average}-{digest(spec.model_dump(mode='json'))}"] = spec
+        found[name] = PlannedTrajectory(trajectory, {updates: checkpoints[updates] for updates in at}, specs)
+    return found
+
+
+def history_of(trajectory: TrajectoryConfig | CheckpointAverageSpec, updates: int) -> History:
+    """The training as averages need to know it: equal batches, a constant learning rate."""
+    return History(
+        positions=np.arange(updates + 1) * float(trajectory.tokens_per_update),
+        lr=np.full(updates, trajectory.lr or 1.0),
+        weight_decay=np.full(updates, trajectory.weight_decay or 0.0),
+        n_params_counted=trajectory.n_params,
+    )
+
+
+def record_path(checkpoint_id: str) -> str:
+    """Where it is written down what files a checkpoint is made of."""
+    return f"store/checkpoints/{checkpoint_id}.json"
+
+
+def _check_defined(
+    key: str, average: str, scheme: Scheme, history: History, at: list[int], points: tuple[int, ...]
+) -> None:
+    """Raises StudyError for a scheme without any point, from the last of which most can be averaged."""
+    for point in reversed(points):
+        if snapshot_weights(scheme, history, np.array(at[: at.index(point) + 1])) is not None:
+            return
+    raise StudyError(
+        f"schemes.{average} ({canonical_json(scheme.model_dump(mode='json', exclude_none=True))}) averages fewer than two "
+        f"checkpoints of {key} at each of its {len(points)} points, whose last is after {points[-1]} updates: it would "
+        "have no loss. Change the scheme or give more checkpoints"
+    )
+
+
+def _checkpoints(trajectory: TrajectoryConfig, key: str, base: Path) -> dict[int, CheckpointSpec]:
+    match trajectory.source:
+        case HubCheckpoints() as source:
+            return {
+                entry.updates: CheckpointSpec(
+                    kind=source.kind, repository=source.repository, revision=entry.revision, path=None, content=None
+                )
+                for entry in _revisions(source)
+            }
+        case DirectoryCheckpoints() as source:
+            return {
+                updates: CheckpointSpec(
+                    kind=source.kind, repository=None, revision=None, path=path, content=_content(key, base, path)
+                )
+                for updates, path in _directories(source, key, base).items()
+            }
+
+
+def _revisions(source: HubCheckpoints) -> tuple[Revision, ...]:
+    if source.revisions is None:
+        return source.listed
+    span = source.revisions
+    return tuple(
+        Revision(revision=span.template.replace(UPDATES, str(updates)), updates=updates)
+        for updates in range(span.first, span.last + 1, span.every)
+    )
+
+
+def _directories(source: DirectoryCheckpoints, key: str, base: Path) -> dict[int, str]:
+    """Paths by updates."""
+    if source.pattern is None:
+        return {entry.updates: entry.path for entry in source.listed}
+    before, after = source.pattern.split(UPDATES)
+    form = re.compile(f"{re.escape(before)}(\\d+){re.escape(after)}")
+    found: dict[int, str] = {}
+    # Path.glob would refuse an absolute pattern.
+    paths = glob.glob(f"{glob.escape(before)}*{glob.escape(after)}", root_dir=base)  # noqa: PTH207
+    for path in sorted(paths):
+        matched = form.fullmatch(path)
+        if not matched or not int(matched[1]) or not (base / path).is_dir():
+            continue
+        updates = int(matched[1])
+        if updates in found:
+            raise StudyError(
+                f"{key}.pattern {source.pattern!r} matches {found[updates]} and {path}, both after {updates} updates: "
+                "there is one checkpoint per update. Remove one, or use listed"
+            )
+        found[updates] = path
+    return found
+
+
+def _content(key: str, base: Path, path: str) -> str:
+    """Digest of the sampled content of what a checkpoint is read from."""
+    folder = base / path
+    files = sorted({file for pattern in (CONFIG, *WEIGHT_PATTERNS, "*.index.json") for file in folder.glob(pattern)})
+    names = [file.name for file in files]
+    if CONFIG not in names or not any(file.match(pattern) for file in files for pattern in WEIGHT_PATTERNS):
+        raise StudyError(
+            f"{key}: the directory {path!r} has {names or 'none'} of the files of a checkpoint: it needs {CONFIG} and "
+            f"{' or '.join(WEIGHT_PATTERNS)}, as save_pretrained writes them. Correct the path"
+        )
+    return digest([[file.name, *fingerprint(file)] for file in files])
+
+
+def as_rows(trajectory: PlannedTrajectory) -> list[dict[str, Any]]:
+    """What collecting needs of each checkpoint: updates, tokens and the name of its record."""
+    return [
+        {
+            "updates_done": updates,
+            "tokens_seen": updates * trajectory.config.tokens_per_update,
+            "checkpoint_id": spec.checkpoint_id,
+        }
+        for updates, spec in trajectory.checkpoints.items()
+    ]
