@@ -1,1 +1,1 @@
-"""Trained models for other programs: no torch."""
+"""Weights that leave for other programs, and those that come from them."""

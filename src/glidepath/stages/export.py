@@ -20,7 +20,7 @@ from glidepath.interop.model_card import ModelCard
 from glidepath.study import tables
 from glidepath.study.layout import Layout, segment_directory
 from glidepath.study.specs import SegmentSpec
-from glidepath.training.snapshots import Snapshots
+from glidepath.training.snapshots import SnapshotFile
 from glidepath.training.state import load_header
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class KeptWeights:
         if not path.is_file():
             raise ValueError(f"{path} is missing; run the study again, which trains only that segment anew")
         if self.is_snapshot:
-            return Snapshots(path).weights(self.updates_done)
+            return {name: w.numpy() for name, w in SnapshotFile(path).weights(self.updates_done).items()}
         load_header(path, self.record.spec.trajectory)
         prefix = "weights/"
         with safe_open(path, framework="numpy") as file:
