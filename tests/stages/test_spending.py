@@ -63,7 +63,7 @@ def test_without_a_journal_training_is_known_from_its_records() -> None:
     assert rows.loc["train", "core_seconds"] == 10.0 * n
     assert rows.loc["train", "core_seconds_ratio"] == pytest.approx(n / 10)
     assert pd.isna(rows.loc["train", "wall_seconds"])
-    assert (rows.loc["average", "jobs"], rows.loc["average", "jobs_measured"]) == (4, 0)
+    assert (rows.loc["average", "jobs"], rows.loc["average", "jobs_measured"]) == (8, 0)
     assert pd.isna(rows.loc["total", "core_seconds_ratio"])
     assert rows.loc["total", "jobs_before_prediction"] == 0
 
@@ -85,10 +85,10 @@ def test_with_a_journal_everything_is_known() -> None:
     assert rows["core_seconds"].to_dict() == {
         "tokenize": 20.0,
         "train": 12.0 * n,
-        "average": 8.0,
+        "average": 16.0,
         "coordinate_check": 0.0,
         "analysis": 5.0,
-        "total": 33.0 + 12.0 * n,
+        "total": 41.0 + 12.0 * n,
     }
     assert rows.loc["train", "wall_seconds"] == 12.0 * ((n + 1) // 2)
     assert rows.loc["total", "wall_seconds"] == 20.0 + 12.0 * ((n + 1) // 2) + 2.0 + 5.0

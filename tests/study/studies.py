@@ -43,7 +43,7 @@ GOOD: dict[str, Any] = {
             "batch_sequences": [4],
         }
     ],
-    "averaging": {"schedules": ["constant"], "snapshots": 5},
+    "averaging": {"schedules": ["constant"], "snapshots": {"first_update": 32, "per_octave": 8}},
     "noise_scale": {"schedules": ["constant"], "every_updates": 8},
     "analysis": {"reference_schedule": "constant"},
     "target": {"model": "d16", "tokens_per_parameter": 40, "batch_sequences": 4},
