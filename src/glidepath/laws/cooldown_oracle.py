@@ -20,13 +20,12 @@ coefficient), and the drop is the mean drop of the calibration (one).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
@@ -34,7 +33,7 @@ Labels = NDArray[Any]
 ORACLE, AVERAGED, MEAN_DROP = "oracle", "averaged", "mean_drop"
 PREDICTORS = (ORACLE, AVERAGED, MEAN_DROP)
 SLOPE_OCTAVES = 2.0
-MIN_SLOPE_POINTS = 3
+MIN_SLOPE_OCTAVES = 0.5
 ROUNDING = 1.05
 """Lengths are whole updates: what should be equal may differ by so much."""
 
@@ -88,7 +87,7 @@ class Fit:
         `gain_sem`, the error of a point's own gain over validation blocks, is added for points whose text is noisier
         than that of the calibration. Where it is not, the interval is too wide rather than too narrow.
         """
-        quantile = stats.t.ppf((1 + level) / 2, self.degrees_of_freedom) if self.degrees_of_freedom > 0 else np.nan
+        quantile = stdtrit(self.degrees_of_freedom, (1 + level) / 2) if self.degrees_of_freedom > 0 else np.nan
         halves: Floats = quantile * np.hypot(self.error_sd, gain_sem)
         return halves
 
@@ -118,23 +117,21 @@ def fit(predictor: str, cooldowns: Cooldowns) -> Fit:
 
 
 def held_out(
-    predictor: str, cooldowns: Cooldowns, groups: Labels, levels: Sequence[float], gain_sem: Floats
+    predictor: str, cooldowns: Cooldowns, groups: Labels, level: float, gain_sem: Floats
 ) -> tuple[Floats, Floats]:
-    """Drops predicted without the cooldown's own group, and half-widths of their intervals [levels, cooldowns].
+    """Drops predicted without the cooldown's own group, and half-widths of their intervals, shape [cooldowns].
 
     Whatever is fitted or estimated for a cooldown, the error behind its interval included, comes from the other groups.
     NaN where the rest has no cooldown of its shape.
     """
-    drops = np.full(len(cooldowns), np.nan)
-    halves = np.full((len(levels), len(cooldowns)), np.nan)
+    drops, halves = np.full((2, len(cooldowns)), np.nan)
     for group in np.unique(groups):
         hidden = groups == group
         if hidden.all():
             break
         others = fit(predictor, cooldowns.where(~hidden))
         drops[hidden] = others.drops(cooldowns.where(hidden))
-        for i, level in enumerate(levels):
-            halves[i, hidden] = others.half_widths(level, gain_sem[hidden])
+        halves[hidden] = others.half_widths(level, gain_sem[hidden])
     return drops, halves
 
 
@@ -154,10 +151,11 @@ def progress(
 def loss_slope(tokens_seen: Floats, lag_tokens: Floats, averaged: Floats) -> float:
     """Fall of the averaged loss per unit of ln(tokens), the age of the averaged weights taken off, at the last point.
 
-    The least-squares line through the points of the last `SLOPE_OCTAVES` doublings; NaN below `MIN_SLOPE_POINTS`.
+    The least-squares line through the points of the last `SLOPE_OCTAVES` doublings; NaN if they span less than
+    `MIN_SLOPE_OCTAVES`.
     """
     recent = tokens_seen * 2.0**SLOPE_OCTAVES * ROUNDING >= tokens_seen[-1]
-    if recent.sum() < MIN_SLOPE_POINTS:
+    if tokens_seen[recent][0] * 2.0**MIN_SLOPE_OCTAVES > tokens_seen[-1] * ROUNDING:
         return float("nan")
     x = np.log(tokens_seen[recent] - lag_tokens[recent])
     x = x - x.mean()

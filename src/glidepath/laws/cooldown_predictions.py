@@ -11,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from glidepath.laws.cooldown_oracle import (
-    MIN_SLOPE_POINTS,
+    MIN_SLOPE_OCTAVES,
     ORACLE,
     PREDICTORS,
     ROUNDING,
-    SLOPE_OCTAVES,
     Cooldowns,
     Fit,
     fit,
@@ -60,8 +59,8 @@ class Oracle:
         """Key, value and rule by which a row is refused; empty if it is not."""
         if undefined := _undefined(row) or self.too_few:
             return undefined
-        shape = shape_of(row)
-        if shape not in (known := sorted({shape_of(other) for _, other in self.calibration.iterrows()})):
+        shape = shape_of(row["decay_shape"], row["final_lr_fraction"])
+        if shape not in (known := self.fit.shapes):
             return f"decay_shape {shape}: the calibrating cooldowns are {', '.join(known)}"
         for key in RANGES:
             low, high, value = self.calibration[key].min(), self.calibration[key].max(), row[key]
@@ -93,27 +92,21 @@ def predicted(rows: pd.DataFrame, ci_level: float) -> pd.DataFrame:
     prediction has a reason where another predictor has the smaller error on the calibrating cooldowns.
     """
     oracle = calibrated(rows)
-    losses, halves = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
-    status = np.full(len(rows), "refused", dtype=object)
-    reason = np.full(len(rows), "", dtype=object)
-    place = rows.index.get_indexer(oracle.calibration.index)
-    if len(place) and not oracle.too_few:
-        frame = oracle.calibration
-        drops, widths = held_out(
-            ORACLE, cooldowns(frame), _labels(frame, TRUNK), (ci_level,), _floats(frame, "gain_sem")
-        )
-        losses[place], halves[place] = _floats(frame, "val_loss_raw") - drops, widths[0]
-        status[place] = np.where(np.isfinite(drops), "held_out", "refused")
-        reason[place] = np.where(np.isfinite(drops), "", "decay_shape: no other trunk has a cooldown of this shape")
-    beaten = _beaten(scores(rows))
-    for i in np.setdiff1d(np.arange(len(rows)), place if not oracle.too_few else []):
-        row = rows.iloc[i]
-        reason[i] = oracle.refusal(row)
-        if not reason[i]:
-            status[i], reason[i] = "predicted", beaten
-            here = cooldowns(rows.iloc[[i]])
-            losses[i] = row["val_loss_raw"] - oracle.fit.drops(here)[0]
-            halves[i] = oracle.fit.half_widths(ci_level, np.array([row["gain_sem"]]))[0]
+    reason = np.array([oracle.refusal(row) for _, row in rows.iterrows()], dtype=object)
+    status = np.where(reason == "", "predicted", "refused").astype(object)
+    drops, halves = np.full((2, len(rows)), np.nan)
+    if not oracle.too_few:
+        sems = _floats(rows, "gain_sem")
+        drops, halves = oracle.fit.drops(cooldowns(rows)), oracle.fit.half_widths(ci_level, sems)
+        reason[status == "predicted"] = _beaten(scores(rows))
+        own = rows.index.isin(oracle.calibration.index)
+        real = cooldowns(rows[own])
+        drops[own], halves[own] = held_out(ORACLE, real, real.trunk, ci_level, sems[own])
+        alone = own & np.isnan(drops)
+        status[own], reason[own] = "held_out", ""
+        status[alone], reason[alone] = "refused", "decay_shape: no other trunk has a cooldown of this shape"
+    refused = status == "refused"
+    losses = np.where(refused, np.nan, _floats(rows, "val_loss_raw") - drops)
     return rows.assign(
         val_loss_predicted=losses,
         ci_low=losses - halves,
@@ -135,15 +128,18 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
     found: list[dict[str, Any]] = []
     if frame.empty:
         return pd.DataFrame(found, columns=tables.COOLDOWN_ORACLE_SCORES.names)
-    all_cooldowns, trunks, sems = cooldowns(frame), _labels(frame, TRUNK), _floats(frame, "gain_sem")
+    all_cooldowns, sems = cooldowns(frame), _floats(frame, "gain_sem")
+    trunks = all_cooldowns.trunk
     for validation, columns in VALIDATIONS.items():
         groups = _labels(frame, columns)
-        answers = {name: held_out(name, all_cooldowns, groups, LEVELS, sems) for name in PREDICTORS}
-        scored = np.isfinite(answers[ORACLE][0])
-        for name, (drops, halves) in answers.items():
+        answers = {
+            name: [held_out(name, all_cooldowns, groups, level, sems) for level in LEVELS] for name in PREDICTORS
+        }
+        scored = np.isfinite(answers[ORACLE][0][0])
+        for name, at_levels in answers.items():
             # Too high a drop is too low a loss.
-            errors = (all_cooldowns.drop - drops)[scored]
-            covered = [_share(np.abs(errors), half[scored]) for half in halves]
+            errors = (all_cooldowns.drop - at_levels[0][0])[scored]
+            covered = [_share(np.abs(errors), halves[scored]) for _, halves in at_levels]
             found.append(
                 {
                     "predictor": name,
@@ -167,7 +163,7 @@ def cooldowns(frame: pd.DataFrame) -> Cooldowns:
     """The model's view of rows of `tables.COOLDOWN_ORACLE`."""
     raw = _floats(frame, "val_loss_raw")
     return Cooldowns(
-        shape=np.array([shape_of(row) for _, row in frame.iterrows()], dtype=object),
+        shape=np.array(list(map(shape_of, frame["decay_shape"], frame["final_lr_fraction"])), dtype=object),
         trunk=_labels(frame, TRUNK),
         gain=raw - _floats(frame, "val_loss_averaged"),
         progress=progress(
@@ -180,19 +176,16 @@ def cooldowns(frame: pd.DataFrame) -> Cooldowns:
     )
 
 
-def shape_of(row: pd.Series[Any]) -> str:
+def shape_of(decay_shape: str, final_lr_fraction: float) -> str:
     """Shape of a decay and the fraction of the peak that it ends at."""
-    return f"{row['decay_shape']} to {row['final_lr_fraction']:g}"
+    return f"{decay_shape} to {final_lr_fraction:g}"
 
 
 def _undefined(row: pd.Series[Any]) -> str:
     if not np.isfinite(row["val_loss_averaged"]):
         return f"average {row['average']}: not defined at {row['updates_done']} updates"
     if not np.isfinite(row["loss_slope"]):
-        return (
-            f"points: fewer than {MIN_SLOPE_POINTS} of {row['average']} in the last {SLOPE_OCTAVES:g} doublings, too "
-            "few for its slope"
-        )
+        return f"loss_slope: {row['average']} was not evaluated {MIN_SLOPE_OCTAVES:g} doublings of the tokens before"
     return ""
 
 

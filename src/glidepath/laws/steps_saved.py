@@ -179,14 +179,13 @@ def _pooled_noise(comparisons: Sequence[_Comparison], ci_level: float) -> dict[s
 def _row(comparison: _Comparison, noise: _Noise) -> dict[str, Any]:
     trajectory, start = comparison.trajectory, comparison.start
     n_replicates = len(trajectory.raw)
-    log_tokens = np.log(trajectory.tokens_seen)
     tokens_seen = int(trajectory.tokens_seen[start])
     low = high = reached = np.nan
     if comparison.status != "none":
         blocks = comparison.paired.mean(0)
         half = noise.quantile * float(np.sqrt(noise.variance / n_replicates + blocks.var(ddof=1) / len(blocks)))
-        low, high = (_tokens(log_tokens, start + place) for place in _ends(comparison.differences, half))
-        reached = _tokens(log_tokens, comparison.place)
+        low, high = (_tokens(trajectory, start + place) for place in _ends(comparison.differences, half))
+        reached = _tokens(trajectory, comparison.place)
     saved = {"tokens_saved": reached - tokens_seen, "updates_saved": _updates(trajectory, reached, start)}
     if comparison.status == "beyond":
         reached = np.nan
@@ -223,9 +222,13 @@ def _ends(differences: Floats, half: float) -> tuple[float, float]:
     return low, np.nan if last == len(differences) - 1 else _zero(differences + half, last + 1)
 
 
-def _tokens(log_tokens: Floats, place: float) -> float:
-    """Tokens at an index with its fraction; NaN for NaN."""
-    return float(np.exp(np.interp(place, np.arange(len(log_tokens)), log_tokens)))
+def _tokens(trajectory: Trajectory, place: float) -> float:
+    """Tokens at an index with its fraction, between points linear in their logarithm; NaN for NaN."""
+    if np.isnan(place):
+        return np.nan
+    before = int(place)
+    here, following = trajectory.tokens_seen[[before, min(before + 1, len(trajectory.tokens_seen) - 1)]].tolist()
+    return float(here * (following / here) ** (place - before))
 
 
 def _updates(trajectory: Trajectory, tokens: float, start: int) -> float:
