@@ -40,6 +40,23 @@ SCHEDULES: dict[str, tuple[str, float, str, float, float, float]] = {
     "wsd_linear": ("wsd", 0.0, "linear", 0.2, 0.001, 3.0e-3),
     "wsd_sqrt": ("wsd", 0.0, "one_minus_sqrt", 0.2, -0.006, 3.2e-3),
 }
+COOLDOWNS = ("wsd_linear", "wsd_sqrt")
+# kind, checkpoints (None: as many as there are), length and mean age over the training so far (None: half the
+# length, less half a spacing), share of the gap closed
+AVERAGES: dict[str, tuple[str, int | None, float, float | None, float]] = {
+    "window_10": ("window", None, 0.1, None, 0.45),
+    "window_20": ("window", None, 0.2, None, 0.6),
+    "window_40": ("window", None, 0.4, None, 0.5),
+    "five_of_10": ("window", 5, 0.1, None, 0.4),
+    "five_of_20": ("window", 5, 0.2, None, 0.55),
+    "five_of_40": ("window", 5, 0.4, None, 0.45),
+    "lawa_4": ("lawa", 4, 0.04, None, 0.2),
+    "lawa_4_disjoint": ("lawa", 4, 0.04, 0.04, 0.1),
+    "ema_5": ("ema", 60, 1.0, 0.05, 0.5),
+    "ema_10": ("ema", 60, 1.0, 0.1, 0.58),
+    "like_linear_20": ("emulated_decay", 13, 0.2, 0.07, 0.56),
+    "best_window": ("best_window", 13, 0.2, 0.1, 0.6),
+}
 FILL: dict[str, Any] = {"string": "", "int64": 1, "float64": 1.0, "float32": 1.0, "bool": False}
 
 
@@ -223,44 +240,51 @@ def evaluations(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def averages(cells: pd.DataFrame) -> pd.DataFrame:
-    """A window closes 60 % of the gap to the cooldown, an EMA half of it."""
+    """Every constant cell along its training: `AVERAGES` say what closes how much of the gap to the best cooldown of
+    the trunk, which grows as the root of the tokens; real cooldowns are at the ends of cells. On the domain `code`
+    averaging changes nothing."""
     rows = []
-    trunks = cells[(cells["schedule"] == "constant") & (cells["status"] == "completed")]
-    for run in trunks.itertuples():
-        cooldown = cells[
-            (cells["trunk_id"] == run.trunk_id)
-            & (cells["total_steps"] == run.total_steps)
-            & (cells["schedule"] == "wsd_sqrt")
-        ]
-        found = len(cooldown) and cooldown["status"].iloc[0] == "completed"
-        cooled = float(cooldown["val_loss"].iloc[0]) if found else None
-        gap = run.val_loss - cooled if cooled is not None else 0.05
-        for scheme, window, memory, closed in (
-            ("window", 0.1, 0.0, 0.5),
-            ("window", 0.2, 0.0, 0.6),
-            ("ema", 0.2, 0.05, 0.5),
-        ):
-            averaged = run.val_loss - closed * gap
-            rows.append(
-                {
-                    "cell_id": run.cell_id,
-                    "averaging_scheme": scheme,
-                    "window_fraction": window,
-                    "ema_timescale_fraction": memory,
-                    "updates_done": run.total_steps,
-                    "tokens_seen": run.token_horizon,
-                    "val_loss_raw": run.val_loss,
-                    "val_loss_averaged": averaged,
-                    "gain": closed * gap,
-                    "gain_sem": 0.001,
-                    "cooldown_cell_id": cooldown["cell_id"].iloc[0] if found else None,
-                    "val_loss_cooldown": cooled,
-                    "gap_to_cooldown": averaged - cooled if cooled is not None else None,
-                    "gap_to_cooldown_sem": 0.0015 if cooled is not None else None,
-                    "closed_fraction": closed if cooled is not None else None,
-                }
+    completed = cells[cells["status"] == "completed"]
+    ended = {(run.trunk_id, run.schedule, run.total_steps): run for run in completed.itertuples()}
+    for run in completed[completed["schedule"] == "constant"].itertuples():
+        for steps in sorted({*np.geomspace(run.total_steps / 16, run.total_steps, 9).round().astype(int), *_ends(run)}):
+            tpp = run.tokens_per_parameter * steps / run.total_steps
+            here = ended.get((run.trunk_id, "constant", steps))
+            cooldowns = [ended[key] for name in COOLDOWNS if (key := (run.trunk_id, name, steps)) in ended]
+            cooldown = min(cooldowns, key=lambda cell: cell.val_loss, default=None)
+            raw = (
+                here.val_loss
+                if here
+                else run.val_loss + best_loss("constant", tpp) - best_loss("constant", run.tokens_per_parameter)
             )
+            gap = raw - cooldown.val_loss if cooldown else 0.066 * math.sqrt(tpp / 20.0)
+            for (name, (scheme, checkpoints, length, age, closed)), domain in product(
+                AVERAGES.items(), ("text", "code")
+            ):
+                gain = closed * gap if domain == "text" else 0.0
+                n = checkpoints or round(64 * length) + steps % 2
+                window = length * (n - 1) / n
+                rows.append(
+                    {
+                        "cell_id": run.cell_id, "updates_done": steps, "tokens_seen": steps * run.batch_tokens,
+                        "at_end": steps == run.total_steps, "average": name, "averaging_scheme": scheme,
+                        "window_checkpoints": n, "window_fraction": window,
+                        "window_tokens": round(window * steps * run.batch_tokens),
+                        "lag_tokens": (age or window / 2) * steps * run.batch_tokens, "domain": domain,
+                        "val_loss_raw": raw, "val_loss_averaged": raw - gain, "gain": gain, "gain_sem": 0.001,
+                        "cooldown_cell_id": cooldown.cell_id if cooldown else None,
+                        "val_loss_cooldown": cooldown.val_loss if cooldown else None,
+                        "gap_to_cooldown": gap - gain if cooldown else None,
+                        "gap_to_cooldown_sem": 0.0015 if cooldown else None,
+                        "closed_fraction": gain / gap if cooldown else None,
+                    }
+                )  # fmt: skip
     return filled(tables.AVERAGES, rows)
+
+
+def _ends(run: Any) -> set[int]:
+    """Updates at which the planted horizons end, up to the run's own."""
+    return {round(tpp * run.n_params_counted / run.batch_tokens) for tpp in HORIZONS if tpp <= run.tokens_per_parameter}
 
 
 def noise_scale(cells: pd.DataFrame, windows: int = 8) -> pd.DataFrame:

@@ -11,13 +11,13 @@ from glidepath.laws.averaging import at_cell_ends, half_width, replicate_means
 from glidepath.study import tables
 
 
-def averages(gains: list[list[float]], names: tuple[str, ...] = ("window_20",)) -> pd.DataFrame:
-    """The same average under each name, per learning rate and replicate; the gap to the cooldown is half the gain."""
+def averages(gains: list[list[float]]) -> pd.DataFrame:
+    """One window average per learning rate and replicate; the gap to the cooldown is half the gain."""
     rows = [
         {
             "schedule": "constant",
             "peak_lr": 0.01 * (i + 1),
-            "average": average,
+            "average": "window_20",
             "averaging_scheme": "window",
             "window_checkpoints": 7,
             "window_fraction": 0.2,
@@ -31,7 +31,6 @@ def averages(gains: list[list[float]], names: tuple[str, ...] = ("window_20",)) 
         }
         for i, replicates in enumerate(gains)
         for gain in replicates
-        for average in names
     ]
     return pd.DataFrame(rows)
 
@@ -46,11 +45,14 @@ def test_means_and_pooled_errors() -> None:
     assert points["n"].tolist() == [2, 2]
 
 
-def test_averages_of_the_same_trunks_add_no_degrees_of_freedom() -> None:
-    """Their noise is the trunks'."""
-    points = replicate_means(averages([[0.10, 0.12], [0.20, 0.24]], ("window_20", "ema_5")))
+def test_every_average_has_its_own_noise() -> None:
+    """The EMA varies twice as much; averages of the same trunks add no degrees of freedom."""
+    window = averages([[0.10, 0.12], [0.20, 0.24]])
+    ema = averages([[0.10, 0.14], [0.20, 0.28]]).assign(average="ema_5")
+    points = replicate_means(pd.concat([window, ema])).set_index("average")
     assert points["gain_degrees_of_freedom"].tolist() == [2, 2, 2, 2]
-    np.testing.assert_allclose(points["gain_se"], np.sqrt(0.0005 / 2 + 0.003**2))
+    np.testing.assert_allclose(points.loc["window_20", "gain_se"], np.sqrt(0.0005 / 2 + 0.003**2))
+    np.testing.assert_allclose(points.loc["ema_5", "gain_se"], np.sqrt(0.002 / 2 + 0.003**2))
 
 
 def test_a_setting_may_be_a_point_of_training() -> None:

@@ -1,4 +1,4 @@
-"""Averaged checkpoints next to the raw weights and to the real cooldown of the same trunk, a column per
+"""Along training: raw weights, the best averages of their snapshots and real cooldowns of the same trunk, a column per
 learning rate."""
 
 from __future__ import annotations
@@ -13,69 +13,94 @@ from matplotlib.lines import Line2D
 
 from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
+from glidepath.laws.averaging import half_width, replicate_means
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
 
 TITLE = "Averaged checkpoints against a real decay"
 MOST_COLUMNS = 4
-TWO_SIDED_95 = 1.96
+OCTAVES = 4
+"""Doublings of training that are drawn: before them losses are so high that differences at the end would vanish."""
+LEVEL = 0.95
+NUDGE = 0.04
+"""Distance of neighbouring error bars [ln tokens]."""
 VARIANTS: dict[str, tuple[str, str, str, Any]] = {
     "raw": ("raw weights", style.KIND_COLORS["constant"], "o", "-"),
-    "window": ("best window average", "#E69F00", "s", (0, (5, 1.8))),
+    "swa": ("best SWA", "#882255", "v", (0, (6, 1.6, 1.4, 1.6))),
+    "lawa": ("best LAWA", "#0072B2", "P", (0, (3, 1.2))),
     "ema": ("best EMA", "#CC79A7", "^", (0, (1.4, 1.3))),
-    "cooldown": ("real cooldown", style.KIND_COLORS["wsd"], "D", "-"),
+    "emulated_decay": ("best emulated decay", "#56B4E9", "X", (0, (6, 1.6, 1.4, 1.6))),
+    "best_window": ("best window", "#E69F00", "s", (0, (5, 1.8))),
+    "cooldown": ("real cooldown", style.KIND_COLORS["wsd"], "D", "none"),
 }
+"""Name, colour, marker and line of raw weights, of the kinds of averages, and of the cooldown."""
 POINT = ["model", "schedule", "peak_lr", "tokens_per_parameter", "tokens_seen"]
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Per learning rate and tokens the raw loss, the best window, the best EMA and the cooldown, over
-    replicates."""
-    runs = select.main_model(select.among(tables["runs"], tables["averages"]))
-    rows = tables["averages"].merge(
-        runs[["cell_id", "model", "schedule", "peak_lr", "tokens_per_parameter", "replicate"]], on="cell_id"
+    """Per learning rate and point of training, over replicates: the raw loss, the best average of each kind and the
+    real cooldown that ends there.
+
+    On the domain that is written first. Of cells on one trunk the longest: it runs through the ends of the others.
+    """
+    averages = select.first_domain(tables["averages"])
+    runs = select.longest_on_trunk(select.main_model(select.among(tables["runs"], averages)))
+    rows = averages.merge(
+        runs[["cell_id", "model", "schedule", "peak_lr", "tokens_per_parameter", "token_horizon"]], on="cell_id"
     )
-    rows = rows[np.isfinite(rows["val_loss_averaged"])]
-    if not rows.empty:
-        rows = rows[rows["schedule"] == rows["schedule"].value_counts().sort_index().idxmax()]
-    rows = rows.assign(
-        setting=rows["window_fraction"].where(rows["averaging_scheme"] == "window", rows["ema_timescale_fraction"])
+    rows = rows[np.isfinite(rows["val_loss_averaged"]) & (rows["tokens_seen"] >= rows["token_horizon"] / 2**OCTAVES)]
+    if rows.empty:
+        return tidy("averaging")
+    rows = rows[rows["schedule"] == rows["schedule"].value_counts().sort_index().idxmax()]
+    rows = _at_points_of_all_replicates(rows)
+    once = rows.drop_duplicates(["cell_id", "tokens_seen"]).assign(gain_sem=np.nan, gap_to_cooldown_sem=np.nan)
+    raw = once.assign(
+        average="raw",
+        averaging_scheme="raw",
+        val_loss_averaged=once["val_loss_raw"],
+        gap_to_cooldown=once["val_loss_raw"] - once["val_loss_cooldown"],
     )
-    averaged = _over_replicates(
-        rows.assign(
-            variant=rows["averaging_scheme"],
-            val_loss=rows["val_loss_averaged"],
-            se=rows["gap_to_cooldown_sem"],
-        ),
-        [*POINT, "variant", "setting"],
-    )
-    averaged = averaged.sort_values([*POINT, "variant", "val_loss"], kind="stable").groupby([*POINT, "variant"]).head(1)
-    once = rows.drop_duplicates([*POINT, "replicate"]).assign(se=np.nan)
-    raw = once.assign(variant="raw", val_loss=once["val_loss_raw"], setting=np.nan)
-    raw["gap_to_cooldown"] = raw["val_loss_raw"] - raw["val_loss_cooldown"]
     cooldown = once[np.isfinite(once["val_loss_cooldown"])]
     cooldown = cooldown.assign(
-        variant="cooldown", val_loss=cooldown["val_loss_cooldown"], setting=np.nan, gap_to_cooldown=0.0
+        average="cooldown",
+        averaging_scheme="cooldown",
+        val_loss_averaged=cooldown["val_loss_cooldown"],
+        gap_to_cooldown=0.0,
     )
-    parts = [raw, cooldown]
-    joined = [_over_replicates(part, [*POINT, "variant"]).assign(setting=np.nan) for part in parts if len(part)]
-    frame = pd.concat([*joined, averaged]) if len(averaged) else averaged
-    frame["order"] = frame["variant"].map({variant: i for i, variant in enumerate(VARIANTS)})
-    return tidy(
-        "averaging",
-        frame.sort_values(["peak_lr", "order", "tokens_seen", "tokens_per_parameter"], kind="stable"),
-    )
+    points = pd.concat([_means(part) for part in (raw, cooldown, rows) if len(part)])
+    points = points.sort_values([*POINT, "variant", "val_loss"], kind="stable").groupby([*POINT, "variant"]).head(1)
+    points["order"] = points["variant"].map({variant: i for i, variant in enumerate(VARIANTS)})
+    return tidy("averaging", points.sort_values(["peak_lr", "order", "tokens_per_parameter", "tokens_seen"]))
 
 
-def _over_replicates(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Means over replicates; the error of a mean of n is the root of the summed squares over n."""
-    return rows.groupby(keys, as_index=False).agg(
-        n_replicates=("val_loss", "size"),
-        val_loss=("val_loss", "mean"),
-        gap_to_cooldown=("gap_to_cooldown", "mean"),
-        gap_to_cooldown_se=("se", lambda s: float(np.sqrt(np.sum(np.square(s))) / len(s))),
+def _at_points_of_all_replicates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Where one replicate has a point that another one lacks, a mean would jump by what replicates differ."""
+    replicates = rows.groupby(POINT)["cell_id"].transform("nunique")
+    found: pd.DataFrame = rows[replicates == replicates.groupby([rows[key] for key in POINT[:-1]]).transform("max")]
+    return found
+
+
+def _means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Over replicates, kinds that are not drawn left out."""
+    means = replicate_means(rows, [*POINT, "average"])
+    half = np.array(
+        [
+            half_width(float(se), int(degrees), LEVEL)
+            for se, degrees in zip(means["gap_se"], means["gap_degrees_of_freedom"], strict=True)
+        ]
     )
+    means = means.assign(
+        variant=means["averaging_scheme"],
+        val_loss=means["averaged"],
+        n_replicates=means["n"],
+        gap_to_cooldown=means["gap"],
+        ci_low=means["gap"] - half,
+        ci_high=means["gap"] + half,
+        ci_level=LEVEL,
+    )
+    found: pd.DataFrame = means[means["variant"].isin(VARIANTS)]
+    return found
 
 
 @style.styled
@@ -88,71 +113,81 @@ def draw(frame: pd.DataFrame) -> Figure:
             "trained with snapshots.",
         )
     rates = sorted(frame["peak_lr"].unique())
-    best = float(frame.sort_values("val_loss", kind="stable")["peak_lr"].iloc[0])
-    shown = sorted(sorted(rates, key=lambda lr: abs(np.log(lr / best)))[:MOST_COLUMNS])
+    shown = select.nearest_the_best(frame, "val_loss", MOST_COLUMNS)
+    frame = frame[frame["peak_lr"].isin(shown)]
     gaps = bool(np.isfinite(frame["gap_to_cooldown"]).any())
-    n_rows = 2 if gaps else 1
+    columns = len(shown)
     figure, axes = style.panels(
-        n_rows * len(shown),
-        columns=len(shown),
+        columns * (2 if gaps else 1),
+        columns=columns,
         width=3.4,
         height=3.0 if gaps else 3.8,
         share_x=True,
-        share_y=False,
     )
-    columns = len(shown)
     for i, lr in enumerate(shown):
         rows = frame[frame["peak_lr"] == lr]
-        _draw_variants(axes[i], rows, "val_loss")
+        _draw_losses(axes[i], rows)
         axes[i].set_title(f"peak {text.learning_rate(lr)}")
         if gaps:
-            _draw_variants(axes[columns + i], rows[rows["variant"] != "cooldown"], "gap_to_cooldown")
-            axes[columns + i].axhline(0.0, color=VARIANTS["cooldown"][1], linewidth=1.6)
-        lowest = axes[(n_rows - 1) * columns + i]
-        style.log_ticks(lowest, "x", frame["tokens_seen"], text.compact, unit_gap=0.14)
-        lowest.set_xlabel("training tokens")
-    for first in (0, columns)[:n_rows]:
-        _same_limits(axes[first : first + columns])
-        for ax in axes[first + 1 : first + columns]:
+            _draw_gaps(axes[columns + i], rows)
+    for row in (axes[:columns], axes[columns:]):
+        _same_limits(row)
+        for ax in row[1:]:
             ax.yaxis.set_tick_params(labelleft=False)
+    for ax in axes[-columns:]:
+        style.log_steps(ax, "x", text.compact)
+        ax.set_xlabel("training tokens")
     axes[0].set_ylabel("val. loss [nat/token]")
     if gaps:
         axes[columns].set_ylabel("above cooldown\n[nat/token]")
-    present = [variant for variant in VARIANTS if (frame["variant"] == variant).any()]
-    omitted = (
-        f" {len(rates) - len(shown)} learning rates further from the best are in the Parquet only."
-        if len(rates) > len(shown)
-        else ""
-    )
-    below = (
-        "Below: loss minus the loss of the best real cooldown of the same trunk at equal tokens; bars: 95 % "
-        "over validation blocks."
-        if gaps
-        else "No cooldown of the same trunk was trained, so the gap to a decay is unknown."
-    )
     style.heading(
         figure,
         TITLE,
-        f"Model {frame['model'].iloc[0]}, snapshots of {frame['schedule'].iloc[0]}; the best of the tried "
-        f"windows and EMAs at each point, means over replicates. {below}{omitted}",
+        _note(frame, gaps=gaps, omitted=len(rates) - columns),
         [
             Line2D([], [], color=color, marker=marker, linestyle=line, label=label)
-            for label, color, marker, line in (VARIANTS[variant] for variant in present)
+            for variant, (label, color, marker, line) in VARIANTS.items()
+            if (frame["variant"] == variant).any()
         ],
     )
     return figure
 
 
-def _draw_variants(ax: Axes, rows: pd.DataFrame, column: str) -> None:
+def _draw_losses(ax: Axes, rows: pd.DataFrame) -> None:
     for variant, (_, color, marker, line) in VARIANTS.items():
-        points = rows[(rows["variant"] == variant) & np.isfinite(rows[column])].sort_values("tokens_seen")
-        ax.plot(points["tokens_seen"], points[column], color=color, marker=marker, linestyle=line, linewidth=1.8)
-        if column == "gap_to_cooldown":
-            for _, point in points.iterrows():
-                half = TWO_SIDED_95 * point["gap_to_cooldown_se"]
-                style.error_bars(
-                    ax, point["tokens_seen"], point[column], point[column] - half, point[column] + half, color
-                )
+        of_variant = rows[rows["variant"] == variant]
+        for _, points in of_variant.groupby("tokens_per_parameter"):
+            points = points.sort_values("tokens_seen")
+            on_top = variant == "cooldown"
+            ax.plot(
+                points["tokens_seen"],
+                points["val_loss"],
+                color=color,
+                linestyle=line,
+                linewidth=1.8,
+                marker=marker if on_top or len(points) == 1 else None,
+                markersize=8,
+                markeredgecolor="white" if on_top else color,
+                zorder=4 if on_top else 2,
+            )
+    ax.set_xscale("log")
+
+
+def _draw_gaps(ax: Axes, rows: pd.DataFrame) -> None:
+    """At the points where a cooldown ends, side by side so that bars do not hide each other."""
+    ax.set_xscale("log")
+    ax.axhline(0.0, color=VARIANTS["cooldown"][1], linewidth=2.0)
+    found = rows[(rows["variant"] != "cooldown") & np.isfinite(rows["gap_to_cooldown"])]
+    present = [variant for variant in VARIANTS if (found["variant"] == variant).any()]
+    for i, variant in enumerate(present):
+        _, color, marker, line = VARIANTS[variant]
+        aside = np.exp(NUDGE * (i - (len(present) - 1) / 2))
+        for _, points in found[found["variant"] == variant].groupby("tokens_per_parameter"):
+            points = points.sort_values("tokens_seen")
+            at = aside * points["tokens_seen"]
+            ax.plot(at, points["gap_to_cooldown"], color=color, marker=marker, linestyle=line, linewidth=1.6)
+            for x, point in zip(at, points.itertuples(), strict=True):
+                style.error_bars(ax, x, point.gap_to_cooldown, point.ci_low, point.ci_high, color)
 
 
 def _same_limits(axes: list[Axes]) -> None:
@@ -160,3 +195,25 @@ def _same_limits(axes: list[Axes]) -> None:
     if limits:
         for ax in axes:
             ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def _note(frame: pd.DataFrame, *, gaps: bool, omitted: int) -> str:
+    window = (
+        "the best window is chosen on one half of the validation blocks and scored on the other, of other kinds the "
+        "best one is chosen on what is drawn"
+        if (frame["variant"] == "best_window").any()
+        else "of each kind the best one, chosen on what is drawn"
+    )
+    said = (
+        f"Model {frame['model'].iloc[0]}, snapshots of {frame['schedule'].iloc[0]}, means over replicates; at every "
+        f"point {window}."
+    )
+    if not gaps:
+        said += " No cooldown of the same trunk was trained, so the gap to a decay is unknown."
+    else:
+        said += " Below: loss minus that of the best real cooldown of the same trunk that ends there"
+        bars = bool(np.isfinite(frame["ci_low"]).any())
+        said += "; bars: 95 %, replicates and validation blocks." if bars else "; without replicates there are no bars."
+    if omitted:
+        said += f" {omitted} learning rates further from the best are in the Parquet only."
+    return said

@@ -68,6 +68,24 @@ def among(runs: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     return runs[runs["cell_id"].isin(records["cell_id"].unique())]
 
 
+def first_domain(records: pd.DataFrame) -> pd.DataFrame:
+    """The rows on the domain that is written first: the one on which a study chooses."""
+    return records[records["domain"] == records["domain"].iloc[0]] if len(records) else records
+
+
+def longest_on_trunk(runs: pd.DataFrame) -> pd.DataFrame:
+    """Of cells of one schedule and peak learning rate on one trunk the longest: shorter ones are a part of it."""
+    ordered = runs.sort_values(["total_steps", "cell_id"], ascending=[False, True], kind="stable")
+    return ordered.groupby(["trunk_id", "schedule", "peak_lr"]).head(1)
+
+
+def nearest_the_best(frame: pd.DataFrame, value: str, most: int) -> list[float]:
+    """At most so many peak learning rates, ascending: that of the lowest value and those nearest to it."""
+    best = float(frame.sort_values(value, kind="stable")["peak_lr"].iloc[0])
+    rates = sorted(frame["peak_lr"].unique(), key=lambda lr: abs(np.log(lr / best)))
+    return sorted(float(lr) for lr in rates[:most])
+
+
 def main_batch(runs: pd.DataFrame) -> pd.DataFrame:
     """For each model the rows of its most trained batch; ties go to the smaller batch."""
     kept = []

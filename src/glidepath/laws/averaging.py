@@ -29,11 +29,10 @@ def replicate_means(averages: pd.DataFrame, setting: Sequence[str] = SETTING) ->
     """One row per setting: means over replicates of loss, gain and gap to the cooldown, with standard errors. `setting`
     are the columns that tell settings apart, `average` among them; all rows are of one model and batch.
 
-    SE² = pooled replicate variance/n + mean squared error over validation blocks. The replicate variance of gain and of
-    gap is that within settings, pooled over all settings of the table; `degrees_of_freedom` stands behind it, in which
-    averages of the same trunks count once: their noise is the trunks'. The
-    blocks are the same for all replicates, so their error does not shrink with n. Without replicates the errors are
-    NaN.
+    SE² = replicate variance/n + mean squared error over validation blocks. The replicate variance of gain and of gap is
+    that within settings, pooled over all settings of one average (a long average is noisier than a short one);
+    `degrees_of_freedom` stands behind it. The blocks are the same for all replicates, so their error does not shrink
+    with n. Without replicates the errors are NaN.
     """
     groups = averages.groupby(list(setting), as_index=False)
     points = groups.agg(
@@ -49,9 +48,10 @@ def replicate_means(averages: pd.DataFrame, setting: Sequence[str] = SETTING) ->
         gap_blocks=("gap_to_cooldown_sem", _root_mean_square),
     )
     for name, column in (("gain", "gain"), ("gap", "gap_to_cooldown")):
-        variance, degrees = _pooled_variance(averages, column, list(setting))
+        pooled = _pooled(averages, column, list(setting)).reindex(points["average"])
+        variance = pooled["variance"].to_numpy()
         points[f"{name}_se"] = np.sqrt(variance / points["n"] + points[f"{name}_blocks"] ** 2)
-        points[f"{name}_degrees_of_freedom"] = degrees
+        points[f"{name}_degrees_of_freedom"] = pooled["degrees"].fillna(0).to_numpy(np.int64)
     return points.drop(columns=["gain_blocks", "gap_blocks"])
 
 
@@ -62,14 +62,13 @@ def half_width(standard_error: float, degrees_of_freedom: int, level: float) -> 
     return float(stats.t(degrees_of_freedom).ppf((1 + level) / 2)) * standard_error
 
 
-def _pooled_variance(averages: pd.DataFrame, column: str, setting: list[str]) -> tuple[float, int]:
+def _pooled(averages: pd.DataFrame, column: str, setting: list[str]) -> pd.DataFrame:
+    """Variance within settings and its degrees of freedom, by average; NaN without replicates."""
     values = averages[averages[column].notna()]
-    within = values.groupby(setting)[column]
-    if len(values) == within.ngroups:
-        return float("nan"), 0
-    variance = float(((values[column] - within.transform("mean")) ** 2).sum()) / (len(values) - within.ngroups)
-    degrees = max(len(one) - one.groupby(setting).ngroups for _, one in values.groupby("average"))
-    return variance, degrees
+    squares = (values[column] - values.groupby(setting)[column].transform("mean")) ** 2
+    degrees = values.groupby("average").size() - values.drop_duplicates(setting).groupby("average").size()
+    variance = squares.groupby(values["average"]).sum() / degrees.where(degrees > 0)
+    return pd.DataFrame({"variance": variance, "degrees": degrees})
 
 
 def _root_mean_square(errors: pd.Series[float]) -> float:
