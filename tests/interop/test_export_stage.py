@@ -18,7 +18,7 @@ from glidepath.study.layout import segment_directory
 from glidepath.training.snapshots import SnapshotFile
 from tests.interop import trained
 
-pytestmark = pytest.mark.usefixtures("_in_the_study")
+pytestmark = [pytest.mark.usefixtures("_in_the_study"), pytest.mark.xdist_group("export")]
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,21 @@ def test_logits_are_those_of_the_decoder(
             assert_allclose(model(TOKENS).logits.numpy(), ours, rtol=0, atol=1e-5)
 
 
+def test_a_long_context_differs_by_their_rounding_of_rotary_angles_alone(tmp_path: Path) -> None:
+    spec = spec_of(feed_forward="swiglu", context_length=1024, d_head=16, rope_base=10000.0)
+    tokens = torch.from_numpy(np.random.default_rng(1).integers(0, VOCAB_SIZE, (1, 1024)))
+    weights = random_weights(spec)
+    export(spec, weights, tmp_path / "model")
+    with torch.no_grad():
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()(tokens).logits[0].numpy()
+    decoder = decoder_of(spec, weights)
+    assert_allclose(theirs, decoder.logits(tokens).numpy(), rtol=0, atol=1e-3)
+    frequencies = 1.0 / (spec.rope_base ** (torch.arange(0, 16, 2, dtype=torch.float) / 16))
+    angles = torch.arange(1024).float()[:, None] * frequencies
+    decoder.rotary = torch.stack([angles.cos(), angles.sin()], dim=-1)[:, None].contiguous()
+    assert_allclose(theirs, decoder.logits(tokens).numpy(), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "name"),
     [

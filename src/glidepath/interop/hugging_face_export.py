@@ -21,8 +21,8 @@ def export_model(
     """Write model, tokenizer and model card to `output`, which is whole or absent.
 
     `weights` are float32 by our parameter names; `tokenizer_json` is the text of the corpus' tokenizer.json and
-    `end_of_document` its id of the end of a document. Logits are those of `Decoder.logits`. Raises ValueError if
-    `output` exists, or for what `hugging_face_model` and `tokenizer_files` refuse.
+    `end_of_document` its id of the end of a document. Logits are those of `Decoder.logits` but for rounding. Raises
+    ValueError if `output` exists, or for what `hugging_face_model` and `tokenizer_files` refuse.
     """
     check_new(output)
     model = hugging_face_model(spec, weights, end_of_document)

@@ -16,7 +16,9 @@ What has no place in these is folded into weights, in float64:
 * Rotary pairs: ours are neighbours (2k, 2k+1), theirs are halves (k, k + d_head/2), so rows of queries and keys, and
   gains of their norms, are reordered. Scores do not change.
 
-transformers computes rotary angles in float32, we in float64: the logits differ by that much.
+What is left is rounding, below 1e-5 in the logits but for one thing: transformers computes rotary angles in float32, we
+do in float64. Measured with random weights and logits of standard deviation 1, that alone is 1e-5 at 256 tokens, 7e-5
+at 2,048 and 2e-4 at 4,096.
 """
 
 from __future__ import annotations
