@@ -63,7 +63,12 @@ def recommended(**changes: Any) -> Recommendation:
         "batch_tokens": BATCH_TOKENS,
         "noise_scale_tokens": None,
         "averaging": Averaging(
-            scheme="none", window_fraction=None, ema_timescale_fraction=None, gain=None, gap_to_cooldown=None
+            average=None,
+            averaging_scheme=None,
+            window_checkpoints=None,
+            window_fraction=None,
+            gain=None,
+            gap_to_cooldown=None,
         ),
         "predicted_loss": tuple(
             estimate(loss, half, level, "laws/loss_horizon/parameters", parameter="irreducible_loss")

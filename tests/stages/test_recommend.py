@@ -85,7 +85,7 @@ def test_planted_answers(tmp_path: Path) -> None:
     assert found.horizon_extrapolation == pytest.approx(2.0, rel=1e-3)
     assert (found.weight_decay, found.batch_tokens) == (0.1, 512)
     assert found.noise_scale_tokens is None
-    assert (found.averaging.scheme, found.averaging.gain) == ("none", None)
+    assert (found.averaging.average, found.averaging.gain) == (None, None)
     assert "resolved from every other schedule" in found.how_sure[0]
     assert "2 times the longest one trained" in found.how_sure[1]
 
@@ -241,39 +241,52 @@ def test_an_untrusted_noise_scale_is_not_passed_on(tmp_path: Path) -> None:
 
 
 def averages_of(runs: pd.DataFrame, schedule: str, gain: float) -> pd.DataFrame:
-    """A window and an EMA, the window better, of a constant run at the longest horizon; no cooldown."""
+    """A window and an EMA, the window better, of a constant run at the longest horizon, and the best window, which has
+    no name in the study; halfway there everything is better; no cooldown."""
     cell = runs[(runs["schedule"] == schedule) & (runs["tokens_per_parameter"] == 80)].iloc[0]
     plain = {column.name: 1 if column.type == "int64" else 1.0 for column in tables.AVERAGES.columns}
     empty = dict.fromkeys(("val_loss_cooldown", "gap_to_cooldown", "gap_to_cooldown_sem", "closed_fraction"), np.nan)
+    schemes = (
+        ("window_20", "window", gain),
+        ("ema_5", "ema", gain - 0.01),
+        ("best_window", "best_window", gain + 0.01),
+    )
     return pd.DataFrame(
         [
             plain | empty | {
-                "cell_id": cell["cell_id"], "averaging_scheme": scheme, "window_fraction": 0.2,
-                "ema_timescale_fraction": 0.05 if scheme == "ema" else 0.0, "cooldown_cell_id": None,
-                "val_loss_raw": 3.0, "val_loss_averaged": 3.0 - g, "gain": g, "gain_sem": 0.01,
+                "cell_id": cell["cell_id"], "updates_done": updates_done, "at_end": updates_done == cell["total_steps"],
+                "average": average, "averaging_scheme": scheme, "window_checkpoints": 7, "window_fraction": 0.2,
+                "domain": "text", "cooldown_cell_id": None,
+                "val_loss_raw": 3.0, "val_loss_averaged": 3.0 - g - early, "gain": g + early, "gain_sem": 0.01,
             }
-            for scheme, g in (("window", gain), ("ema", gain - 0.01))
+            for updates_done, early in ((int(cell["total_steps"]) // 2, 1.0), (int(cell["total_steps"]), 0.0))
+            for average, scheme, g in schemes
         ],
         columns=tables.AVERAGES.names,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("constant_wins", "gain", "scheme"), [(True, 0.1, "window"), (True, -0.1, "none"), (False, 0.1, "none")]
+    ("constant_wins", "gain", "average"), [(True, 0.1, "window_20"), (True, -0.1, None), (False, 0.1, None)]
 )
 def test_averaging_is_recommended_where_it_gains_on_the_schedule_chosen(
-    tmp_path: Path, constant_wins: bool, gain: float, scheme: str
+    tmp_path: Path, constant_wins: bool, gain: float, average: str | None
 ) -> None:
     constant = Truth(irreducible_loss=1.9 if constant_wins else 2.2, kind="constant")
     runs, blocks = replace(STUDY, schedules={**STUDY.schedules, "constant": constant}).tables()
-    found = recommend(tmp_path, (runs, blocks), averages=averages_of(runs, "constant", gain))
+    averages = averages_of(runs, "constant", gain)
+    found = recommend(tmp_path, (runs, blocks), averages=averages)
     assert found.schedule == ("constant" if constant_wins else "wsd")
-    assert found.averaging.scheme == scheme
-    assert found.averaging.window_fraction == (0.2 if scheme == "window" else None)
-    assert found.averaging.ema_timescale_fraction is None
-    assert found.averaging.gain is not None
-    assert found.averaging.gain.value == pytest.approx(gain)
-    assert found.averaging.gap_to_cooldown is None
+    what = found.averaging
+    described = (what.averaging_scheme, what.window_checkpoints, what.window_fraction)
+    assert what.average == average
+    assert described == (("window", 7, 0.2) if average else (None, None, None))
+    assert what.gain is not None
+    assert what.gain.value == pytest.approx(gain)
+    assert what.gap_to_cooldown is None
+    (source,) = what.gain.sources
+    rows = averages[(averages[list(source.key)] == pd.Series(source.key)).all(axis=1)]
+    assert rows["gain"].tolist() == [gain]
 
 
 def test_hidden_cells_do_not_recommend(tmp_path: Path) -> None:

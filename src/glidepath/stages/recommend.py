@@ -17,6 +17,7 @@ from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
 from glidepath.science.replicates import interval
 from glidepath.stages.compare import comparisons
 from glidepath.study import tables
+from glidepath.study.averaging_config import BEST_WINDOW
 from glidepath.study.cells import peak_weight_decay
 from glidepath.study.config import OptimizerConfig
 from glidepath.study.final_losses import FinalLosses, final_losses
@@ -223,7 +224,8 @@ def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Cho
     that constant."""
     same = (runs["model"] == choice.model) & (runs["batch_sequences"] == choice.horizons[0].group["batch_sequences"])
     constant = runs[same & (runs["schedule_kind"] == "constant") & ~runs["holdout"]]
-    rows = at_cell_ends(averages, constant)
+    # best_window is not one window: what is recommended has a name in the study.
+    rows = at_cell_ends(averages[averages["average"] != BEST_WINDOW], constant)
     nothing = dict.fromkeys(("average", "averaging_scheme", "window_checkpoints", "window_fraction"))
     if rows.empty:
         return Averaging(**nothing, gain=None, gap_to_cooldown=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Part(BaseModel):
@@ -58,7 +58,8 @@ class Averaging(Part):
     window_fraction: float | None
     """Training between the first and the last of them, over the horizon."""
     gain: Estimate | None
-    """Loss that the best average takes off a constant learning rate at the longest horizon [nat/token]."""
+    """Loss that the best average takes off a constant learning rate at the longest horizon [nat/token]; it was chosen
+    on the validation blocks that it is scored on."""
     gap_to_cooldown: Estimate | None
     """What that average still lacks to the real cooldown of the same trunk [nat/token]; negative: it is better."""
 
