@@ -25,6 +25,8 @@ COMMANDS = {
     "coordinate-check": "train a few updates at many sizes and say what grows with them",
     "ema-view": "what the final weights are an average of",
     "compare": "paired comparisons of schedules",
+    "large-lr": "regimes of constant learning rates, and the optimum against the convergence threshold",
+    "spike-removal": "what averaging does to provoked loss spikes",
     "fit": "fit one law",
     "recommend": "write recommendation.json",
     "figure": "draw one figure",

@@ -20,6 +20,7 @@ from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
 from glidepath.study.size_groups import size_groups
 from tests.figures.planted_coordinates import coordinate_tables
+from tests.figures.planted_large_lr import large_lr_tables, spike_tables
 
 N_PARAMS = 100_000
 CONTEXT = 64
@@ -548,6 +549,8 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "comparisons": comparisons(cells),
         **laws(cells),
         **coordinate_tables(),
+        **large_lr_tables(cells),
+        **spike_tables(),
     }
 
 

@@ -18,6 +18,49 @@ rule compare:
         " --reference-schedule {params.reference} --ci-level {params.level} --output {output} > {log} 2>&1"
 
 
+rule large_lr:
+    input:
+        runs=f"{LAYOUT.results}/runs.parquet",
+        updates=f"{LAYOUT.results}/updates.parquet",
+        averages=f"{LAYOUT.results}/averages.parquet",
+    output:
+        regimes=f"{LAYOUT.results}/regimes.parquet",
+        large_lr=f"{LAYOUT.results}/large_lr.parquet",
+    log:
+        f"logs/large_lr/{STUDY.study}.log",
+    params:
+        level=STUDY.analysis.ci_level,
+        samples=STUDY.analysis.bootstrap_samples,
+        seed=STUDY.analysis.seed,
+        code=code("large_lr"),
+    shell:
+        "glidepath large-lr --runs {input.runs} --updates {input.updates} --averages {input.averages}"
+        " --ci-level {params.level} --bootstrap-samples {params.samples} --seed {params.seed}"
+        " --regimes {output.regimes} --output {output.large_lr} > {log} 2>&1"
+
+
+if STUDY.spikes:
+
+    rule spike_removal:
+        input:
+            runs=f"{LAYOUT.results}/runs.parquet",
+            updates=f"{LAYOUT.results}/updates.parquet",
+            averages=f"{LAYOUT.results}/averages.parquet",
+        output:
+            excess=f"{LAYOUT.results}/spike_excess.parquet",
+            removal=f"{LAYOUT.results}/spike_removal.parquet",
+        log:
+            f"logs/spike_removal/{STUDY.study}.log",
+        params:
+            spikes=canonical_json(STUDY.spikes.model_dump(mode="json")),
+            level=STUDY.analysis.ci_level,
+            code=code("spike_removal"),
+        shell:
+            "glidepath spike-removal --runs {input.runs} --updates {input.updates} --averages {input.averages}"
+            " --spikes {params.spikes:q} --ci-level {params.level} --excess {output.excess} --output {output.removal}"
+            " > {log} 2>&1"
+
+
 rule fit_law:
     input:
         runs=f"{LAYOUT.results}/runs.parquet",

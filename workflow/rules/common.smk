@@ -44,10 +44,14 @@ RESULT_TABLES = (
     "noise_scale",
     "ema_view",
     "comparisons",
+    "regimes",
+    "large_lr",
     "spending",
 )
 if COORDINATES:
     RESULT_TABLES += ("coordinate_check", "coordinate_slopes")
+if STUDY.spikes:
+    RESULT_TABLES += ("spike_excess", "spike_removal")
 FINAL_FILES = [
     *(LAYOUT.table(table) for table in RESULT_TABLES),
     *LAW_FILES,

@@ -19,13 +19,17 @@ from glidepath.study.tables import (
     COORDINATE_SLOPES,
     EMA_VIEW,
     EVALUATIONS,
+    LARGE_LR,
     LAW_PARAMETERS,
     LAW_PREDICTIONS,
     LAW_SCORES,
     NOISE_SCALE,
     PLAN,
+    REGIMES,
     RUNS,
     SPENDING,
+    SPIKE_EXCESS,
+    SPIKE_REMOVAL,
     UPDATES,
     Column,
     Table,
@@ -50,6 +54,10 @@ SCHEMAS = {
         COMPARISONS,
         COORDINATE_CHECK,
         COORDINATE_SLOPES,
+        REGIMES,
+        LARGE_LR,
+        SPIKE_EXCESS,
+        SPIKE_REMOVAL,
     )
 }
 LAW_SCHEMAS = {table.name: table for table in (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)}
@@ -534,6 +542,60 @@ FIGURES: tuple[FigureEntry, ...] = (
         ),
     ),
     FigureEntry(
+        "Averaging against a real cooldown over the learning rate",
+        4,
+        ("regimes", "large_lr"),
+        Table(
+            "averaging_over_lr",
+            "Final loss of constant learning rates, raw, averaged and after a real cooldown of the same trunk, with "
+            "the regime of each, the convergence threshold and the optima.",
+            (
+                Column("item", "string", "-", "cell, optimum or threshold"),
+                MODEL,
+                Column("schedule", "string", "-", "constant schedule"),
+                Column("batch_sequences", "int64", "sequences", "batch"),
+                TPP,
+                PEAK_LR,
+                Column("replicate", "int64", "-", "replicate; null but for cells"),
+                Column("weights", "string", "-", "raw, averaged or cooldown; empty for the threshold"),
+                Column("regime", "string", "-", "of the constant cell; empty for optimum and threshold"),
+                Column("val_loss", "float64", "nat/token", "null for the threshold and where there is none"),
+                Column("ci_low", "float64", "-", "lower end of the optimum's or the threshold's interval"),
+                Column("ci_high", "float64", "-", "upper end of it"),
+                CI_LEVEL,
+                STATUS,
+            ),
+        ),
+    ),
+    FigureEntry(
+        "What averaging does to a loss spike",
+        4,
+        ("spike_excess", "spike_removal"),
+        Table(
+            "spike_removal",
+            "Loss with a provoked spike minus the loss without it, along training, for raw weights and every average; "
+            "and the share of the spike that each average removes.",
+            (
+                Column("item", "string", "-", "point: excess; height, mean: share removed of it"),
+                MODEL,
+                Column("spiked", "string", "-", "schedule with the spike"),
+                Column("clean", "string", "-", "schedule without it"),
+                TPP,
+                PEAK_LR,
+                Column("average", "string", "-", "name of the average, or raw"),
+                Column("updates_after", "int64", "updates", "updates since the spike began; null for shares"),
+                Column("in_window", "bool", "-", "among the points where the height is looked for"),
+                N_REPLICATES,
+                Column("value", "float64", "nat/token or -", "excess, or share removed"),
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                Column("verdict", "string", "-", "verdict on the average; empty for points"),
+            ),
+        ),
+        asked_for="spikes",
+    ),
+    FigureEntry(
         "Loss against horizon, and where it leads",
         5,
         ("runs", f"{LOSS_HORIZON}/predictions"),
@@ -610,6 +672,8 @@ def figures_of(study: StudyConfig) -> tuple[str, ...]:
     asked = {None, *(f"laws/{law}" for law in study.analysis.laws)}
     if study.coordinate_check:
         asked.add(COORDINATE_CHECK.name)
+    if study.spikes:
+        asked.add("spikes")
     return tuple(entry.name for entry in FIGURES if entry.asked_for in asked)
 
 
