@@ -42,3 +42,40 @@ rule average:
     shell:
         "glidepath collect-averages --runs {input.runs} --block-losses {input.block_losses}"
         " --output {output} > {log} 2>&1"
+
+
+rule steps_saved:
+    input:
+        runs=f"{LAYOUT.results}/runs.parquet",
+        losses=[f"store/averages/{average}/losses.parquet" for average in AVERAGES],
+        blocks=[f"store/averages/{average}/block_losses.parquet" for average in AVERAGES],
+    output:
+        f"{LAYOUT.results}/steps_saved.parquet",
+    log:
+        f"logs/steps_saved/{STUDY.study}.log",
+    params:
+        averages=digest(sorted(AVERAGES)),
+        level=STUDY.analysis.ci_level,
+        code=code("steps_saved"),
+    shell:
+        "glidepath steps-saved --runs {input.runs} --ci-level {params.level} --output {output} > {log} 2>&1"
+
+
+rule cooldown_oracle:
+    input:
+        runs=f"{LAYOUT.results}/runs.parquet",
+        updates=f"{LAYOUT.results}/updates.parquet",
+        losses=[f"store/averages/{average}/losses.parquet" for average in AVERAGES],
+        blocks=[f"store/averages/{average}/block_losses.parquet" for average in AVERAGES],
+    output:
+        oracle=f"{LAYOUT.results}/cooldown_oracle.parquet",
+        scores=f"{LAYOUT.results}/cooldown_oracle_scores.parquet",
+    log:
+        f"logs/cooldown_oracle/{STUDY.study}.log",
+    params:
+        averages=digest(sorted(AVERAGES)),
+        level=STUDY.analysis.ci_level,
+        code=code("cooldown_oracle"),
+    shell:
+        "glidepath cooldown-oracle --runs {input.runs} --updates {input.updates} --ci-level {params.level}"
+        " --output {output.oracle} --scores {output.scores} > {log} 2>&1"
