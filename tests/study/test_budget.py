@@ -113,7 +113,7 @@ def test_times_against_a_count_event_by_event() -> None:
     assert average.jobs == len(averages) == 8
     # Six averages and the raw weights, on both domains.
     assert average.core_seconds == pytest.approx(points * 7 * (16_384 + 4096) * 1e-3 + 8 * 100.0)
-    several = {"fit": len(study().analysis.laws), "figure": len(figures_of(study()))}
+    several = {"fit": len(study().analysis.laws), "figure": len(figures_of(study())), "spike-removal": 0}
     jobs = sum(several.get(name, 1) * s for name, s in ANALYSIS_SECONDS.items())
     assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 2e-3)
     assert analysis.jobs == sum(several.get(name, 1) for name in ANALYSIS_SECONDS)

@@ -190,6 +190,14 @@ BAD = (
         7,
         ("first_update 32 is not a multiple of per_octave 7", "whole updates"),
     ),
+    Bad("a spike that is not averaged", "spikes", {"clean": "constant", "spiked": ["wsd"]}, ("spikes.spiked", "'wsd'")),
+    Bad("a spike without a pair", "spikes", {"clean": "warm", "spiked": ["wsd"]}, ("spikes.clean names 'warm'",)),
+    Bad(
+        "a spike that is its own pair",
+        "spikes",
+        {"clean": "constant", "spiked": ["constant"]},
+        ("spikes: spiked has 'constant', which is also clean",),
+    ),
     Bad("nothing to average", "averaging.schemes", {}, ("averaging.schemes = {}", "at least one")),
     Bad("a scheme that is unknown", "averaging.schemes", {"a": {"kind": "mean"}}, ("schemes.a.kind = 'mean'", "'ema'")),
     Bad(

@@ -22,7 +22,9 @@ every_study = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.ste
 
 
 def test_all_of_them_are_found() -> None:
-    assert [path.stem for path in STUDIES] == ["h200", "laptop", "quick", "schedules", "sharing", "smoke", "transfer"]
+    assert [path.stem for path in STUDIES] == [
+        *("h200", "high_lr", "laptop", "quick", "schedules", "sharing", "smoke", "spikes", "transfer")
+    ]
 
 
 @every_study

@@ -149,6 +149,7 @@ EXAMPLES = {
         late: {kind: swa, start_tokens_per_parameter: 60}
         """,
     "EmulatedDecayScheme": "like_linear_20: {kind: emulated_decay, fraction: 0.2, shape: linear}",
+    "SpikesConfig": "spikes: {clean: constant, spiked: [jump_4, jump_8], window_fraction: 0.2}",
     "NoiseScaleConfig": "noise_scale: {schedules: [constant], every_updates: 16}",
     "CoordinateCheckConfig": """\
         coordinate_check: {model: d48, widths: [48, 96, 192], depths: [2, 4, 8], peak_lr: 0.004}

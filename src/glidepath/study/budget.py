@@ -52,6 +52,8 @@ ANALYSIS_SECONDS = {
     "noise-scale": 0.5,
     "ema-view": 0.5,
     "compare": 0.5,
+    "large-lr": 1.0,
+    "spike-removal": 1.0,
     "fit": 0.5,
     "recommend": 1.0,
     "figure": 1.0,
@@ -311,7 +313,11 @@ def _coordinate_check(spec: CoordinateCheckSpec | None, known: _Known) -> StageB
 
 
 def _analysis(study: StudyConfig, cells: int, conditions: Conditions) -> StageBudget:
-    several = {"fit": len(study.analysis.laws), "figure": len(figures_of(study))}
+    several = {
+        "fit": len(study.analysis.laws),
+        "figure": len(figures_of(study)),
+        "spike-removal": int(bool(study.spikes)),
+    }
     core_seconds = (
         sum(several.get(command, 1) * seconds for command, seconds in ANALYSIS_SECONDS.items())
         + COLLECT_SECONDS_PER_CELL * cells
