@@ -88,6 +88,17 @@ def test_a_directory_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert list((tmp_path / "model").iterdir()) == []
 
 
+def test_who_may_read_one_file_may_read_all(tmp_path: Path) -> None:
+    spec = spec_of()
+    export(spec, random_weights(spec), tmp_path / "model")
+    files = {path.name: path.stat().st_mode for path in (tmp_path / "model").iterdir()}
+    assert set(files) == {
+        "README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+        "tokenizer_config.json",
+    }  # fmt: skip
+    assert len(set(files.values())) == 1
+
+
 @pytest.fixture
 def _no_room() -> Iterator[None]:
     """As if the disk were full for any file beyond a kilobyte."""

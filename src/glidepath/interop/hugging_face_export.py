@@ -40,6 +40,8 @@ def export_model(
         for name, text in texts.items():
             (partial / name).write_text(text, encoding="utf-8")
         save_file(model.tensors, partial / "model.safetensors", metadata={"format": "pt"})
+        # The library writes for the owner alone.
+        (partial / "model.safetensors").chmod((partial / "config.json").stat().st_mode)
         check_new(output)
         partial.rename(output)
     finally:

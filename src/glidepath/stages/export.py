@@ -110,7 +110,7 @@ def best_cell(results: Path) -> str:
         raise ValueError(
             f"--best: no cell of {results} completed; name one that left snapshots, with --cell and --updates"
         )
-    return str(completed.loc[completed["val_loss"].idxmin(), "cell_id"])
+    return str(completed.sort_values("val_loss")["cell_id"].iloc[0])
 
 
 def chain_of(results: Path, cell_id: str) -> list[str]:
