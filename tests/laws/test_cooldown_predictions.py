@@ -63,7 +63,11 @@ def study(truth: str = ORACLE, sd: float = 0.002, peaks: tuple[float, ...] = PEA
     ]
     frame = pd.DataFrame(rows)
     seen = cooldowns(frame)
-    drops = {ORACLE: 0.9 * seen.gain + 0.8 * seen.progress, AVERAGED: seen.gain, MEAN_DROP: np.full(len(frame), 0.1)}
+    drops = {
+        ORACLE: seen.gain * (0.9 + 0.4 * seen.length) + 0.8 * seen.progress,
+        AVERAGED: seen.gain,
+        MEAN_DROP: np.full(len(frame), 0.1),
+    }
     losses = frame["val_loss_raw"] - drops[truth] + sd * random.standard_normal(len(frame))
     return frame.assign(val_loss_cooldown=losses.where(frame["calibrating"]))
 
@@ -72,7 +76,7 @@ def test_every_row_has_an_answer() -> None:
     frame = predicted(study(sd=0.0), 0.9)
     assert frame["status"].value_counts().to_dict() == {"held_out": 32, "predicted": 16}
     held_out = frame[frame["status"] == "held_out"]
-    np.testing.assert_allclose(held_out["val_loss_predicted"], held_out["val_loss_cooldown"], atol=1e-6)
+    np.testing.assert_allclose(held_out["val_loss_predicted"], held_out["val_loss_cooldown"], atol=2e-4)
     assert (frame["reason"] == "").all()
     assert list(frame.columns) == tables.COOLDOWN_ORACLE.names
 
@@ -122,7 +126,7 @@ def test_a_trunk_has_no_part_in_its_own_prediction() -> None:
         ({"batch_sequences": 64}, "batch_sequences 64"),
         ({"decay_shape": "cosine"}, "decay_shape cosine to 0: the calibrating cooldowns are linear to 0, one_minus"),
         ({"final_lr_fraction": 0.1}, "decay_shape linear to 0.1"),
-        ({"val_loss_averaged": np.nan}, "average window_20: not defined at 1600 updates"),
+        ({"val_loss_averaged": np.nan}, "average: none is defined at 1600 updates"),
         ({"loss_slope": np.nan}, "loss_slope: window_20"),
     ],
 )

@@ -1,18 +1,24 @@
 """What a stable-phase checkpoint would be worth after a cooldown, from its snapshots alone.
 
-The raw weights stand above the floor of a valley; an average of the latest snapshots stands on it, but where the floor
-was when the averaged weights were made; a cooldown goes down to the floor and on along it, more slowly the lower its
-learning rate is (the picture of Wen et al. 2024, arXiv 2410.05192, and of Hägele et al. 2024, arXiv 2405.18392). So the
-drop of the loss by a cooldown from branch tokens t to end tokens T is modelled as
+The raw weights stand above the floor of a valley; an average of the latest snapshots stands near it, but where the
+floor was when the averaged weights were made; a cooldown goes down to the floor and on along it, more slowly the lower
+its learning rate is (the picture of Wen et al. 2024, arXiv 2410.05192, and of Hägele et al. 2024, arXiv 2405.18392). So
+the drop of the loss by a cooldown from branch tokens t to end tokens T is modelled as
 
-    drop = a[shape]·gain + b·progress,
+    drop = gain·(a + c·length) + b·progress,
+    length = ln((1 - m)·(T - t)/T / 0.1),
     progress = slope·(ln(1 + m·(T - t)/t) + ln(t/(t - lag))),
 
 gain: raw minus averaged loss at t. slope: by how much the averaged loss falls per unit of ln tokens, up to t. m: mean
 learning rate of the cooldown over the peak, as it was applied. lag: mean age of the averaged weights. All of it is
-known at t. a = b = 1 would be the picture taken literally; they are fitted by least squares on the study's own
-cooldowns, a for every shape (with the fraction of the peak that it ends at), b shared: with one or two lengths of
-cooldown, b of each shape could not be told from its a.
+known at t. length says how much of the training is spent how far below the peak; it is 0 for a linear decay over the
+last fifth, and tells shapes and lengths of cooldowns apart without coefficients of their own. a = b = 1 and c = 0 would
+be the picture taken literally. They are fitted by least squares on the study's own cooldowns, with
+
+    penalty = PENALTY·c²    [nat²/token²]:
+
+where all cooldowns are alike, c could not be told from a and would be anything; it is then nearly 0. Against several
+lengths or shapes, with gains of a few hundredths of a nat, the penalty is nothing.
 
 It is scored beside two predictors that a reader would use without it: the cooled loss is the averaged loss (no
 coefficient), and the drop is the mean drop of the calibration (one).
@@ -20,7 +26,7 @@ coefficient), and the drop is the mean drop of the calibration (one).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -32,6 +38,8 @@ Labels = NDArray[Any]
 
 ORACLE, AVERAGED, MEAN_DROP = "oracle", "averaged", "mean_drop"
 PREDICTORS = (ORACLE, AVERAGED, MEAN_DROP)
+PENALTY = 1e-5
+LENGTH_UNIT = 0.1
 SLOPE_OCTAVES = 2.0
 MIN_SLOPE_OCTAVES = 0.5
 ROUNDING = 1.05
@@ -46,6 +54,7 @@ class Cooldowns:
     """Shape of the decay and what it ends at."""
     trunk: Labels
     gain: Floats
+    length: Floats
     progress: Floats
     drop: Floats
     """Raw loss at the branch minus cooled loss [nat/token]; NaN where unknown."""
@@ -55,9 +64,7 @@ class Cooldowns:
 
     def where(self, chosen: NDArray[np.bool_]) -> Cooldowns:
         """Those chosen."""
-        return Cooldowns(
-            self.shape[chosen], self.trunk[chosen], self.gain[chosen], self.progress[chosen], self.drop[chosen]
-        )
+        return Cooldowns(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Fit:
     shapes: tuple[str, ...]
     """Those of the calibration."""
     coefficients: Floats
-    """a of every shape, then b; the mean drop; nothing."""
+    """a, c, b of the oracle; the mean drop; none of the averaged loss."""
     error_sd: float
     """Root of the mean squared leave-one-trunk-out error, every trunk counted once [nat/token]."""
     degrees_of_freedom: int
@@ -76,7 +83,7 @@ class Fit:
 
     def drops(self, cooldowns: Cooldowns) -> Floats:
         """Predicted drops [nat/token]; NaN for a shape that was not calibrated."""
-        design, offset = _design(self.predictor, self.shapes, cooldowns)
+        design, offset = _design(self.predictor, cooldowns)
         drops: Floats = offset + design @ self.coefficients
         return np.where(_known(self.predictor, self.shapes, cooldowns), drops, np.nan)
 
@@ -93,7 +100,7 @@ class Fit:
 
 
 def fit(predictor: str, cooldowns: Cooldowns) -> Fit:
-    """Least squares on cooldowns whose drops are known, each counted once.
+    """Penalised least squares on cooldowns whose drops are known, each counted once.
 
     Raises ValueError without any.
     """
@@ -101,15 +108,16 @@ def fit(predictor: str, cooldowns: Cooldowns) -> Fit:
         raise ValueError("no cooldown to calibrate on; train wsd cells on trunks whose snapshots are averaged")
     shapes = tuple(sorted(set(cooldowns.shape.tolist())))
     trunks, index = np.unique(cooldowns.trunk, return_inverse=True)
-    design, offset = _design(predictor, shapes, cooldowns)
+    design, offset = _design(predictor, cooldowns)
     target = cooldowns.drop - offset
     n = design.shape[1]
     squares = np.zeros((len(trunks), n, n))
     products = np.zeros((len(trunks), n))
     np.add.at(squares, index, design[:, :, None] * design[:, None, :])
     np.add.at(products, index, design * target[:, None])
-    whole = _solved(squares.sum(0), products.sum(0))
-    without = _solved(squares.sum(0) - squares, products.sum(0) - products)
+    penalty = np.diag([0.0, PENALTY, 0.0]) if predictor == ORACLE else np.zeros((n, n))
+    whole = _solved(squares.sum(0) + penalty, products.sum(0))
+    without = _solved(squares.sum(0) + penalty - squares, products.sum(0) - products)
     errors = np.einsum("ij,ij->i", design, without[index]) - target
     # A shape on one trunk only cannot be predicted without it.
     errors[~_elsewhere(predictor, shapes, cooldowns, index)] = np.nan
@@ -133,6 +141,12 @@ def held_out(
         drops[hidden] = others.drops(cooldowns.where(hidden))
         halves[hidden] = others.half_widths(level, gain_sem[hidden])
     return drops, halves
+
+
+def length(branch_tokens: Floats, end_tokens: Floats, mean_lr: Floats) -> Floats:
+    """Training spent below the peak, as in the module's formula; `mean_lr` is its m."""
+    found: Floats = np.log((1.0 - mean_lr) * (1.0 - branch_tokens / end_tokens) / LENGTH_UNIT)
+    return found
 
 
 def progress(
@@ -162,15 +176,14 @@ def loss_slope(tokens_seen: Floats, lag_tokens: Floats, averaged: Floats) -> flo
     return float(-(x @ averaged[recent]) / (x @ x))
 
 
-def _design(predictor: str, shapes: tuple[str, ...], cooldowns: Cooldowns) -> tuple[Floats, Floats]:
+def _design(predictor: str, cooldowns: Cooldowns) -> tuple[Floats, Floats]:
     """Columns that the coefficients multiply, and what is added to them."""
     nothing = np.zeros(len(cooldowns))
     if predictor == AVERAGED:
         return np.empty((len(cooldowns), 0)), cooldowns.gain
     if predictor == MEAN_DROP:
         return np.ones((len(cooldowns), 1)), nothing
-    columns = [np.where(cooldowns.shape == shape, cooldowns.gain, 0.0) for shape in shapes]
-    return np.stack([*columns, cooldowns.progress], axis=1), nothing
+    return np.stack([cooldowns.gain, cooldowns.gain * cooldowns.length, cooldowns.progress], axis=1), nothing
 
 
 def _known(predictor: str, shapes: tuple[str, ...], cooldowns: Cooldowns) -> NDArray[np.bool_]:

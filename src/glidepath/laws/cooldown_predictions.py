@@ -19,6 +19,7 @@ from glidepath.laws.cooldown_oracle import (
     Fit,
     fit,
     held_out,
+    length,
     progress,
 )
 from glidepath.study import tables
@@ -161,17 +162,15 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
 
 def cooldowns(frame: pd.DataFrame) -> Cooldowns:
     """The model's view of rows of `tables.COOLDOWN_ORACLE`."""
-    raw = _floats(frame, "val_loss_raw")
+    raw, branch, end, mean_lr = (
+        _floats(frame, name) for name in ("val_loss_raw", "tokens_seen", "end_tokens", "mean_lr_fraction")
+    )
     return Cooldowns(
         shape=np.array(list(map(shape_of, frame["decay_shape"], frame["final_lr_fraction"])), dtype=object),
         trunk=_labels(frame, TRUNK),
         gain=raw - _floats(frame, "val_loss_averaged"),
-        progress=progress(
-            *(
-                _floats(frame, name)
-                for name in ("loss_slope", "lag_tokens", "tokens_seen", "end_tokens", "mean_lr_fraction")
-            )
-        ),
+        length=length(branch, end, mean_lr),
+        progress=progress(_floats(frame, "loss_slope"), _floats(frame, "lag_tokens"), branch, end, mean_lr),
         drop=raw - _floats(frame, "val_loss_cooldown"),
     )
 
@@ -183,7 +182,7 @@ def shape_of(decay_shape: str, final_lr_fraction: float) -> str:
 
 def _undefined(row: pd.Series[Any]) -> str:
     if not np.isfinite(row["val_loss_averaged"]):
-        return f"average {row['average']}: not defined at {row['updates_done']} updates"
+        return f"average: none is defined at {row['updates_done']} updates"
     if not np.isfinite(row["loss_slope"]):
         return f"loss_slope: {row['average']} was not evaluated {MIN_SLOPE_OCTAVES:g} doublings of the tokens before"
     return ""

@@ -46,11 +46,9 @@ def measurements(runs: pd.DataFrame, updates: pd.DataFrame, store: Path) -> pd.D
     trunks = [_trunk(cell, store) for cell in _constant_cells(runs)]
     real = [_branches(trunk, cooldowns) for trunk in trunks]
     rows: list[dict[str, Any]] = []
-    if cooldowns and trunks:
-        average = _reference_average(trunks, real)
-        lengths = _by_schedule(cooldowns)
-        for trunk, here in zip(trunks, real, strict=True):
-            rows.extend(_rows(trunk, average, lengths, here))
+    lengths = _by_schedule(cooldowns)
+    for trunk, here in zip(trunks, real, strict=True):
+        rows.extend(_rows(trunk, lengths, here))
     return pd.DataFrame(rows, columns=MEASURED)
 
 
@@ -73,10 +71,10 @@ class _Trunk:
 
     cell: pd.Series[Any]
     segments: tuple[CellPoints, ...]
-    averages: Mapping[str, pd.DataFrame]
-    """By average its points in the first domain, ascending, with loss_slope."""
+    averages: pd.DataFrame
+    """By updates_done the average of lowest loss in the first domain, of those with a loss_slope if there is one."""
     raw: pd.DataFrame
-    """Those of the weights themselves, by updates_done."""
+    """Losses of the weights themselves, by updates_done."""
     domain: str
 
 
@@ -107,22 +105,24 @@ def _trunk(cell: pd.Series[Any], store: Path) -> _Trunk:
     losses = pd.concat([segment.losses for segment in segments], ignore_index=True)
     domain = str(losses["domain"].iloc[0])
     losses = losses[losses["domain"] == domain].sort_values("updates_done", kind="stable")
+    averages = pd.concat(
+        [_with_slopes(points) for name, points in losses.groupby("average", sort=False) if name != RAW]
+    )
+    lowest = averages.assign(without=averages["loss_slope"].isna()).sort_values(["without", "val_loss", "average"])
     return _Trunk(
         cell=cell,
         segments=segments,
-        averages={
-            str(name): _with_slopes(points) for name, points in losses.groupby("average", sort=False) if name != RAW
-        },
+        averages=lowest.drop_duplicates("updates_done").set_index("updates_done"),
         raw=losses[losses["average"] == RAW].set_index("updates_done"),
         domain=domain,
     )
 
 
 def _with_slopes(points: pd.DataFrame) -> pd.DataFrame:
-    """Points of one average by updates_done, each with the slope of the averaged loss up to there."""
+    """Points of one average, ascending, each with the slope of the averaged loss up to there."""
     tokens, lag, losses = (points[name].to_numpy(np.float64) for name in ("tokens_seen", "lag_tokens", "val_loss"))
     slopes = [loss_slope(tokens[: i + 1], lag[: i + 1], losses[: i + 1]) for i in range(len(points))]
-    return points.assign(loss_slope=slopes).set_index("updates_done")
+    return points.assign(loss_slope=slopes)
 
 
 def _branches(trunk: _Trunk, cooldowns: Sequence[_Cooldown]) -> dict[tuple[int, str], _Cooldown]:
@@ -140,22 +140,6 @@ def _branches(trunk: _Trunk, cooldowns: Sequence[_Cooldown]) -> dict[tuple[int, 
     return found
 
 
-def _reference_average(trunks: Sequence[_Trunk], real: Sequence[Mapping[tuple[int, str], _Cooldown]]) -> str:
-    """The average of lowest mean loss at the points where real cooldowns branch off, or at all points without any.
-
-    Of those that are defined, with a slope, at most of these points. No cooled loss is looked at, so the choice does
-    not flatter the errors of the oracle.
-    """
-    any_real = any(real)
-    found: dict[str, list[float]] = {}
-    for trunk, here in zip(trunks, real, strict=True):
-        branches = {branch for branch, _ in here}
-        for name, points in trunk.averages.items():
-            usable = points[points["loss_slope"].notna() & (points.index.isin(branches) | (not any_real))]
-            found.setdefault(name, []).extend(usable["val_loss"])
-    return min(found, key=lambda name: (-len(found[name]), np.mean(found[name]) if found[name] else np.inf, name))
-
-
 def _by_schedule(cooldowns: Sequence[_Cooldown]) -> dict[str, _Cooldown]:
     """Every wsd schedule at its longest horizon, where its length in whole updates is rounded least."""
     longest: dict[str, _Cooldown] = {}
@@ -165,12 +149,12 @@ def _by_schedule(cooldowns: Sequence[_Cooldown]) -> dict[str, _Cooldown]:
 
 
 def _rows(
-    trunk: _Trunk, average: str, lengths: Mapping[str, _Cooldown], real: Mapping[tuple[int, str], _Cooldown]
+    trunk: _Trunk, lengths: Mapping[str, _Cooldown], real: Mapping[tuple[int, str], _Cooldown]
 ) -> Iterator[dict[str, Any]]:
     cell = trunk.cell
     n_params = float(cell["n_params_counted"])
     for raw in trunk.raw.reset_index().itertuples():
-        averaged = _averaged(trunk, average, int(raw.updates_done))
+        averaged = _averaged(trunk, int(raw.updates_done))
         for schedule, typical in lengths.items():
             trained = real.get((int(raw.updates_done), schedule))
             cooldown = trained or typical
@@ -188,7 +172,6 @@ def _rows(
                 "mean_lr_fraction": cooldown.mean_lr_fraction,
                 "end_tokens": end,
                 "end_tokens_per_parameter": end / n_params,
-                "average": average,
                 "val_loss_raw": raw.val_loss,
                 **averaged,
                 "cooldown_cell_id": trained.cell["cell_id"] if trained else None,
@@ -197,16 +180,18 @@ def _rows(
             }
 
 
-def _averaged(trunk: _Trunk, average: str, updates_done: int) -> dict[str, float]:
-    """What the reference average says at a point; NaN where it is not defined."""
-    points = trunk.averages.get(average)
-    if points is None or updates_done not in points.index:
-        return dict.fromkeys(("val_loss_averaged", "gain_sem", "loss_slope", "lag_tokens"), np.nan)
+def _averaged(trunk: _Trunk, updates_done: int) -> dict[str, Any]:
+    """What the best average says at a point; null where none is defined."""
+    if updates_done not in trunk.averages.index:
+        return {"average": None} | dict.fromkeys(("val_loss_averaged", "gain_sem", "loss_slope", "lag_tokens"), np.nan)
+    best = trunk.averages.loc[updates_done]
     segment = next(part for part in trunk.segments if updates_done in set(part.losses["updates_done"]))
-    gains = segment.raw(updates_done, trunk.domain) - segment.blocks(updates_done, average, trunk.domain)
+    averaged = segment.blocks(updates_done, str(best["average"]), trunk.domain)
+    gains = segment.raw(updates_done, trunk.domain) - averaged
     return {
-        "val_loss_averaged": float(points.loc[updates_done, "val_loss"]),
+        "average": best["average"],
+        "val_loss_averaged": best["val_loss"],
         "gain_sem": float(gains.std(ddof=1) / np.sqrt(len(gains))),
-        "loss_slope": float(points.loc[updates_done, "loss_slope"]),
-        "lag_tokens": float(points.loc[updates_done, "lag_tokens"]),
+        "loss_slope": best["loss_slope"],
+        "lag_tokens": best["lag_tokens"],
     }

@@ -409,7 +409,7 @@ COOLDOWN_ORACLE = Table(
             "average",
             "string",
             "-",
-            "the average used: that of lowest mean loss at the calibrating points, whatever the cooled losses are",
+            "the average used: that of lowest loss there, of those evaluated long enough before; null if there is none",
         ),
         Column("val_loss_raw", "float64", "nat/token", "loss of the raw weights at the branching point"),
         Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights there; null if not defined"),
