@@ -7,6 +7,7 @@ none. At the end they are joined by copying bytes.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,11 @@ class SnapshotFile:
     def __init__(self, path: Path) -> None:
         self.metadata = verify(path, train_again(path))
         header, start = read_header(path, train_again(path))
-        # Mapped for private writes only because torch wants writable memory; nobody writes.
-        data = np.memmap(path, np.uint8, "c", offset=start) if path.stat().st_size > start else np.empty(0, np.uint8)
+        with path.open("rb") as file:
+            # Mapped for private writes only because torch wants writable memory; nobody writes.
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        mapped.madvise(mmap.MADV_SEQUENTIAL)
+        data = np.frombuffer(mapped, np.uint8)[start:]
         self._tensors: dict[int, dict[str, Tensor]] = {}
         for key in sorted(header.keys() - {"__metadata__"}):
             updates, name = key.split("/", 1)
@@ -118,6 +122,10 @@ class SnapshotsOfChain:
         """The updates of which there are snapshots, ascending."""
         return sorted(self._files)
 
+    def weights(self, updates_done: int) -> dict[str, Tensor]:
+        """All parameters at one update, float32."""
+        return self._files[updates_done].weights(updates_done)
+
     def tensor(self, updates_done: int, name: str) -> Tensor:
         """One parameter at one update, float32."""
-        return self._files[updates_done].weights(updates_done)[name]
+        return self.weights(updates_done)[name]

@@ -8,16 +8,26 @@ and not once per snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from glidepath.science.averaging import Step
 
 PIECE = 1 << 15
 """Numbers handled together: 256 KiB in float64."""
+PAGE_BYTES = 4096
+DIGITS = 13
+"""Shares that agree to so many digits are one: their snapshots are added up before they are multiplied."""
+
+Part = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.float64]
+Group = tuple[float, list[Part], list[Part]]
+"""A share, the snapshots that it is added of, and those that it is taken away of."""
 
 
 class Snapshots(Protocol):
@@ -36,38 +46,85 @@ class WeightedMean:
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         self._weights = weights
-        self._rest = {name: torch.zeros(w.shape, dtype=torch.float32) for name, w in weights.items()}
-        self._sum = torch.empty(PIECE, dtype=torch.float64)
-        self._term = torch.empty(PIECE, dtype=torch.float64)
+        self._rest = {name: np.zeros(w.numel(), np.float32) for name, w in weights.items()}
+        self._sum, self._term = np.empty(PIECE), np.empty(PIECE)
 
-    def step(self, step: Step, updates_done: tuple[int, ...], snapshots: Snapshots) -> None:
+    def step(self, step: Step, updates_done: Sequence[int], snapshots: Snapshots) -> None:
         """Take one step; its shares are of the snapshots after `updates_done`.
 
         Raises ValueError, naming it, for a snapshot of another shape than the model's.
         """
-        for name, weight in self._weights.items():
-            parts = [(share, snapshots.tensor(updates_done[i], name)) for i, share in step.shares]
-            for i, (_, part) in zip((i for i, _ in step.shares), parts, strict=True):
-                if part.shape != weight.shape:
-                    raise ValueError(
-                        f"{name} has the shape {tuple(part.shape)} after {updates_done[i]} updates, the model has "
-                        f"{tuple(weight.shape)}: only checkpoints of one model can be averaged"
-                    )
-            mean = weight if weight.device.type == "cpu" else weight.cpu()
-            self._add(mean.view(-1), self._rest[name].view(-1), step.keep, [(s, p.reshape(-1)) for s, p in parts])
-            if mean is not weight:
-                weight.copy_(mean)
+        names = list(self._weights)
+        with ThreadPoolExecutor(1) as ahead:
+            upcoming = self._parts(names[0], step, updates_done, snapshots)
+            for name, following in zip(names, [*names[1:], None], strict=True):
+                parts, touched = upcoming, None
+                if following:
+                    upcoming = self._parts(following, step, updates_done, snapshots)
+                    touched = ahead.submit(_touch, upcoming)
+                weight = self._weights[name]
+                mean = weight.cpu()
+                self._add(mean.view(-1).numpy(), self._rest[name], step.keep, _grouped(parts))
+                if mean is not weight:
+                    weight.copy_(mean)
+                if touched:
+                    touched.result()
 
-    def _add(self, mean: Tensor, rest: Tensor, keep: float, parts: list[tuple[float, Tensor]]) -> None:
+    def _parts(
+        self, name: str, step: Step, updates_done: Sequence[int], snapshots: Snapshots
+    ) -> list[tuple[float, Part]]:
+        """One parameter in all snapshots of a step, with their shares."""
+        shape, parts = self._weights[name].shape, []
+        for i, share in step.shares:
+            part = snapshots.tensor(updates_done[i], name)
+            if part.shape != shape:
+                raise ValueError(
+                    f"{name} has the shape {tuple(part.shape)} after {updates_done[i]} updates, the model has "
+                    f"{tuple(shape)}: only checkpoints of one model can be averaged"
+                )
+            parts.append((share, _numbers(part)))
+        return parts
+
+    def _add(self, mean: NDArray[np.float32], rest: NDArray[np.float32], keep: float, groups: list[Group]) -> None:
         for begin in range(0, len(mean), PIECE):
             piece = slice(begin, min(begin + PIECE, len(mean)))
-            n = piece.stop - piece.start
-            total, term = self._sum[:n], self._term[:n]
+            total, term = self._sum[: piece.stop - begin], self._term[: piece.stop - begin]
             if keep:
-                total.copy_(mean[piece]).add_(rest[piece]).mul_(keep)
+                np.add(mean[piece], rest[piece], out=total, dtype=np.float64)
+                total *= keep
             else:
-                total.zero_()
-            for share, part in parts:
-                total.add_(term.copy_(part[piece]), alpha=share)
+                total[:] = 0.0
+            for share, added, taken in groups:
+                term[:] = 0.0
+                for part in added:
+                    np.add(term, part[piece], out=term)
+                for part in taken:
+                    np.subtract(term, part[piece], out=term)
+                term *= share
+                total += term
             mean[piece] = total
-            rest[piece] = total.sub_(mean[piece])
+            np.subtract(total, mean[piece], out=total)
+            rest[piece] = total
+
+
+def _numbers(tensor: Tensor) -> Part:
+    """The numbers of a tensor in one row; NumPy has no bfloat16, whose values float32 has."""
+    flat = tensor.reshape(-1)
+    array: Part = (flat.float() if flat.dtype == torch.bfloat16 else flat).numpy()
+    return array
+
+
+def _touch(parts: Iterable[tuple[float, Part]]) -> None:
+    """Have the next parameter read from disk while this one is averaged: a number of every page of its files."""
+    for _, part in parts:
+        part[:: PAGE_BYTES // part.itemsize].sum()
+
+
+def _grouped(parts: Iterable[tuple[float, Part]]) -> list[Group]:
+    """Snapshots with the same share, or its negative, together."""
+    groups: dict[float, Group] = {}
+    for share, part in parts:
+        size = float(f"{abs(share):.{DIGITS}g}")
+        group = groups.setdefault(size, (size, [], []))
+        group[1 if share > 0 else 2].append(part)
+    return list(groups.values())
