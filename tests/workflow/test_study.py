@@ -159,7 +159,7 @@ def test_stages_are_targets(finished: Workplace, untouched: Workplace) -> None:
         assert untouched.planned(target), target
     assert set(untouched.planned("average")) == {
         "average",
-        "average_cell",
+        "average_segment",
         "budget",
         "collect",
         "plan",
