@@ -137,6 +137,13 @@ def test_schedules_that_do_not_differ_are_refused() -> None:
         spike_removal(runs, updates.assign(lr=0.01), averages, SPIKES, LEVEL)
 
 
+def test_a_window_without_points_is_refused() -> None:
+    runs, updates, averages = study(0.5)
+    early = averages[averages["updates_done"] <= BEGIN]
+    with pytest.raises(ValueError, match=r"nothing is evaluated.*Raise averaging.points_per_octave"):
+        spike_removal(runs, updates, early, SPIKES, LEVEL)
+
+
 def test_shares_are_covered_as_often_as_stated() -> None:
     """Heights that vary by a fifth over four replicates, of which the average takes six tenths off."""
     random, hits = np.random.default_rng(0), []

@@ -18,12 +18,14 @@ from glidepath.study.layout import SEGMENT_TABLES, Layout, segment_directory
 from glidepath.study.provenance import source_digest
 from glidepath.study.segments import plan as plan_study
 from glidepath.study.speed import Conditions, gpu_here, gpu_share, kept_file, needs_gpu, read_speeds, runs_warm
+from glidepath.study.spikes import check_spikes
 from glidepath.study.target import target_of
 
 try:
     STUDY = parse_study(dict(config), ", ".join(str(path) for path in workflow.configfiles))
     CORPUS_ID = corpus_id(STUDY.corpus, Path.cwd())
     PLAN = plan_study(STUDY, CORPUS_ID, vocab_size_of(STUDY.corpus, Path.cwd()))
+    check_spikes(STUDY, PLAN)
     TARGET = target_of(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
     COORDINATES = coordinate_check_spec(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
 except ValueError as refusal:

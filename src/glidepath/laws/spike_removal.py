@@ -60,7 +60,8 @@ def spike_removal(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tables `spike_excess`, a row per average and point, and `spike_removal`, a row per average.
 
-    A replicate of which one cell diverged is left out. Without a complete pair there are no rows.
+    A replicate of which one cell diverged is left out. Without a complete pair there are no rows. Raises ValueError if
+    the cells of a pair have the same learning rates, or nothing is evaluated in the window.
     """
     rows: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
     averages = averages[averages["domain"] == averages["domain"].iloc[0]] if len(averages) else averages
@@ -72,9 +73,8 @@ def spike_removal(
         for where, found in pairs.groupby(WHERE, sort=False):
             key = dict(zip(WHERE, where, strict=True)) | {"spiked": spiked, "clean": spikes.clean}
             study = _study(found, updates, averages, spikes.window_fraction)
-            if study is not None:
-                for table, part in zip(rows, _rows(study, level), strict=True):
-                    table.extend({**key, **row, "ci_level": level} for row in part)
+            for table, part in zip(rows, _rows(study, level), strict=True):
+                table.extend({**key, **row, "ci_level": level} for row in part)
     return tuple(
         pd.DataFrame(found, columns=table.names)
         for found, table in zip(rows, (tables.SPIKE_EXCESS, tables.SPIKE_REMOVAL), strict=True)
@@ -142,7 +142,13 @@ def _study(pairs: pd.DataFrame, updates: pd.DataFrame, averages: pd.DataFrame, w
         for average in [RAW, *averages["average"].unique()]
         if (curves := _curves(average, pairs, averages, begin, last, window)) is not None
     ]
-    return Study(begin, end, float(ratio.max()), found) if found and found[0].average == RAW else None
+    if not found or found[0].average != RAW:
+        raise ValueError(
+            f"spikes: of {first['cell_id_spiked']} and {first['cell_id_clean']} nothing is evaluated both before the "
+            f"spike and in the {window:.0f} tokens after it. Raise averaging.points_per_octave or "
+            "spikes.window_fraction"
+        )
+    return Study(begin, end, float(ratio.max()), found)
 
 
 def _curves(

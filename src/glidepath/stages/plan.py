@@ -18,6 +18,7 @@ from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.layout import segment_directory
 from glidepath.study.segments import Plan, plan
 from glidepath.study.speed import Conditions, Speed, gpu_here, keep_speeds, kept_file, read_speeds, runs_warm, workloads
+from glidepath.study.spikes import check_spikes
 from glidepath.study.target import target_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def main(args: argparse.Namespace) -> None:
     study, base = study_of(args.study), Path.cwd()
     vocab_size = vocab_size_of(study.corpus, base)
     planned = plan(study, corpus_id(study.corpus, base), vocab_size)
+    check_spikes(study, planned)
     target_of(study, vocab_size)
     conditions = Conditions(cores=args.cores, threads=1, warm=runs_warm(), gpu=gpu_here())
     known = speeds(planned, conditions, calibrate=not args.no_calibration)
