@@ -21,6 +21,7 @@ from glidepath.study import figure_list, tables
 from glidepath.study.size_groups import size_groups
 from tests.figures.planted_coordinates import coordinate_tables
 from tests.figures.planted_large_lr import large_lr_tables, spike_tables
+from tests.figures.planted_worth import worth_tables
 
 N_PARAMS = 100_000
 CONTEXT = 64
@@ -536,6 +537,7 @@ def spending() -> pd.DataFrame:
 def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """All tables that figures and report read."""
     main = cells[cells["model"] == cells["model"].iloc[-1]] if len(cells) else cells
+    averaged = averages(main)
     return {
         "plan": cells[tables.PLAN.names],
         "budget": budget(),
@@ -544,7 +546,8 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "updates": updates(main),
         "ema_view": ema_view(cells),
         "evaluations": evaluations(main),
-        "averages": averages(main),
+        "averages": averaged,
+        **worth_tables(main, averaged),
         "noise_scale": noise_scale(main),
         "comparisons": comparisons(cells),
         **laws(cells),
@@ -556,6 +559,7 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def empty_tables() -> dict[str, pd.DataFrame]:
     """The same tables without rows."""
-    names = {name for entry in figure_list.FIGURES for name in entry.tables} | {"plan"}
+    names = {name for entry in figure_list.FIGURES for name in entry.tables}
+    names |= {"plan", "steps_saved", "cooldown_oracle", "cooldown_oracle_scores"}
     names |= {f"laws/{law}/{part}" for law in LAWS for part in ("parameters", "predictions", "scores")}
     return {name: tables.empty(figure_list.table_schema(name)) for name in sorted(names)}

@@ -189,6 +189,94 @@ def test_averaging_does_not_replace_the_decay(whole: Tables) -> None:
     found = answer(whole, 4)
     assert found.headline.startswith("No: the best average stays above a real decay")
     assert "closes 60" in found.headline
+    assert found.sure == "extrapolated"
+    assert answer(whole, 4, NEAR).sure == "resolved"
+
+
+def sentences(found: Answer, words: str) -> list[str]:
+    return [evidence.text for evidence in found.evidence if words in evidence.text]
+
+
+def test_of_windows_the_one_chosen_on_other_blocks_is_judged(whole: Tables) -> None:
+    """window_20 would be better by half, seen on the blocks that chose it."""
+    averages = whole["averages"]
+    chosen = averages["average"] == "window_20"
+    flattered = averages.assign(val_loss_averaged=averages["val_loss_averaged"] - 0.5 * chosen * averages["gain"])
+    found = answer({**whole, "averages": flattered}, 4)
+    assert "closes 60" in found.headline
+    assert "(best_window: 13 snapshots over the last 18 % of the horizon)" in found.evidence[0].text
+    assert any("chosen on one half of the validation blocks" in caveat for caveat in found.caveats)
+
+
+def test_without_windows_the_choice_is_said_to_flatter(whole: Tables) -> None:
+    averages = whole["averages"]
+    tables = {**whole, "averages": averages[~averages["averaging_scheme"].isin(["window", "best_window"])]}
+    found = answer(tables, 4)
+    assert "closes 58" in found.headline
+    assert any("best of 5 averages was chosen on the blocks it is scored on" in caveat for caveat in found.caveats)
+
+
+def test_what_averaging_gains_along_training(whole: Tables) -> None:
+    """Planted: a share of a gap that grows as the root of the tokens."""
+    (text,) = sentences(answer(whole, 4), "Along training")
+    parts = re.findall(rf"({NUMBER}) ± ({NUMBER}) after ([0-9.]+)([kM])", text)
+    tokens = [float(number) * {"k": 1e3, "M": 1e6}[unit] for _, _, number, unit in parts]
+    assert tokens == pytest.approx([125e3, 500e3, 2e6], rel=0.01)
+    early, end = value_of(parts[0][0]), value_of(parts[2][0])
+    assert early == pytest.approx(-0.6 * 0.066 * np.sqrt(1.25 / 20), abs=1e-4)
+    assert end == pytest.approx(-whole["averages"].query(LAST)["gain"].mean(), abs=1e-4)
+
+
+LAST = "average == 'best_window' and domain == 'text' and tokens_seen > 1.9e6 and cell_id.str.contains('lr0.002')"
+
+
+def test_steps_saved_are_those_of_the_table(whole: Tables) -> None:
+    """Of the window that is best at the end, at the last point that the raw weights still reach."""
+    found = answer(whole, 4)
+    (evidence,) = [evidence for evidence in found.evidence if "is as good as" in evidence.text]
+    row = lookup(whole, evidence.rows[0].table, evidence.rows[0].filter).iloc[0]
+    assert (row["average"], row["status"]) == ("window_20", "reached")
+    assert evidence.text.startswith(
+        "window_20 after 1.41M tokens is as good as the raw weights are after 1.51M: it saves"
+    )
+    assert f"({round(row['updates_saved'])} updates" in evidence.text
+
+
+def test_savings_that_end_with_training_are_lower_bounds(whole: Tables) -> None:
+    saved = whole["steps_saved"]
+    never = saved.assign(status="beyond", tokens_saved=saved["tokens_seen"].max() - saved["tokens_seen"])
+    found = answer({**whole, "steps_saved": never}, 4)
+    assert not sentences(found, "is as good as")
+    (text,) = sentences(found, "do not get there")
+    assert text.endswith("so it saves at least 1.87M tokens.")
+    nothing = saved.assign(status="none", tokens_saved=np.nan)
+    assert sentences(answer({**whole, "steps_saved": nothing}, 4), "saves no training at any point")
+
+
+def test_the_oracle_comes_with_its_error_and_with_what_is_simpler(whole: Tables) -> None:
+    found = answer(whole, 4)
+    (text,) = sentences(found, "root mean square error")
+    scores = whole["cooldown_oracle_scores"].query("validation == 'leave_one_trunk_out'").set_index("predictor")["rmse"]
+    for name in scores.index:
+        assert f"{scores[name]:.2g}" in text
+    assert "smaller error" not in text
+    predictions = sentences(found, "Predicted for the checkpoint")
+    assert len(predictions) == 2
+    assert all("of which the prediction knew nothing" in prediction for prediction in predictions)
+    beaten = whole["cooldown_oracle_scores"].assign(
+        rmse=lambda rows: rows["rmse"].where(rows["predictor"] != "oracle", 1.0)
+    )
+    (text,) = sentences(answer({**whole, "cooldown_oracle_scores": beaten}, 4), "root mean square error")
+    assert text.endswith("The simpler predictor averaged has the smaller error.")
+
+
+def test_an_oracle_that_refuses_says_why(whole: Tables) -> None:
+    refused = whole["cooldown_oracle"].assign(
+        status="refused", reason="peak_lr 1: the calibrating cooldowns have 2 … 3"
+    )
+    found = answer({**whole, "cooldown_oracle": refused}, 4)
+    assert sentences(found, "is refused: peak_lr 1: the calibrating cooldowns have 2 … 3.")
+    assert not sentences(found, "Predicted for")
 
 
 def test_loss_is_the_planted_one(whole: Tables) -> None:

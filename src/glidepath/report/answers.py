@@ -13,6 +13,9 @@ NEEDED_TABLES = (
     "runs",
     "comparisons",
     "averages",
+    "steps_saved",
+    "cooldown_oracle",
+    "cooldown_oracle_scores",
     "noise_scale",
     "ema_view",
     *(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from glidepath.figures.text import learning_rate
+from glidepath.figures.text import compact, learning_rate
 from glidepath.laws.averaging import at_cell_ends, half_width, replicate_means
-from glidepath.report.answer import Answer, Evidence, Rows, Sure, Tables, Target, beyond, rows, where
+from glidepath.report.answer import Answer, Evidence, Rows, Sure, Tables, Target, beyond, group_for, rows, where
+from glidepath.report.cooldown_oracle import oracle
 from glidepath.report.numbers import difference, estimate, percent_of
+from glidepath.report.steps_saved import saved
+from glidepath.study.averaging_config import BEST_WINDOW
 
 QUESTION = "Does averaging checkpoints replace a decay, and what is my stable-phase checkpoint worth?"
+POINT = ["peak_lr", "average", "updates_done"]
 
 
 def answer(tables: Tables, target: Target) -> Answer:
@@ -26,7 +31,8 @@ def answer(tables: Tables, target: Target) -> Answer:
             "not measured",
             "Add an `averaging` section to the study.",
         )
-    best = replicate_means(averages).sort_values("averaged", kind="stable").iloc[0]
+    tried = replicate_means(_candidates(averages)).sort_values("averaged", kind="stable")
+    best = tried.iloc[0]
     cells = where(averages, schedule=str(best["schedule"]), peak_lr=float(best["peak_lr"]))
     longest = float(best["tokens_per_parameter"])
     gain = difference(-best["gain"], best["gain_se"])
@@ -35,14 +41,13 @@ def answer(tables: Tables, target: Target) -> Answer:
             f"Averaging changes the loss of the {best['schedule']} trunk at peak {learning_rate(best['peak_lr'])} and "
             f"{longest:g} tokens per parameter by {gain} nat/token ({_setting(best)}): what the stable-phase "
             "checkpoint gains without any decay.",
-            (_rows(cells, best),),
-        )
+            (_rows(cells, best, at_end=True),),
+        ),
+        *_along(tables["averages"], averages, cells, best),
+        *saved(tables, cells, str(best["average"])),
+        *oracle(tables, cells),
     ]
-    caveats = [
-        *beyond(longest, target),
-        "The best of the tried averages was chosen on the blocks it is scored on; with so few settings this flatters "
-        "it little.",
-    ]
+    caveats = [*beyond(longest, target), *_choice(tried)]
     if best["n"] == 1:
         caveats.append("One trunk only: what another seed would change is not in the error.")
     if not np.isfinite(best["gap"]):
@@ -56,29 +61,84 @@ def answer(tables: Tables, target: Target) -> Answer:
             tuple(caveats),
         )
     trunks = "1 trunk" if best["n"] == 1 else f"{int(best['n'])} trunks"
-    evidence.append(
-        Evidence(
-            "Against the best real cooldown of the same trunk at equal tokens: "
-            f"{difference(best['gap'], best['gap_se'])} nat/token ({trunks}).",
-            (_rows(cells, best),),
-        )
+    against = Evidence(
+        "Against the best real cooldown of the same trunk at equal tokens: "
+        f"{difference(best['gap'], best['gap_se'])} nat/token ({trunks}).",
+        (_rows(cells, best, at_end=True),),
     )
     headline, sure, why = _verdict(best, target.recommended.peak_lr.ci_level)
     if sure == "resolved" and beyond(longest, target):
         sure, why = "extrapolated", f"Resolved at {longest:g}, not measured at the target's horizon. {why}"
     degrees = f"{best['gap_degrees_of_freedom']:.0f} degrees of freedom"
     why += f" Errors: replicates, pooled with {degrees}, and validation blocks."
-    return Answer(4, QUESTION, headline, sure, why, tuple(evidence), tuple(caveats))
+    return Answer(4, QUESTION, headline, sure, why, (evidence[0], against, *evidence[1:]), tuple(caveats))
 
 
 def _averages(tables: Tables, target: Target) -> pd.DataFrame:
-    """Averages at the longest horizon: of the target's model, and of trunks with a cooldown, where there are any."""
-    averages = at_cell_ends(tables["averages"], tables["runs"])
-    own = where(averages, model=target.model)
-    averages = own if len(own) else averages
-    with_cooldown = averages[averages["gap_to_cooldown"].notna()]
-    averages = with_cooldown if len(with_cooldown) else averages
-    return where(averages, tokens_per_parameter=float(averages["tokens_per_parameter"].max()))
+    """Averages at the longest horizon: of the target's model and batch, of constant schedules, and of trunks with a
+    cooldown, where there are any."""
+    runs, averages = tables["runs"], tables["averages"]
+    averaged = runs[runs["cell_id"].isin(averages["cell_id"].unique())]
+    group = group_for(averaged, target)
+    if group is None:
+        return averages.iloc[:0]
+    averaged = where(averaged, model=group[0], batch_sequences=group[1])
+    constant = where(averaged, schedule_kind="constant")
+    ends = at_cell_ends(averages, constant if len(constant) else averaged)
+    with_cooldown = ends[ends["gap_to_cooldown"].notna()]
+    ends = with_cooldown if len(with_cooldown) else ends
+    return where(ends, tokens_per_parameter=float(ends["tokens_per_parameter"].max()))
+
+
+def _candidates(averages: pd.DataFrame) -> pd.DataFrame:
+    """What may be the best average: for all windows together best_window, which is not scored on what it was chosen
+    on."""
+    if (averages["average"] == BEST_WINDOW).any():
+        return averages[averages["averaging_scheme"] != "window"]
+    return averages
+
+
+def _choice(tried: pd.DataFrame) -> Iterator[str]:
+    """How the best average was chosen."""
+    others = tried["average"].nunique() - 1
+    if tried["average"].iloc[0] == BEST_WINDOW:
+        yield (
+            "The window was chosen on one half of the validation blocks and scored on the other."
+            + (
+                f" That it is better than {others} other averages was seen on what they are scored on."
+                if others
+                else ""
+            )
+        )
+    elif others:
+        yield (
+            f"The best of {others + 1} averages was chosen on the blocks it is scored on; with so few this flatters it "
+            "little."
+        )
+
+
+def _along(along: pd.DataFrame, ends: pd.DataFrame, cells: pd.DataFrame, best: pd.Series[Any]) -> Iterator[Evidence]:
+    """What the same average gains early, in the middle and at the end of the same cells; trunks at other learning rates
+    tell how much replicates differ there."""
+    alike = where(ends, schedule=str(best["schedule"])).drop_duplicates("cell_id")
+    along = where(along, average=str(best["average"]), domain=str(cells["domain"].iloc[0]))
+    along = along.merge(alike[["cell_id", "peak_lr"]], on="cell_id")
+    ours = where(along, peak_lr=float(best["peak_lr"]))
+    in_all = ours.groupby("updates_done")["cell_id"].transform("size") == ours["cell_id"].nunique()
+    points = sorted(int(point) for point in ours.loc[in_all, "updates_done"].unique())
+    if len(points) < 3:
+        return
+    middle = min(points[1:-1], key=lambda point: abs(np.log(point**2 / (points[0] * points[-1]))))
+    parts = []
+    for point in (points[0], middle, points[-1]):
+        here = where(along, updates_done=point)
+        found = where(replicate_means(here, POINT), peak_lr=float(best["peak_lr"])).iloc[0]
+        tokens = compact(float(where(ours, updates_done=point)["tokens_seen"].iloc[0]))
+        parts.append(f"{difference(-found['gain'], found['gain_se'])} after {tokens} tokens")
+    yield Evidence(
+        f"Along training it changes the loss by {', '.join(parts)} [nat/token].",
+        tuple(_rows(cells, best, updates_done=point) for point in (points[0], middle, points[-1])),
+    )
 
 
 def _verdict(best: pd.Series[Any], level: float) -> tuple[str, Sure, str]:
@@ -116,5 +176,11 @@ def _setting(best: pd.Series[Any]) -> str:
     )
 
 
-def _rows(cells: pd.DataFrame, best: pd.Series[Any]) -> Rows:
-    return rows("averages", cell_id=sorted(cells["cell_id"].unique()), average=str(best["average"]), at_end=True)
+def _rows(cells: pd.DataFrame, best: pd.Series[Any], **where_else: float) -> Rows:
+    return rows(
+        "averages",
+        cell_id=sorted(cells["cell_id"].unique()),
+        average=str(best["average"]),
+        domain=str(cells["domain"].iloc[0]),
+        **where_else,
+    )

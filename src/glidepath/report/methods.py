@@ -87,9 +87,32 @@ METHODS = (
     ),
     Method(
         "Checkpoint averaging",
-        "uniform mean of the last snapshots, or exponential weights, of a constant-rate run, evaluated on "
-        "the same blocks as the raw weights and a real cooldown of the same trunk",
-        "Sanyal et al. 2023 (arXiv 2306.03241); Hägele et al., NeurIPS 2024 (arXiv 2405.18392)",
+        "window: uniform over the last part of training, w ∝ the training that a snapshot stands for; LAWA: equal "
+        "weights of the last checkpoints at one distance; EMA: w ∝ ∫ exp(−age/τ) over what a snapshot stands for; "
+        "evaluated on the same blocks as the raw weights and a real cooldown of the same trunk. Best window: each half "
+        "of the validation blocks is scored with the window that is best on the other half",
+        "Izmailov et al. 2018 (arXiv 1803.05407); Sanyal et al. 2023 (arXiv 2306.03241); Hägele et al., NeurIPS 2024 "
+        "(arXiv 2405.18392)",
+    ),
+    Method(
+        "Emulated decay",
+        "weights wᵢ = Rᵢ − (1 − αᵢ₊₁)·Rᵢ₊₁, Rᵢ = rᵢ·Π_{j>i}(1 − rⱼαⱼ), r the decay's multiplier: they give every "
+        "update of AdamW the coefficient that it would have had under the decay; without weight decay wᵢ = rᵢ − rᵢ₊₁",
+        "This project, from the coefficients of Bergsma et al. (arXiv 2502.15938); the limit without weight decay is "
+        "WSM, Tian et al. 2025 (arXiv 2507.17634)",
+    ),
+    Method(
+        "Steps saved",
+        "first t ≥ s at which the raw loss reaches that of the average at s, linear in ln tokens between points; "
+        "saved: t − s; interval: all t at which Student's test does not tell the two losses apart",
+        "Sanyal et al. 2023 (arXiv 2306.03241); the interval is this project's",
+    ),
+    Method(
+        "Cooldown oracle",
+        "drop of the loss by a cooldown = a[shape]·gain + b·progress: gain = raw − averaged loss before it, progress = "
+        "slope of the averaged loss in ln tokens × what is left to train; a, b by least squares on the study's "
+        "cooldowns; errors without the cooldown's own trunk; refused outside the range of the study",
+        "This project, after the valley of Wen et al. 2024 (arXiv 2410.05192) and Hägele et al. (arXiv 2405.18392)",
     ),
     Method(
         "Training FLOPs",
