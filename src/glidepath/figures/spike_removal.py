@@ -21,7 +21,7 @@ TITLE = "What averaging does to a loss spike"
 PANEL = ["model", "spiked", "tokens_per_parameter", "peak_lr"]
 MOST_PANELS = 3
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#882255", "#8c6d31", "#332288")
-LINES = ("-", (0, (5, 1.8)), (0, (1.4, 1.3)))
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.8)), (0, (1.4, 1.3)))
 SHARES = {"height": ("share_removed", "o"), "mean": ("mean_share_removed", "D")}
 """Column and marker of the two shares."""
 

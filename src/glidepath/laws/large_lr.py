@@ -153,8 +153,8 @@ def _one_average(ends: pd.DataFrame) -> pd.DataFrame:
     """The rows of one average for the whole sweep: `best_window`, or the one that gets lowest."""
     if ends.empty or (ends["average"] == BEST_WINDOW).any():
         return ends[ends["average"] == BEST_WINDOW]
-    means = ends.groupby(["average", "peak_lr"])["val_loss_averaged"].mean()
-    return ends[ends["average"] == means.idxmin()[0]]
+    means = ends.groupby(["average", "peak_lr"], as_index=False)["val_loss_averaged"].mean()
+    return ends[ends["average"] == means.loc[means["val_loss_averaged"].idxmin(), "average"]]
 
 
 def large_lr(table: pd.DataFrame, level: float, n_samples: int, seed: int) -> pd.DataFrame:

@@ -101,7 +101,8 @@ class Curves:
 
     @property
     def rise(self) -> Floats:
-        return self.spiked - self.spiked[0]
+        above: Floats = self.spiked - self.spiked[0]
+        return above
 
     @property
     def height(self) -> Floats:
@@ -121,8 +122,8 @@ class Study:
     curves: list[Curves]
 
 
-def _study(pairs: pd.DataFrame, updates: pd.DataFrame, averages: pd.DataFrame, window_fraction: float) -> Study | None:
-    """The curves of all replicates; None where nothing was evaluated after the spike."""
+def _study(pairs: pd.DataFrame, updates: pd.DataFrame, averages: pd.DataFrame, window_fraction: float) -> Study:
+    """The curves of all replicates."""
     first = pairs.iloc[0]
     applied = [
         updates[updates["cell_id"] == first[f"cell_id_{which}"]].sort_values("step") for which in ("spiked", "clean")
