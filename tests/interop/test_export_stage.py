@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from glidepath.__main__ import main
 from glidepath.corpus.store import TokenStore
 from glidepath.study import tables
-from glidepath.study.layout import segment_directory
+from glidepath.study.layout import average_directory, segment_directory
 from glidepath.training.snapshots import SnapshotFile
 from tests.interop import trained
 
@@ -75,6 +75,25 @@ def test_weights_on_the_way_are_those_that_were_kept(updates: int, segment: str,
     assert f"| weights | {which} of segment {segment} |" in (tmp_path / "model/README.md").read_text()
 
 
+def test_an_average_is_that_of_the_snapshots_and_has_the_loss_that_was_measured(tmp_path: Path) -> None:
+    """A window of 60 % of 136 sequences holds (72, 104] and (104, 136] of the snapshots after 16 and 20 updates, and of
+    (−8, 24] nothing."""
+    assert export(tmp_path, *CELL, "--average", "window_60") == 0
+    kept = SnapshotFile(Path(segment_directory(trained.END)) / "snapshots.safetensors")
+    first = SnapshotFile(Path(segment_directory(trained.TRUNK)) / "snapshots.safetensors")
+    embeddings = [first.weights(6), kept.weights(16), kept.weights(20)]
+    tokens = np.array([24.0, 104.0, 136.0])
+    shares = np.diff(np.maximum([-56.0, *tokens], 0.4 * 136.0)) / (0.6 * 136.0)
+    expected = sum(s * w["embedding"].double().numpy() for s, w in zip(shares, embeddings, strict=True))
+    exported = load_file(tmp_path / "model/model.safetensors")["model.embed_tokens.weight"]
+    np.testing.assert_allclose(exported, expected, rtol=1e-6, atol=1e-7)
+    losses = tables.read(tables.AVERAGE_LOSSES, Path(average_directory(trained.AVERAGES.average_id)) / "losses.parquet")
+    loss = losses[losses["average"] == "window_60"]["val_loss"].item()
+    card = (tmp_path / "model/README.md").read_text()
+    assert f"| validation loss | {loss:.4f} nats/token |" in card
+    assert "| weights | average window_60 of 2 snapshots after 16 to 20 updates |" in card
+
+
 def test_the_best_cell_is_the_completed_one_with_the_lowest_loss(tmp_path: Path) -> None:
     """The one that diverged had a lower loss on its way."""
     assert export(tmp_path, "--results", "results/mine", "--best") == 0
@@ -112,6 +131,24 @@ def test_a_diverged_cell_can_be_had_from_before(tmp_path: Path) -> None:
         (("--segment", "n1k-linear"), "segment n1k-linear has not been trained; the nearest are n1k-linear-end"),
         (("--results", "results/yours", "--best"), "results/yours has no runs.parquet; give the results folder"),
         (("--cell", "d16-linear-a"), "--results is not given"),
+        (
+            (*CELL, "--average", "window_6"),
+            "--average window_6: the study has no such average; the nearest are window_60",
+        ),
+        ((*CELL, "--average", "window_10"), "--average window_10 holds fewer than two snapshots after 20 updates"),
+        (
+            (*CELL, "--average", "window_60", "--updates", "12"),
+            "no snapshot was taken there; there are some after 6, 16",
+        ),
+        (("--segment", trained.END, "--average", "window_60"), "averages are of cells; name one with --cell"),
+        (
+            ("--results", "results/mine", "--cell", "d16-linear-b", "--average", "window_60"),
+            "has no averages yet; run the target average",
+        ),
+        (
+            ("--results", "results/mine", "--cell", "d16-hot", "--average", "window_60"),
+            "no snapshots of this cell are kept; name a cell of averaging.schedules",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_one_paragraph(

@@ -10,6 +10,7 @@ rule average_segment:
     output:
         losses=ensure("store/averages/{average}/losses.parquet", non_empty=True),
         blocks="store/averages/{average}/block_losses.parquet",
+        spec="store/averages/{average}/spec.json",
     log:
         "logs/average_segment/{average}.log",
     threads: 1

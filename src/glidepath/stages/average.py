@@ -22,13 +22,18 @@ from glidepath.science.averaging import shape_of
 from glidepath.study import tables
 from glidepath.study.averages import AverageSpec, History, averages_of
 from glidepath.study.averaging_config import RAW
+from glidepath.study.identity import canonical_json
 from glidepath.study.layout import segment_directory
 from glidepath.study.specs import SegmentSpec
 from glidepath.training.averaged_losses import Losses, averaged_losses, raw_losses
 from glidepath.training.device import Machine, configure, matmul_dtype, placed
 from glidepath.training.evaluation import bits_per_byte
+from glidepath.training.files import written_atomically
 from glidepath.training.model import Decoder
 from glidepath.training.snapshots import SnapshotsOfChain
+
+SPEC = "spec.json"
+"""What was averaged, beside the losses."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,26 +51,20 @@ def main(args: argparse.Namespace) -> None:
         _average(spec, TokenStore.open(args.corpus), args.output, configure(machine))
 
 
-def _average(spec: AverageSpec, tokens: TokenStore, output: Path, device: torch.device) -> None:
+def _average(asked: AverageSpec, tokens: TokenStore, output: Path, device: torch.device) -> None:
     """Evaluate every average as the training job evaluated the weights, so that the losses can be compared."""
-    snapshots = SnapshotsOfChain([Path(segment_directory(name)) / "snapshots.safetensors" for name in spec.segments])
+    snapshots = snapshots_of(asked)
     # A diverged cell has snapshots up to where it diverged.
     there = set(snapshots.updates_done)
-    spec = spec.model_copy(
+    spec = asked.model_copy(
         update={
-            "snapshot_at": tuple(u for u in spec.snapshot_at if u in there),
-            "evaluate_at": tuple(u for u in spec.evaluate_at if u in there),
+            "snapshot_at": tuple(u for u in asked.snapshot_at if u in there),
+            "evaluate_at": tuple(u for u in asked.evaluate_at if u in there),
         }
     )
-    trajectory = _segment_spec(spec.segments[-1]).trajectory
+    trajectory = segment_spec(spec.segments[-1]).trajectory
     decoder = Decoder(trajectory.model, device, matmul_dtype=matmul_dtype(device))
-    path = trajectory.path.arrays()
-    history = History(
-        path.positions.astype(np.float64) * trajectory.model.context_length,
-        path.lr,
-        path.weight_decay,
-        spec.n_params_counted,
-    )
+    history = History.of(trajectory, spec.n_params_counted)
     found = Records(history, spec.snapshot_at, tokens)
     validation = {domain: tokens.validation(domain) for domain in tokens.domains}
     found.add(RAW, RAW, {}, raw_losses(decoder, snapshots, spec.evaluate_at, validation))
@@ -73,9 +72,17 @@ def _average(spec: AverageSpec, tokens: TokenStore, output: Path, device: torch.
         losses = averaged_losses(decoder, snapshots, spec.snapshot_at, averages, validation)
         found.add(name, spec.schemes[name].kind, dict(averages), losses)
     found.write(output)
+    with written_atomically(output / SPEC) as temporary:
+        temporary.write_text(canonical_json(asked.model_dump(mode="json")) + "\n", encoding="utf-8")
 
 
-def _segment_spec(segment: str) -> SegmentSpec:
+def snapshots_of(spec: AverageSpec) -> SnapshotsOfChain:
+    """The snapshots that averages are made of."""
+    return SnapshotsOfChain([Path(segment_directory(name)) / "snapshots.safetensors" for name in spec.segments])
+
+
+def segment_spec(segment: str) -> SegmentSpec:
+    """What a segment that has been trained was."""
     record = json.loads((Path(segment_directory(segment)) / "segment.json").read_text(encoding="utf-8"))
     return SegmentSpec.model_validate(record["spec"])
 

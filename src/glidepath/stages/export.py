@@ -1,4 +1,4 @@
-"""Write a trained model as a Hugging Face directory: a cell, a segment, or either after some updates."""
+"""Write a trained model as a Hugging Face directory: a cell, a segment, either after some updates, or an average."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from safetensors import safe_open
 from glidepath.corpus.store import TOKENIZER, TokenStore
 from glidepath.interop.hugging_face_export import check_new, export_model
 from glidepath.interop.model_card import ModelCard
+from glidepath.stages.averaged_weights import AveragedWeights, choose_average
 from glidepath.study import tables
 from glidepath.study.layout import Layout, segment_directory
-from glidepath.study.specs import SegmentSpec
+from glidepath.study.specs import SegmentSpec, Trajectory
 from glidepath.training.snapshots import SnapshotFile
 from glidepath.training.state import load_header
 
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("--segment", help="name of a segment in store/segments")
     parser.add_argument("--results", type=Path, help="results folder of the study, for --cell and --best")
+    parser.add_argument("--average", help="an average of the cell's snapshots, by its name in the study")
     parser.add_argument("--updates", type=int, help="weights after so many updates; without it those at the end")
     parser.add_argument("--output", type=Path, required=True, help="directory to write, which must not exist")
 
@@ -44,20 +46,25 @@ def main(args: argparse.Namespace) -> None:
     if args.segment is None and args.results is None:
         raise ValueError("--results is not given: --cell and --best need the results folder of their study")
     cell_id: str | None = best_cell(args.results) if args.best else args.cell
-    chain = [args.segment] if cell_id is None else chain_of(args.results, cell_id)
-    records = [record for record in map(read_record, chain) if record is not None]
-    weights = choose(records, chain, args.updates)
-    trajectory = weights.record.spec.trajectory
+    weights: KeptWeights | AveragedWeights
+    if args.average is None:
+        chain = [args.segment] if cell_id is None else column_of(args.results, cell_id, "segments").split(" ")
+        weights = choose([record for record in map(read_record, chain) if record is not None], chain, args.updates)
+    elif cell_id is None:
+        raise ValueError("--average with --segment: averages are of cells; name one with --cell and --results")
+    else:
+        weights = choose_average(column_of(args.results, cell_id, "averages"), args.average, args.updates)
+    trajectory = weights.trajectory
     layout = Layout("" if args.results is None else args.results.resolve().name, trajectory.corpus_id)
     store = TokenStore.open(Path(layout.corpus))
     card = ModelCard(
         name=cell_id or args.segment,
         trajectory=trajectory,
-        weights=f"{'snapshot' if weights.is_snapshot else 'end state'} of segment {weights.record.segment_id}",
+        weights=described(weights),
         updates_done=weights.updates_done,
         study=layout.study or None,
         cell_id=cell_id,
-        val_loss=val_loss(weights, store.domains[0]),
+        val_loss=weights.val_loss(store.domains[0]),
         sources=tuple(_sources(store)),
     )
     tokenizer_json = (store.directory / TOKENIZER).read_text(encoding="utf-8")
@@ -86,6 +93,11 @@ class KeptWeights:
     updates_done: int
     is_snapshot: bool
 
+    @property
+    def trajectory(self) -> Trajectory:
+        """What was trained, up to the end of the segment."""
+        return self.record.spec.trajectory
+
     def load(self) -> dict[str, NDArray[np.float32]]:
         """Those that are evaluated, by parameter; of schedule-free AdamW the average.
 
@@ -96,10 +108,17 @@ class KeptWeights:
             raise ValueError(f"{path} is missing; run the study again, which trains only that segment anew")
         if self.is_snapshot:
             return {name: w.numpy() for name, w in SnapshotFile(path).weights(self.updates_done).items()}
-        load_header(path, self.record.spec.trajectory)
+        load_header(path, self.trajectory)
         prefix = "weights/"
         with safe_open(path, framework="numpy") as file:
             return {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}  # noqa: SIM118
+
+    def val_loss(self, domain: str) -> float | None:
+        """Loss on all validation tokens of a domain [nats/token], if they were evaluated at that update."""
+        rows = tables.read(tables.of_segment(tables.EVALUATIONS), self.record.directory / "evaluations.parquet")
+        rows = rows[(rows["updates_done"] == self.updates_done) & (rows["domain"] == domain)]
+        rows = rows[rows["eval_set"] == "full"]
+        return None if rows.empty else float(rows["val_loss"].iloc[0])
 
 
 def best_cell(results: Path) -> str:
@@ -113,12 +132,12 @@ def best_cell(results: Path) -> str:
     return str(completed.sort_values("val_loss")["cell_id"].iloc[0])
 
 
-def chain_of(results: Path, cell_id: str) -> list[str]:
-    """The segments of a cell, in order. Raises ValueError, naming the nearest ones, for an unknown cell."""
+def column_of(results: Path, cell_id: str, column: str) -> str:
+    """A text column of a cell's row of the plan. Raises ValueError, naming the nearest ones, for an unknown cell."""
     plan = _read(tables.PLAN, results).set_index("cell_id")
     if cell_id not in plan.index:
         raise ValueError(f"--cell {cell_id}: no such cell_id in plan.parquet; {_nearest(cell_id, plan.index)}")
-    return str(plan.loc[cell_id, "segments"]).split(" ")
+    return str(plan.loc[cell_id, column])
 
 
 def read_record(segment_id: str) -> Record | None:
@@ -152,13 +171,13 @@ def choose(records: Sequence[Record], chain: Sequence[str], updates: int | None)
     return wanted
 
 
-def val_loss(weights: KeptWeights, domain: str) -> float | None:
-    """Loss on all validation tokens of a domain [nats/token], if they were evaluated at that update."""
-    table = tables.of_segment(tables.EVALUATIONS)
-    rows = tables.read(table, weights.record.directory / "evaluations.parquet")
-    rows = rows[(rows["updates_done"] == weights.updates_done) & (rows["domain"] == domain)]
-    rows = rows[rows["eval_set"] == "full"]
-    return None if rows.empty else float(rows["val_loss"].iloc[0])
+def described(weights: KeptWeights | AveragedWeights) -> str:
+    """Which weights they are."""
+    if isinstance(weights, KeptWeights):
+        return f"{'snapshot' if weights.is_snapshot else 'end state'} of segment {weights.record.segment_id}"
+    updates, shares = weights.shares
+    used = updates[shares > 0]
+    return f"average {weights.average} of {len(used)} snapshots after {used[0]:,} to {used[-1]:,} updates"
 
 
 def _kept(record: Record) -> list[KeptWeights]:

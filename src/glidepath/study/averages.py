@@ -25,7 +25,7 @@ from glidepath.study.averaging_config import (
 )
 from glidepath.study.identity import digest
 from glidepath.study.segments import Plan
-from glidepath.study.specs import Spec
+from glidepath.study.specs import Spec, Trajectory
 
 
 class AverageSpec(Spec):
@@ -98,6 +98,13 @@ class History:
     """Learning rate of every update, before any multiplier of a parameter group."""
     weight_decay: NDArray[np.float64]
     n_params_counted: int
+
+    @classmethod
+    def of(cls, trajectory: Trajectory, n_params_counted: int) -> History:
+        """That of a trajectory of ours."""
+        path = trajectory.path.arrays()
+        tokens = path.positions.astype(np.float64) * trajectory.model.context_length
+        return cls(tokens, path.lr, path.weight_decay, n_params_counted)
 
 
 def snapshot_weights(scheme: Scheme, history: History, updates_done: NDArray[np.int64]) -> NDArray[np.float64] | None:
