@@ -154,7 +154,8 @@ def _one_average(ends: pd.DataFrame) -> pd.DataFrame:
     if ends.empty or (ends["average"] == BEST_WINDOW).any():
         return ends[ends["average"] == BEST_WINDOW]
     means = ends.groupby(["average", "peak_lr"], as_index=False)["val_loss_averaged"].mean()
-    return ends[ends["average"] == means.loc[means["val_loss_averaged"].idxmin(), "average"]]
+    lowest: pd.DataFrame = ends[ends["average"] == means.loc[means["val_loss_averaged"].idxmin(), "average"]]
+    return lowest
 
 
 def large_lr(table: pd.DataFrame, level: float, n_samples: int, seed: int) -> pd.DataFrame:
