@@ -3,6 +3,7 @@
 #   snakemake --cores 2                                          the default study, config/quick.yaml
 #   snakemake --cores 2 --configfile config/laptop.yaml          another one
 #   snakemake --cores 2 average                                  one stage and what it needs
+#   snakemake --cores 2 --configfile config/pythia.yaml          checkpoints that were trained elsewhere
 #
 # Stages: tokenize, plan, train, average, noise_scale, compare, fit, recommend, figures, report; coordinate_check where
 # the study has that section.
@@ -23,40 +24,40 @@ if not workflow.configfiles:
     configfile: "config/quick.yaml"
 
 
-include: "workflow/rules/common.smk"
-include: "workflow/rules/inputs.smk"
+include: "workflow/rules/environment.smk"
 include: "workflow/rules/service.smk"
-include: "workflow/rules/cost.smk"
-include: "workflow/rules/corpus.smk"
-include: "workflow/rules/training.smk"
-include: "workflow/rules/parametrization.smk"
-include: "workflow/rules/averaging.smk"
-include: "workflow/rules/noise.smk"
-include: "workflow/rules/ema_view.smk"
-include: "workflow/rules/analysis.smk"
-include: "workflow/rules/publication.smk"
+
+
+if "checkpoints" in config:
+
+    include: "workflow/rules/checkpoints.smk"
+
+else:
+
+    include: "workflow/rules/common.smk"
+    include: "workflow/rules/inputs.smk"
+    include: "workflow/rules/progress.smk"
+    include: "workflow/rules/cost.smk"
+    include: "workflow/rules/corpus.smk"
+    include: "workflow/rules/training.smk"
+    include: "workflow/rules/parametrization.smk"
+    include: "workflow/rules/averaging.smk"
+    include: "workflow/rules/noise.smk"
+    include: "workflow/rules/ema_view.smk"
+    include: "workflow/rules/analysis.smk"
+    include: "workflow/rules/publication.smk"
+
+    localrules:
+        train,
+        fit,
+        figures,
 
 
 localrules:
     all,
-    train,
-    fit,
-    figures,
 
 
 rule all:
     default_target: True
     input:
         FINAL_FILES,
-
-
-onstart:
-    start_service()
-
-
-onsuccess:
-    stop_service()
-
-
-onerror:
-    stop_service()

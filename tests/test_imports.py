@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 `glidepath` itself."""
 
 ONLY_UNDER = {
-    "torch": {"training", "stages"},
+    "torch": {"training", "interop", "stages"},
+    "transformers": {"interop"},
     "matplotlib": {"figures", "stages"},
     "jinja2": {"report"},
     "tokenizers": {"corpus"},
@@ -112,7 +113,8 @@ def test_nothing_knows_the_workflow_engine() -> None:
 
 def parsed_by_the_snakefile() -> list[str]:
     """Modules that the rules import."""
-    lines = (SOURCE.parent / "workflow/rules/common.smk").read_text(encoding="utf-8").splitlines()
+    files = [SOURCE.parent / f"workflow/rules/{name}.smk" for name in ("environment", "common", "checkpoints")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     return sorted({line.split()[1] for line in lines if line.startswith("from glidepath")})
 
 
@@ -128,7 +130,7 @@ def test_parsing_the_snakefile_imports_nothing_heavy() -> None:
 import importlib, sys
 for module in {parsed_by_the_snakefile()!r}:
     importlib.import_module(module)
-heavy = ("torch", "pandas", "pyarrow", "matplotlib", "scipy", "tokenizers", "jinja2", "safetensors", "zstandard")
+heavy = ("torch", "transformers", "pandas", "pyarrow", "matplotlib", "scipy", "tokenizers", "jinja2", "safetensors", "zstandard")
 print([name for name in heavy if name in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=SOURCE)

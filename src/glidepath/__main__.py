@@ -21,6 +21,12 @@ COMMANDS = {
     "average": "average the snapshots up to the points of one segment and evaluate them",
     "collect": "gather segments into the study's tables",
     "collect-averages": "put averages beside raw weights and cooldowns",
+    "steps-saved": "how much longer raw weights train until they are as good as their averages",
+    "cooldown-oracle": "predict cooldowns from stable-phase snapshots, and score that",
+    "cooldown": "say what a cooldown from a checkpoint of the study would come to",
+    "fetch-checkpoint": "download or look through one checkpoint that was trained elsewhere",
+    "average-checkpoints": "evaluate one average of checkpoints that were trained elsewhere",
+    "collect-checkpoints": "gather averages of checkpoints into tables and a summary",
     "noise-scale": "gradient noise scale from gradient statistics",
     "coordinate-check": "train a few updates at many sizes and say what grows with them",
     "ema-view": "what the final weights are an average of",
@@ -37,6 +43,19 @@ COMMANDS = {
     "document": "write the generated documentation",
     "progress": "show how far a running study is",
 }
+
+REFUSING = (
+    "plan",
+    "cells",
+    "tokenize",
+    "refine",
+    "cooldown",
+    "export",
+    "document",
+    "fetch-checkpoint",
+    "average-checkpoints",
+)
+"""Commands that read what others have written: what they refuse is no fault of the program, and needs no traceback."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = module.main(parsed)
     except ValueError as refusal:
-        if parsed.command in ("plan", "cells", "tokenize", "refine", "export", "document"):
+        if parsed.command in REFUSING:
             print(f"glidepath {parsed.command}: {refusal}", file=sys.stderr)
             return 2
         raise

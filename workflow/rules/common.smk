@@ -1,11 +1,4 @@
-# What all rules share: the validated study, its plan, and how a command is called.
-import os
-import sys
-from pathlib import Path
-
-SOURCE = str(Path(workflow.basedir) / "src")
-sys.path.insert(0, SOURCE)
-
+# What the rules of a study share: the validated study and its plan.
 from glidepath.study.averages import average_specs
 from glidepath.study.budget import budget, described
 from glidepath.study.cells import param_counts
@@ -13,11 +6,9 @@ from glidepath.study.config import parse_study
 from glidepath.study.coordinates import coordinate_check_spec
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.figure_list import entry as figure_entry, figures_of, table_path
-from glidepath.study.identity import canonical_json, digest
-from glidepath.study.layout import SEGMENT_TABLES, Layout, segment_directory
-from glidepath.study.provenance import source_digest
+from glidepath.study.layout import SEGMENT_TABLES, segment_directory
 from glidepath.study.segments import plan as plan_study
-from glidepath.study.speed import Conditions, gpu_here, gpu_share, kept_file, needs_gpu, read_speeds, runs_warm
+from glidepath.study.speed import Conditions, gpu_here, gpu_share, kept_file, needs_gpu, read_speeds
 from glidepath.study.spikes import check_spikes
 from glidepath.study.target import target_of
 
@@ -43,6 +34,9 @@ RESULT_TABLES = (
     "runs",
     *SEGMENT_TABLES,
     "averages",
+    "steps_saved",
+    "cooldown_oracle",
+    "cooldown_oracle_scores",
     "noise_scale",
     "ema_view",
     "comparisons",
@@ -61,13 +55,6 @@ FINAL_FILES = [
     f"{LAYOUT.results}/recommendation.json",
     f"{LAYOUT.results}/report.html",
 ]
-
-# Rules call `glidepath`, which is workflow/bin/glidepath.
-os.environ.update(
-    PATH=os.pathsep.join([str(Path(workflow.basedir) / "workflow/bin"), os.environ.get("PATH", "")]),
-    GLIDEPATH_PYTHON=sys.executable,
-    GLIDEPATH_JOURNAL="scratch/journal.jsonl",
-)
 
 
 wildcard_constraints:

@@ -1,11 +1,6 @@
 # What rules ask for their inputs, params and resources.
 
 
-def code(stage):
-    """Digest of a stage's sources: editing them runs the stage again, editing their comments does not."""
-    return source_digest(f"glidepath.stages.{stage}")
-
-
 def results_folder(wildcards):
     return str(LAYOUT.results)
 

@@ -114,4 +114,4 @@ def _run(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), (*WARM_IMPORTS, *sys.argv[2:]))

@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     rows = [
         row
         for _, cell in runs[runs["averages"] != ""].iterrows()
-        for row in _rows(cell, runs, cell_points(str(cell["averages"]), args.store), at_end)
+        for row in cell_rows(cell, runs, cell_points(str(cell["averages"]), args.store), at_end)
     ]
     tables.write(tables.AVERAGES, pd.DataFrame(rows, columns=tables.AVERAGES.names), args.output)
 
@@ -54,12 +54,14 @@ def best_cooldown(cell: pd.Series[Any], tokens_seen: int, runs: pd.DataFrame) ->
     return None if same.empty else same.loc[same["val_loss"].idxmin()]
 
 
-def _rows(
+def cell_rows(
     cell: pd.Series[Any],
     runs: pd.DataFrame,
     points: CellPoints,
     at_end: dict[tuple[str, str], NDArray[np.float64]],
 ) -> Iterator[dict[str, Any]]:
+    """Rows of `averages` of one cell: its id, its trunk's and its number of updates; `at_end` are the block losses of
+    all runs at their ends, by cell and domain."""
     losses = points.losses
     for _, there in losses.groupby(["updates_done", "domain"], sort=False):
         updates_done, domain = int(there["updates_done"].iloc[0]), str(there["domain"].iloc[0])

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", required=True, choices=figure_list.FIGURE_NAMES, help="figure to draw")
+    names = figure_list.FIGURE_NAMES + figure_list.CHECKPOINT_FIGURE_NAMES
+    parser.add_argument("--name", required=True, choices=names, help="figure to draw")
     parser.add_argument("--results", type=Path, required=True, help="results folder of the study, with its tables")
     parser.add_argument(
         "--output-prefix",

@@ -35,8 +35,8 @@ class RevisionRange(Section):
     def _names_them(self) -> RevisionRange:
         if self.template.count(UPDATES) != 1:
             raise ValueError(
-                f"template {self.template!r} must have {UPDATES} once, where the number of updates stands. Write it so, "
-                f"for example step{UPDATES}"
+                f"template {self.template!r} must have {UPDATES} once, where the number of updates stands. Write it "
+                f"so, for example step{UPDATES}"
             )
         if self.last < self.first or (self.last - self.first) % self.every:
             raise ValueError(
@@ -100,8 +100,8 @@ class DirectoryCheckpoints(Section):
             raise ValueError("checkpoints are given by exactly one of pattern and listed. Give one of them")
         if self.pattern is not None and (self.pattern.count(UPDATES) != 1 or "*" in self.pattern):
             raise ValueError(
-                f"pattern {self.pattern!r} must have {UPDATES} once, where the number of updates stands, and no *. Write "
-                f"it so, for example runs/mine/checkpoint-{UPDATES}"
+                f"pattern {self.pattern!r} must have {UPDATES} once, where the number of updates stands, and no *. "
+                f"Write it so, for example runs/mine/checkpoint-{UPDATES}"
             )
         check_rising("listed.updates", [entry.updates for entry in self.listed])
         return self

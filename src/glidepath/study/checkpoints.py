@@ -10,7 +10,7 @@ import glob
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -96,8 +96,8 @@ def planned_trajectories(config: CheckpointsConfig, corpus_id: str, base: Path) 
         checkpoints = _checkpoints(trajectory, f"{key}.source", base)
         if len(checkpoints) < 2:
             raise StudyError(
-                f"{key}.source has checkpoints after {sorted(checkpoints)} updates only: an average needs at least two. "
-                "Give more"
+                f"{key}.source has checkpoints after {sorted(checkpoints)} updates only: an average needs at least "
+                "two. Give more"
             )
         at = sorted(checkpoints)
         points = tuple(at[:: -config.points_every][::-1])
@@ -146,9 +146,9 @@ def _check_defined(
         if snapshot_weights(scheme, history, np.array(at[: at.index(point) + 1])) is not None:
             return
     raise StudyError(
-        f"schemes.{average} ({canonical_json(scheme.model_dump(mode='json', exclude_none=True))}) averages fewer than two "
-        f"checkpoints of {key} at each of its {len(points)} points, whose last is after {points[-1]} updates: it would "
-        "have no loss. Change the scheme or give more checkpoints"
+        f"schemes.{average} ({canonical_json(scheme.model_dump(mode='json', exclude_none=True))}) averages fewer than "
+        f"two checkpoints of {key} at each of its {len(points)} points, whose last is after {points[-1]} updates: it "
+        "would have no loss. Change the scheme or give more checkpoints"
     )
 
 
@@ -214,15 +214,3 @@ def _content(key: str, base: Path, path: str) -> str:
             f"{' or '.join(WEIGHT_PATTERNS)}, as save_pretrained writes them. Correct the path"
         )
     return digest([[file.name, *fingerprint(file)] for file in files])
-
-
-def as_rows(trajectory: PlannedTrajectory) -> list[dict[str, Any]]:
-    """What collecting needs of each checkpoint: updates, tokens and the name of its record."""
-    return [
-        {
-            "updates_done": updates,
-            "tokens_seen": updates * trajectory.config.tokens_per_update,
-            "checkpoint_id": spec.checkpoint_id,
-        }
-        for updates, spec in trajectory.checkpoints.items()
-    ]

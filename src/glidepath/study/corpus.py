@@ -282,8 +282,8 @@ class ValidationCorpus(Texts):
         training = [domain.name for domain in domains if domain.use == "training"]
         if training or not domains:
             raise ValueError(
-                f"domains {training} have use: training, but nothing is trained here: evaluated is at least one domain, "
-                "and each has use: validation. Write it so"
+                f"domains {training} have use: training, but nothing is trained here: evaluated is at least one "
+                "domain, and each has use: validation. Write it so"
             )
         return domains
 

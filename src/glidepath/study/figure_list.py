@@ -14,6 +14,7 @@ from glidepath.study.tables import (
     AVERAGES,
     BLOCK_LOSSES,
     BUDGET,
+    CHECKPOINT_STEPS_SAVED,
     COMPARISONS,
     COOLDOWN_ORACLE,
     COOLDOWN_ORACLE_SCORES,
@@ -55,6 +56,7 @@ SCHEMAS = {
         STEPS_SAVED,
         COOLDOWN_ORACLE,
         COOLDOWN_ORACLE_SCORES,
+        CHECKPOINT_STEPS_SAVED,
         NOISE_SCALE,
         EMA_VIEW,
         COMPARISONS,
@@ -548,6 +550,64 @@ FIGURES: tuple[FigureEntry, ...] = (
         ),
     ),
     FigureEntry(
+        "Steps saved by averaging",
+        4,
+        ("runs", "steps_saved"),
+        Table(
+            "steps_saved",
+            "Training that the raw weights still need to be as good as an average is now, against the tokens trained.",
+            (
+                MODEL,
+                Column("schedule", "string", "-", "schedule whose snapshots are averaged"),
+                PEAK_LR,
+                Column("average", "string", "-", "name of the average"),
+                Column("rank", "int64", "-", "place among the averages, that of lowest loss first"),
+                Column("n_averages", "int64", "-", "averages among which it is ranked; not all are drawn"),
+                N_REPLICATES,
+                BATCH_TOKENS,
+                Column("updates_done", "int64", "updates", "updates that the averaged weights have seen"),
+                TOKENS_SEEN,
+                Column("last_tokens", "int64", "tokens", "training tokens at the last point"),
+                STATUS,
+                Column("updates_saved", "float64", "updates", "updates saved; of `beyond` at least these"),
+                Column("tokens_saved", "float64", "tokens", "tokens saved; of `beyond` at least these"),
+                Column("tokens_saved_low", "float64", "tokens", "lower end of the interval; null if none"),
+                Column("tokens_saved_high", "float64", "tokens", "upper end; null if none or beyond the training"),
+                CI_LEVEL,
+            ),
+        ),
+    ),
+    FigureEntry(
+        "A cooldown predicted before it is trained",
+        4,
+        ("cooldown_oracle", "cooldown_oracle_scores"),
+        Table(
+            "cooldown_oracle",
+            "Losses after real cooldowns against what the snapshots before them predicted, each without its own trunk, "
+            "and the errors beside those of two naive predictors.",
+            (
+                Column("item", "string", "-", "cooldown or score"),
+                MODEL,
+                Column("schedule", "string", "-", "wsd schedule of the cooldown; null for a score"),
+                Column("peak_lr", "float64", "-", "learning rate of the trunk; null for a score"),
+                Column("replicate", "int64", "-", "replicate; null for a score"),
+                Column("updates_done", "int64", "updates", "updates before the cooldown; null for a score"),
+                Column("decay_shape", "string", "-", "shape of the cooldown: decides the colour; null for a score"),
+                Column("decay_fraction", "float64", "-", "its length over the whole training; null for a score"),
+                Column("val_loss_cooldown", "float64", "nat/token", "real loss after it; null for a score"),
+                Column("val_loss_predicted", "float64", "nat/token", "predicted loss; null for a score"),
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                Column("predictor", "string", "-", "oracle, averaged or mean_drop; null for a cooldown"),
+                Column("validation", "string", "-", "what was left out; null for a cooldown"),
+                Column("rmse", "float64", "nat/token", "root mean square error; null for a cooldown"),
+                Column("n_trunks", "int64", "-", "trunks of the cooldowns scored; null for a cooldown"),
+                STATUS,
+            ),
+        ),
+    ),
+    FigureEntry(
         "Averaging against a real cooldown over the learning rate",
         4,
         ("regimes", "large_lr"),
@@ -672,6 +732,49 @@ FIGURES: tuple[FigureEntry, ...] = (
 
 FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in FIGURES)
 
+TRAJECTORY = Column("cell_id", "string", "-", "trajectory")
+AVERAGE = Column("average", "string", "-", "name of the average; raw: the checkpoints themselves")
+
+CHECKPOINT_FIGURES: tuple[FigureEntry, ...] = (
+    FigureEntry(
+        "Averaged checkpoints along training",
+        4,
+        ("averages",),
+        Table(
+            "checkpoint_averages",
+            "Checkpoints trained elsewhere: loss of raw and averaged weights along training, and what averaging gains.",
+            (
+                TRAJECTORY,
+                AVERAGE,
+                Column("averaging_scheme", "string", "-", "kind of average; raw"),
+                TOKENS_SEEN,
+                VAL_LOSS,
+                Column("gain", "float64", "nat/token", "loss of the raw weights minus this one; null for raw weights"),
+                Column("gain_sem", "float64", "nat/token", "its standard error over validation blocks"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Training that averaging saves",
+        4,
+        ("checkpoint_steps_saved",),
+        Table(
+            "checkpoint_savings",
+            "Checkpoints trained elsewhere: updates that raw weights still need to be as good as the average is now.",
+            (
+                TRAJECTORY,
+                AVERAGE,
+                TOKENS_SEEN,
+                Column("updates_saved", "float64", "updates", "updates saved; of `beyond` at least these"),
+                Column("hours_saved", "float64", "h", "the same in hours; null if not known"),
+                STATUS,
+            ),
+        ),
+    ),
+)
+"""Figures of checkpoints trained elsewhere, which no study has."""
+CHECKPOINT_FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in CHECKPOINT_FIGURES)
+
 
 def figures_of(study: StudyConfig) -> tuple[str, ...]:
     """Names of the figures that a study has."""
@@ -685,10 +788,10 @@ def figures_of(study: StudyConfig) -> tuple[str, ...]:
 
 def entry(name: str) -> FigureEntry:
     """The figure of that name. Raises ValueError naming the known ones."""
-    for candidate in FIGURES:
+    for candidate in (*FIGURES, *CHECKPOINT_FIGURES):
         if candidate.name == name:
             return candidate
-    raise ValueError(f"there is no figure {name!r}; choose one of {', '.join(FIGURE_NAMES)}")
+    raise ValueError(f"there is no figure {name!r}; choose one of {', '.join(FIGURE_NAMES + CHECKPOINT_FIGURE_NAMES)}")
 
 
 def table_schema(name: str) -> Table:
