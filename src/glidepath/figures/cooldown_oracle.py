@@ -77,12 +77,10 @@ def _draw_cooldowns(ax: Axes, rows: pd.DataFrame, colors: dict[str, str]) -> Non
     low, high = float(ends.min()), float(ends.max())
     pad = 0.06 * max(high - low, 0.01)
     ax.plot([low - pad, high + pad], [low - pad, high + pad], color=style.FAINT, linewidth=1.2)
-    for row in rows.itertuples():
-        color = colors[str(row.decay_shape)]
-        ax.plot([row.val_loss_cooldown], [row.val_loss_predicted], "o", color=color, markersize=5)
-        style.error_bars(
-            ax, row.val_loss_cooldown, row.val_loss_predicted, row.ci_low, row.ci_high, color, alpha=0.45, capsize=0
-        )
+    for _, row in rows.iterrows():
+        color, real, found = colors[row["decay_shape"]], row["val_loss_cooldown"], row["val_loss_predicted"]
+        ax.plot([real], [found], "o", color=color, markersize=5)
+        style.error_bars(ax, real, found, row["ci_low"], row["ci_high"], color, alpha=0.45, capsize=0)
     ax.set_xlim(low - pad, high + pad)
     ax.set_xlabel("real loss after the cooldown [nat/token]")
     ax.set_ylabel("predicted [nat/token]")

@@ -99,7 +99,7 @@ def predicted(rows: pd.DataFrame, ci_level: float) -> pd.DataFrame:
     if not oracle.too_few:
         sems = _floats(rows, "gain_sem")
         drops, halves = oracle.fit.drops(cooldowns(rows)), oracle.fit.half_widths(ci_level, sems)
-        reason[status == "predicted"] = _beaten(scores(rows))
+        reason[status == "predicted"] = better_predictor(scores(rows))
         own = rows.index.isin(oracle.calibration.index)
         real = cooldowns(rows[own])
         drops[own], halves[own] = held_out(ORACLE, real, real.trunk, ci_level, sems[own])
@@ -160,6 +160,16 @@ def scores(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=tables.COOLDOWN_ORACLE_SCORES.names)
 
 
+def better_predictor(found: pd.DataFrame) -> str:
+    """Which naive predictor had the smaller error on trunks left out, from `scores`; empty if none."""
+    first = found[found["validation"] == next(iter(VALIDATIONS))]
+    rmse = dict(zip(first["predictor"], first["rmse"], strict=True))
+    best = first.loc[first["status"] == "best", "predictor"].tolist()
+    if best in ([], [ORACLE]):
+        return ""
+    return f"{best[0]} has the smaller error: {rmse[best[0]]:.4f} against {rmse[ORACLE]:.4f}"
+
+
 def cooldowns(frame: pd.DataFrame) -> Cooldowns:
     """The model's view of rows of `tables.COOLDOWN_ORACLE`."""
     raw, branch, end, mean_lr = (
@@ -186,14 +196,6 @@ def _undefined(row: pd.Series[Any]) -> str:
     if not np.isfinite(row["loss_slope"]):
         return f"loss_slope: {row['average']} was not evaluated {MIN_SLOPE_OCTAVES:g} doublings of the tokens before"
     return ""
-
-
-def _beaten(found: pd.DataFrame) -> str:
-    first = found[found["validation"] == next(iter(VALIDATIONS))].set_index("predictor")
-    best = first.index[first["status"] == "best"]
-    if len(best) == 0 or best[0] == ORACLE:
-        return ""
-    return f"{best[0]} has the smaller error: {first.loc[best[0], 'rmse']:.4f} against {first.loc[ORACLE, 'rmse']:.4f}"
 
 
 def _labels(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.int64]:

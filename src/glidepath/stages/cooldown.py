@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.laws.cooldown_oracle import AVERAGED, MEAN_DROP, ORACLE
-from glidepath.laws.cooldown_predictions import TRUNK, Oracle, calibrated, cooldowns, scores
+from glidepath.laws.cooldown_predictions import TRUNK, Oracle, better_predictor, calibrated, cooldowns, scores
 from glidepath.study import tables
 
 NAMES = {ORACLE: "this prediction", AVERAGED: "the averaged loss alone", MEAN_DROP: "the raw loss less the mean drop"}
@@ -71,16 +71,15 @@ def _asked(point: pd.Series[Any], oracle: Oracle, args: argparse.Namespace) -> p
         & np.isclose(oracle.calibration["final_lr_fraction"], args.final_lr_fraction)
     ]
     end = float(point["tokens_seen"]) / (1.0 - args.decay_fraction)
-    changes = {
-        "decay_shape": args.decay_shape,
-        "final_lr_fraction": args.final_lr_fraction,
-        "decay_fraction": args.decay_fraction,
-        "mean_lr_fraction": float(alike["mean_lr_fraction"].mean()),
-        "end_tokens": end,
-        "end_tokens_per_parameter": end / float(point["n_params_counted"]),
-        "val_loss_cooldown": np.nan,
-    }
-    return pd.Series({**point.to_dict(), **changes})
+    asked = point.copy()
+    asked["decay_shape"] = args.decay_shape
+    asked["final_lr_fraction"] = args.final_lr_fraction
+    asked["decay_fraction"] = args.decay_fraction
+    asked["mean_lr_fraction"] = alike["mean_lr_fraction"].mean()
+    asked["end_tokens"] = end
+    asked["end_tokens_per_parameter"] = end / float(point["n_params_counted"])
+    asked["val_loss_cooldown"] = np.nan
+    return asked
 
 
 def _answer(oracle: Oracle, rows: pd.DataFrame, asked: pd.Series[Any], ci_level: float) -> list[str]:
@@ -89,9 +88,9 @@ def _answer(oracle: Oracle, rows: pd.DataFrame, asked: pd.Series[Any], ci_level:
     loss = float(asked["val_loss_raw"]) - drop
     found = scores(rows)
     first = found[found["validation"] == "leave_one_trunk_out"].set_index("predictor")
-    errors = ", ".join(f"{name} {first.loc[key, 'rmse']:.4f}" for key, name in NAMES.items())
+    errors = ", ".join(f"{name} {float(first['rmse'][key]):.4f}" for key, name in NAMES.items())
     n = first.loc[ORACLE]
-    return [
+    answer = [
         f"after {asked['updates_done']} updates, {asked['tokens_seen'] / 1e6:.4g}M tokens: raw weights "
         f"{asked['val_loss_raw']:.4f}, average {asked['average']} {asked['val_loss_averaged']:.4f} nat/token",
         f"after a cooldown, {asked['decay_shape']} to {asked['final_lr_fraction']:g} of the peak over "
@@ -100,3 +99,5 @@ def _answer(oracle: Oracle, rows: pd.DataFrame, asked: pd.Series[Any], ci_level:
         f"root mean square error on the study's own {n['n_cooldowns']} cooldowns of {n['n_trunks']} trunks, each "
         f"predicted without its trunk [nat/token]: {errors}",
     ]
+    better = better_predictor(found)
+    return [*answer, f"doubtful: {better}"] if better else answer

@@ -153,26 +153,27 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     cell = trunk.cell
     n_params = float(cell["n_params_counted"])
-    for raw in trunk.raw.reset_index().itertuples():
-        averaged = _averaged(trunk, int(raw.updates_done))
+    for _, raw in trunk.raw.reset_index().iterrows():
+        updates_done, tokens_seen = int(raw["updates_done"]), int(raw["tokens_seen"])
+        averaged = _averaged(trunk, updates_done)
         for schedule, typical in lengths.items():
-            trained = real.get((int(raw.updates_done), schedule))
+            trained = real.get((updates_done, schedule))
             cooldown = trained or typical
-            end = float(trained.cell["token_horizon"] if trained else raw.tokens_seen / (1.0 - typical.decay_fraction))
+            end = float(trained.cell["token_horizon"] if trained else tokens_seen / (1.0 - typical.decay_fraction))
             yield {
                 "cell_id": cell["cell_id"],
-                "updates_done": raw.updates_done,
+                "updates_done": updates_done,
                 "schedule": schedule,
                 **{name: cell[name] for name in ("n_params_counted", *TRUNK)},
-                "tokens_seen": raw.tokens_seen,
-                "branch_tokens_per_parameter": raw.tokens_seen / n_params,
+                "tokens_seen": tokens_seen,
+                "branch_tokens_per_parameter": tokens_seen / n_params,
                 "decay_shape": cooldown.cell["decay_shape"],
                 "final_lr_fraction": cooldown.cell["final_lr_fraction"],
                 "decay_fraction": cooldown.decay_fraction,
                 "mean_lr_fraction": cooldown.mean_lr_fraction,
                 "end_tokens": end,
                 "end_tokens_per_parameter": end / n_params,
-                "val_loss_raw": raw.val_loss,
+                "val_loss_raw": raw["val_loss"],
                 **averaged,
                 "cooldown_cell_id": trained.cell["cell_id"] if trained else None,
                 "val_loss_cooldown": trained.cell["val_loss"] if trained else np.nan,
