@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +88,12 @@ def test_a_directory_that_exists_is_left_alone(tmp_path: Path) -> None:
         export(spec, random_weights(spec), tmp_path / "model")
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]
     assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_exporting_needs_neither_torch_nor_transformers() -> None:
+    program = "import sys, glidepath.interop.hugging_face_export; print({'torch', 'transformers'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_who_may_read_one_file_may_read_all(tmp_path: Path) -> None:
