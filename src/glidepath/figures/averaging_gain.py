@@ -253,7 +253,11 @@ def _note(frame: pd.DataFrame, spaced: pd.DataFrame, omitted: int) -> str:
     )
     said += ". Below: windows of one length, by the distance of their checkpoints" if len(spaced) else ""
     bars = bool(np.isfinite(frame["ci_low"]).any())
-    said += ". Bars: 95 %, replicates and validation blocks." if bars else ". Without replicates there are no bars."
+    said += (
+        ". Bars: 95 %, replicates and validation blocks; the noise of the raw weights is in all of them alike."
+        if bars
+        else ". Without replicates there are no bars."
+    )
     if frame["ended_before"].any():
         said += " Hollow: a group of checkpoints that ended before."
     if omitted:

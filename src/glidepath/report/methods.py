@@ -109,9 +109,10 @@ METHODS = (
     ),
     Method(
         "Cooldown oracle",
-        "drop of the loss by a cooldown = a[shape]·gain + b·progress: gain = raw − averaged loss before it, progress = "
-        "slope of the averaged loss in ln tokens × what is left to train; a, b by least squares on the study's "
-        "cooldowns; errors without the cooldown's own trunk; refused outside the range of the study",
+        "drop of the loss by a cooldown = gain·(a + c·length) + b·progress: gain = raw − averaged loss before it, "
+        "length = how much of training lies how far below the peak, progress = slope of the averaged loss in ln tokens "
+        "× what is left to train; a, b, c by least squares on the study's cooldowns; errors without the cooldown's own "
+        "trunk; refused outside the range of the study",
         "This project, after the valley of Wen et al. 2024 (arXiv 2410.05192) and Hägele et al. (arXiv 2405.18392)",
     ),
     Method(
