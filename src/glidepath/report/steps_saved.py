@@ -45,7 +45,7 @@ def saved(tables: Tables, cells: pd.DataFrame, average: str) -> Iterator[Evidenc
         row = open_ended.sort_values("tokens_saved").iloc[-1]
         yield Evidence(
             f"{row['average']} after {compact(row['tokens_seen'])} tokens: the raw weights do not get there before the "
-            f"end of training, so it saves at least {compact(row['tokens_saved'])} tokens.",
+            f"end of training, so it saves at least {compact(row['tokens_saved'])} tokens {_interval(row)}.",
             (rows(STEPS_SAVED, **key, updates_done=int(row["updates_done"])),),
         )
     if not len(reached) and not len(open_ended):
