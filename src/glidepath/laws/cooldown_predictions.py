@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 
 TRUNK = ["model", "peak_lr", "batch_sequences", "replicate"]
 MIN_TRUNKS = 4
+"""One more than coefficients, so that an error is left."""
 RANGES = (
     "branch_tokens_per_parameter",
     "end_tokens_per_parameter",
@@ -56,6 +57,11 @@ class Oracle:
     def n_trunks(self) -> int:
         return int(self.calibration[TRUNK].drop_duplicates().shape[0])
 
+    @cached_property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest value of every column of `RANGES`."""
+        return {key: (float(self.calibration[key].min()), float(self.calibration[key].max())) for key in RANGES}
+
     def refusal(self, row: pd.Series[Any]) -> str:
         """Key, value and rule by which a row is refused; empty if it is not."""
         if undefined := _undefined(row) or self.too_few:
@@ -63,10 +69,9 @@ class Oracle:
         shape = shape_of(row["decay_shape"], row["final_lr_fraction"])
         if shape not in (known := self.fit.shapes):
             return f"decay_shape {shape}: the calibrating cooldowns are {', '.join(known)}"
-        for key in RANGES:
-            low, high, value = self.calibration[key].min(), self.calibration[key].max(), row[key]
-            if not low / ROUNDING <= value <= high * ROUNDING:
-                return f"{key} {value:g}: the calibrating cooldowns have {low:g} … {high:g}"
+        for key, (low, high) in self.ranges.items():
+            if not low / ROUNDING <= row[key] <= high * ROUNDING:
+                return f"{key} {row[key]:g}: the calibrating cooldowns have {low:g} … {high:g}"
         return ""
 
     @property
@@ -74,9 +79,6 @@ class Oracle:
         """Why nothing can be predicted; empty if it can."""
         if self.n_trunks < MIN_TRUNKS:
             return f"trunks {self.n_trunks}: at least {MIN_TRUNKS} with real cooldowns are needed to know the error"
-        if self.fit.degrees_of_freedom < 1:
-            n = len(self.fit.coefficients)
-            return f"trunks {self.n_trunks}: more than the {n} coefficients are needed to know the error"
         return ""
 
 
