@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,6 @@ SCHEMES: dict[str, dict[str, Any]] = {
     "disjoint": {"kind": "lawa", "checkpoints": 3, "every_updates": EVERY, "groups": "disjoint"},
     "window_half": {"kind": "window", "fraction": 0.5},
     "ema": {"kind": "ema", "timescale_fraction": 0.2},
-    "since_start": {"kind": "swa", "start_tokens_per_parameter": 0},
 }
 
 
@@ -61,7 +61,7 @@ def trained(config: PretrainedConfig, text: Path) -> Iterator[tuple[int, PreTrai
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-2, weight_decay=0.1)
     for update in range(1, LAST + 1):
         starts = rng.integers(0, len(ids) - CONTEXT_LENGTH, BATCH)
         batch = torch.from_numpy(ids[starts[:, None] + np.arange(CONTEXT_LENGTH)])
@@ -92,20 +92,26 @@ def save_pickled(model: PreTrainedModel, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def build(root: Path) -> None:
-    """Text below data/, three trajectories below runs/, and config/mine.yaml."""
+KINDS: dict[str, tuple[PretrainedConfig, Callable[[PreTrainedModel, Path], None]]] = {
+    "neox": (NEOX, save_sharded),
+    "llama": (LLAMA, save_rounded),
+    "pickled": (NEOX, save_pickled),
+}
+
+
+def build(root: Path, names: tuple[str, ...]) -> None:
+    """Text below data/, trajectories below runs/, and config/mine.yaml."""
     text = root / "data/mine"
     write_text(text)
-    for updates, model in trained(NEOX, text):
-        save_sharded(model, root / f"runs/neox/step{updates}")
-        save_pickled(model, root / f"runs/pickled/step{updates}")
-    for updates, model in trained(LLAMA, text):
-        save_rounded(model, root / f"runs/llama/step{updates}")
+    for name in names:
+        model_config, save = KINDS[name]
+        for updates, model in trained(model_config, text):
+            save(model, root / f"runs/{name}/step{updates}")
     (root / "config").mkdir(exist_ok=True)
-    (root / "config/mine.yaml").write_text(yaml.safe_dump(config(), sort_keys=False), encoding="utf-8")
+    (root / "config/mine.yaml").write_text(yaml.safe_dump(config(names), sort_keys=False), encoding="utf-8")
 
 
-def config(**changes: Any) -> dict[str, Any]:
+def config(names: tuple[str, ...], **changes: Any) -> dict[str, Any]:
     """The checkpoints below runs/ as a configuration."""
     return {
         "checkpoints": "mine",
@@ -121,7 +127,7 @@ def config(**changes: Any) -> dict[str, Any]:
             "tokenizer": {"kind": "file", "path": "data/mine/tokenizer.json"},
         },
         "context_length": CONTEXT_LENGTH,
-        "trajectories": {name: trajectory(name) for name in ("neox", "llama", "pickled")},
+        "trajectories": {name: trajectory(name) for name in names},
         "schemes": SCHEMES,
         **changes,
     }
@@ -141,6 +147,12 @@ def loaded(folder: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
+@cache
+def state_of(folder: Path) -> dict[str, torch.Tensor]:
+    """Its weights."""
+    return dict(loaded(folder).state_dict())
+
+
 def own_block_losses(model: PreTrainedModel, tokens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Transformers' own loss of every block [nat/token]."""
     n = (len(tokens) - 1) // CONTEXT_LENGTH
@@ -153,6 +165,6 @@ def brute_force(folders: Mapping[int, Path], weights: Mapping[int, float]) -> di
     """The weighted mean of all weights in float64, every checkpoint loaded whole."""
     mean: dict[str, torch.Tensor] = {}
     for updates, weight in weights.items():
-        for name, tensor in loaded(folders[updates]).state_dict().items():
+        for name, tensor in state_of(folders[updates]).items():
             mean[name] = mean.get(name, 0.0) + weight * tensor.double()
     return mean

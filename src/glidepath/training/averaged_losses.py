@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +49,15 @@ def averaged_losses(
     """
     mean = WeightedMean(model.weights)
     before = np.zeros(len(updates_done))
+    losses: list[Losses] = []
     for point, weights in averages:
-        step: Step = cheapest_step(before, weights)
-        mean.step(step, updates_done, snapshots)
-        before = weights
-        yield from _evaluated(model, point, validation)
+        # Between the ends of disjoint groups the average does not change, and evaluating is what costs.
+        if not np.array_equal(before, weights):
+            step: Step = cheapest_step(before, weights)
+            mean.step(step, updates_done, snapshots)
+            before = weights
+            losses = list(_evaluated(model, point, validation))
+        yield from (replace(one, updates_done=point) for one in losses)
 
 
 def _evaluated(model: LanguageModel, point: int, validation: Mapping[str, Tokens]) -> Iterator[Losses]:
