@@ -10,13 +10,14 @@ import pytest
 import yaml
 
 from glidepath.__main__ import main
-from glidepath.stages.document import EXAMPLES, Place, documents, places
+from glidepath.stages.document import EXAMPLES, Place, documents, places, places_of_checkpoints
+from glidepath.study.checkpoint_config import CheckpointsConfig
 from glidepath.study.config import StudyConfig
-from glidepath.study.figure_list import FIGURES
-from glidepath.study.tables import LAW_TABLES, TABLES
+from glidepath.study.figure_list import CHECKPOINT_FIGURES, FIGURES
+from glidepath.study.tables import CHECKPOINT_TABLES, LAW_TABLES, TABLES
 
 REPOSITORY = Path(__file__).parents[2]
-PLACES = tuple(dict.fromkeys(places(StudyConfig, "", "")))
+PLACES = (*dict.fromkeys(places(StudyConfig, "", "")), *places_of_checkpoints())
 
 
 @pytest.mark.parametrize("name", documents())
@@ -60,8 +61,8 @@ def test_an_example_is_valid(place: Place) -> None:
     example = yaml.safe_load(textwrap.dedent(EXAMPLES[place.model.__name__]))
     if isinstance(example, list):
         sections = example
-    elif place.model is StudyConfig:
-        assert set(example) <= set(StudyConfig.model_fields)
+    elif place.model in (StudyConfig, CheckpointsConfig):
+        assert set(example) <= set(place.model.model_fields)
         return
     else:
         ((_, value),) = example.items()
@@ -77,8 +78,8 @@ def test_no_example_is_left_over() -> None:
 
 def test_every_key_is_in_the_readme_and_the_schema() -> None:
     texts = documents()
-    schema = json.loads(texts["config/study.schema.json"])
-    known = {key for part in (schema, *schema["$defs"].values()) for key in part["properties"]}
+    schemas = [json.loads(texts[f"config/{kind}.schema.json"]) for kind in ("study", "checkpoints")]
+    known = {key for schema in schemas for part in (schema, *schema["$defs"].values()) for key in part["properties"]}
     for place in PLACES:
         for key in place.model.model_fields:
             assert f"| `{key}` |" in texts["config/README.md"]
@@ -87,13 +88,19 @@ def test_every_key_is_in_the_readme_and_the_schema() -> None:
 
 def test_every_column_is_in_the_data_dictionary() -> None:
     text = documents()["docs/tables.md"]
-    for table in (*TABLES, *LAW_TABLES, *(entry.table for entry in FIGURES)):
+    for table in (
+        *TABLES,
+        *CHECKPOINT_TABLES,
+        *LAW_TABLES,
+        *(entry.table for entry in (*FIGURES, *CHECKPOINT_FIGURES)),
+    ):
         assert f"### `{table.name}`" in text
         for column in table.columns:
             assert f"| `{column.name}` | {column.type} | {column.unit} |" in text
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda path: path.name)
-def test_studies_name_the_schema(path: Path) -> None:
-    first = path.read_text(encoding="utf-8").splitlines()[0]
-    assert first == "# yaml-language-server: $schema=study.schema.json"
+def test_configurations_name_their_schema(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    kind = "checkpoints" if "checkpoints" in yaml.safe_load(text) else "study"
+    assert text.splitlines()[0] == f"# yaml-language-server: $schema={kind}.schema.json"
