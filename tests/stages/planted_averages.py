@@ -26,6 +26,7 @@ ENDS = (81, 161, 200)
 PEAKS = (0.01, 0.02, 0.04)
 FILL: dict[str, Any] = {"string": "", "int64": 1, "float64": 1.0, "bool": False}
 SHAPES = {"wsd_linear": ("linear", 0.5), "wsd_sqrt": ("one_minus_sqrt", 1 / 3)}
+AGES = {"raw": 0.0, "window_20": 0.1, "older": 0.25}
 LEFT = 0.1
 """Of the gain, after a cooldown."""
 
@@ -114,7 +115,7 @@ def write_store(store: Path) -> None:
 
 
 def write_averages(directory: Path, points: list[int], peak_lr: float, replicate: int) -> None:
-    """What the job of one segment writes: raw weights, a window on the floor, and a worse one, in two domains."""
+    """What the job of one segment writes: raw weights, a window on the floor, and an older average, in two domains."""
     text = np.linspace(-0.2, 0.2, N_BLOCKS)
     losses, blocks = [], []
     for update in points:
@@ -122,7 +123,7 @@ def write_averages(directory: Path, points: list[int], peak_lr: float, replicate
         raw = floor(tokens, peak_lr) + gain(peak_lr, replicate)
         values = {"raw": raw, "window_20": averaged(tokens, peak_lr)}
         if update >= 64:
-            values["worse"] = raw - 0.01
+            values["older"] = raw - 0.01
         for average, loss in values.items():
             for domain, offset in (("python", 0.0), ("c", 1.0)):
                 key = {"updates_done": update, "average": average, "domain": domain}
@@ -130,7 +131,7 @@ def write_averages(directory: Path, points: list[int], peak_lr: float, replicate
                     {
                         **key, "tokens_seen": tokens, "averaging_scheme": "raw" if average == "raw" else "window",
                         "window_checkpoints": 4, "effective_checkpoints": 4.0, "window_tokens": tokens // 5,
-                        "window_fraction": 0.2, "lag_tokens": 0.0 if average == "raw" else 0.1 * tokens,
+                        "window_fraction": 0.2, "lag_tokens": AGES[average] * tokens,
                         "val_loss": loss + offset, "bits_per_byte": loss / 2,
                     }
                 )  # fmt: skip

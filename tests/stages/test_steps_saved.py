@@ -50,8 +50,8 @@ def test_savings_are_those_planted(store: Path, tmp_path: Path) -> None:
 
 def test_an_average_has_rows_where_it_is_defined(store: Path, tmp_path: Path) -> None:
     frame = saved(planted.study(), store, tmp_path)
-    worse = frame[(frame["average"] == "worse") & (frame["peak_lr"] == PEAKS[0])]
-    assert worse["updates_done"].tolist() == [point for point in POINTS if point >= 64]
+    older = frame[(frame["average"] == "older") & (frame["peak_lr"] == PEAKS[0])]
+    assert older["updates_done"].tolist() == [point for point in POINTS if point >= 64]
 
 
 def test_each_trunk_counts_once(store: Path, tmp_path: Path) -> None:

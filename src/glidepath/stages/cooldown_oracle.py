@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glidepath.laws.cooldown_oracle import loss_slope
+from glidepath.laws.cooldown_oracle import AGE, loss_slope
 from glidepath.laws.cooldown_predictions import TRUNK, predicted, scores
 from glidepath.stages.average_records import CellPoints, cell_points
 from glidepath.study import tables
@@ -72,7 +72,7 @@ class _Trunk:
     cell: pd.Series[Any]
     segments: tuple[CellPoints, ...]
     averages: pd.DataFrame
-    """By updates_done the average of lowest loss in the first domain, of those with a loss_slope if there is one."""
+    """By updates_done the reference average in the first domain: of age nearest to `AGE`, if possible with a slope."""
     raw: pd.DataFrame
     """Losses of the weights themselves, by updates_done."""
     domain: str
@@ -108,11 +108,13 @@ def _trunk(cell: pd.Series[Any], store: Path) -> _Trunk:
     averages = pd.concat(
         [_with_slopes(points) for name, points in losses.groupby("average", sort=False) if name != RAW]
     )
-    lowest = averages.assign(without=averages["loss_slope"].isna()).sort_values(["without", "val_loss", "average"])
+    distance = np.abs(np.log(averages["lag_tokens"] / averages["tokens_seen"] / AGE))
+    nearest = averages.assign(without=averages["loss_slope"].isna(), distance=distance.round(3))
+    nearest = nearest.sort_values(["without", "distance", "average"])
     return _Trunk(
         cell=cell,
         segments=segments,
-        averages=lowest.drop_duplicates("updates_done").set_index("updates_done"),
+        averages=nearest.drop_duplicates("updates_done").set_index("updates_done"),
         raw=losses[losses["average"] == RAW].set_index("updates_done"),
         domain=domain,
     )
@@ -182,17 +184,17 @@ def _rows(
 
 
 def _averaged(trunk: _Trunk, updates_done: int) -> dict[str, Any]:
-    """What the best average says at a point; null where none is defined."""
+    """What the reference average says at a point; null where none is defined."""
     if updates_done not in trunk.averages.index:
         return {"average": None} | dict.fromkeys(("val_loss_averaged", "gain_sem", "loss_slope", "lag_tokens"), np.nan)
-    best = trunk.averages.loc[updates_done]
+    reference = trunk.averages.loc[updates_done]
     segment = next(part for part in trunk.segments if updates_done in set(part.losses["updates_done"]))
-    averaged = segment.blocks(updates_done, str(best["average"]), trunk.domain)
+    averaged = segment.blocks(updates_done, str(reference["average"]), trunk.domain)
     gains = segment.raw(updates_done, trunk.domain) - averaged
     return {
-        "average": best["average"],
-        "val_loss_averaged": best["val_loss"],
+        "average": reference["average"],
+        "val_loss_averaged": reference["val_loss"],
         "gain_sem": float(gains.std(ddof=1) / np.sqrt(len(gains))),
-        "loss_slope": best["loss_slope"],
-        "lag_tokens": best["lag_tokens"],
+        "loss_slope": reference["loss_slope"],
+        "lag_tokens": reference["lag_tokens"],
     }

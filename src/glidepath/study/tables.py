@@ -409,7 +409,8 @@ COOLDOWN_ORACLE = Table(
             "average",
             "string",
             "-",
-            "the average used: that of lowest loss there, of those evaluated long enough before; null if there is none",
+            "the average used: of mean age nearest to a tenth of the training up to there, of those evaluated long "
+            "enough before; null if there is none",
         ),
         Column("val_loss_raw", "float64", "nat/token", "loss of the raw weights at the branching point"),
         Column("val_loss_averaged", "float64", "nat/token", "loss of the averaged weights there; null if not defined"),
