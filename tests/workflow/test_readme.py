@@ -40,6 +40,9 @@ def project(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (root / "data/shelf").mkdir(parents=True)
     for path in sorted(Path(os.__file__).parent.glob("*.py")):
         shutil.copyfile(path, root / f"data/shelf/{path.stem}.txt")
+    # It is read when it is tokenised, which a dry run does not come to.
+    (root / "data/pile").mkdir()
+    (root / "data/pile/val.jsonl.zst").touch()
     # This environment, as one that `make` finds installed: it must not be touched from here.
     (root / ".venv").mkdir()
     for entry in Path(sys.prefix).iterdir():

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -109,7 +110,7 @@ class _Stored:
 
 class _Safetensors:
     def __init__(self, path: Path) -> None:
-        self._file = safe_open(path, framework="pt")
+        self._file = _safetensors_file(path)
         parts = {name: self._file.get_slice(name) for name in self._file.keys()}  # noqa: SIM118 - it is no mapping
         self.stored = {
             name: _Stored(tuple(part.get_shape()), part.get_dtype(), part.get_dtype() in ("F16", "BF16", "F32", "F64"))
@@ -134,6 +135,10 @@ class _Pickle:
 
     def tensor(self, name: str) -> Tensor:
         return self._tensors[name]
+
+
+def _safetensors_file(path: Path) -> Any:
+    return safe_open(path, framework="pt")
 
 
 @lru_cache(maxsize=OPEN_FILES)

@@ -48,7 +48,7 @@ def summary(
 
 def _trajectory(name: str, rows: pd.DataFrame, saved: pd.DataFrame) -> Iterator[str]:
     ends = [
-        ("the point of largest gain", int(rows.loc[rows["gain"].idxmax(), "updates_done"])),
+        ("the point of largest gain", int(rows["updates_done"].iloc[int(rows["gain"].to_numpy().argmax())])),
         ("the last point", int(rows["updates_done"].max())),
     ]
     yield from (f"## {name}", "")

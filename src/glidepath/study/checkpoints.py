@@ -126,7 +126,7 @@ def planned_trajectories(config: CheckpointsConfig, corpus_id: str, base: Path) 
 def history_of(trajectory: TrajectoryConfig | CheckpointAverageSpec, updates: int) -> History:
     """The training as averages need to know it: equal batches, a constant learning rate."""
     return History(
-        positions=np.arange(updates + 1) * float(trajectory.tokens_per_update),
+        positions=np.arange(updates + 1, dtype=np.float64) * trajectory.tokens_per_update,
         lr=np.full(updates, trajectory.lr or 1.0),
         weight_decay=np.full(updates, trajectory.weight_decay or 0.0),
         n_params_counted=trajectory.n_params,
