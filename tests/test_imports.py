@@ -130,7 +130,8 @@ def test_parsing_the_snakefile_imports_nothing_heavy() -> None:
 import importlib, sys
 for module in {parsed_by_the_snakefile()!r}:
     importlib.import_module(module)
-heavy = ("torch", "transformers", "pandas", "pyarrow", "matplotlib", "scipy", "tokenizers", "jinja2", "safetensors", "zstandard")
+heavy = ("torch", "transformers", "pandas", "pyarrow", "matplotlib", "scipy", "tokenizers", "jinja2", "safetensors",
+    "zstandard")
 print([name for name in heavy if name in sys.modules])
 """
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=SOURCE)
