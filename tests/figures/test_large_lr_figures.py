@@ -47,7 +47,9 @@ def test_replicates_that_differ_are_undecided(tables_of: Callable[[str], Tables]
     first = regimes.index[regimes["peak_lr"] == 1e-3][0]
     regimes.loc[first, "regime"] = "chaotic_equilibrium"
     tables["regimes"] = regimes
-    (ax,) = averaging_over_lr.draw(averaging_over_lr.data(tables)).axes
+    figure = averaging_over_lr.draw(averaging_over_lr.data(tables))
+    (ax,), (legend,) = figure.axes, figure.legends
+    assert "undecided" in [text.get_text() for text in legend.get_texts()]
     assert to_hex(ax.patches[0].get_facecolor()) == averaging_over_lr.REGIMES["undecided"]
 
 

@@ -84,7 +84,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     handles += [
         Patch(facecolor=color, edgecolor=style.FAINT, label=name.replace("_", " "))
         for name, color in REGIMES.items()
-        if (frame["regime"] == name).any()
+        if any((_regimes(rows) == name).any() for _, rows in shown)
     ]
     first = frame.iloc[0]
     where = (
@@ -147,6 +147,12 @@ def _shade(ax: Axes, cells: pd.DataFrame) -> None:
     for regime, begin, end in zip(regimes, edges, edges[1:], strict=False):
         ax.axvspan(begin, end, color=REGIMES[regime], linewidth=0, zorder=0)
     ax.set_xlim(edges[0], edges[-1])
+
+
+def _regimes(rows: pd.DataFrame) -> pd.Series[str]:
+    """Regime by learning rate; undecided where replicates differ."""
+    cells = rows[rows["item"] == "cell"].groupby("peak_lr")["regime"]
+    return cells.agg(lambda found: found.iloc[0] if found.nunique() == 1 else "undecided")
 
 
 def _draw_optimum(ax: Axes, optimum: pd.Series[Any]) -> None:
