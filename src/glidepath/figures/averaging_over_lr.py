@@ -136,9 +136,7 @@ def _draw_panel(ax: Axes, rows: pd.DataFrame) -> None:
 
 def _shade(ax: Axes, cells: pd.DataFrame) -> None:
     """The regime of every learning rate, up to half-way to its neighbours."""
-    regimes = cells.groupby("peak_lr")["regime"].agg(
-        lambda found: found.iloc[0] if found.nunique() == 1 else "undecided"
-    )
+    regimes = _regimes(cells)
     lrs = regimes.index.to_numpy(np.float64)
     if len(lrs) < 2:
         return
