@@ -13,6 +13,7 @@ import yaml
 
 from glidepath.study.checkpoint_config import parse_checkpoints
 from glidepath.study.checkpoints import PlannedTrajectory, planned_trajectories
+from glidepath.study.config import parse_study
 from glidepath.study.section import StudyError
 
 CONFIG: dict[str, Any] = yaml.safe_load("""
@@ -171,6 +172,11 @@ def test_two_directories_of_one_update_are_refused(base: Path) -> None:
     (base / "runs/step30").mkdir()
     with pytest.raises(StudyError, match=r"matches runs/step030 and runs/step30, both after 30 updates"):
         planned(base)
+
+
+def test_a_study_says_that_this_is_none() -> None:
+    with pytest.raises(StudyError, match=r"mine.yaml has the key checkpoints, so it is no study.*Run it with"):
+        parse_study(CONFIG, "mine.yaml")
 
 
 def test_a_configuration_survives_its_json() -> None:

@@ -68,7 +68,7 @@ def _of_the_model(config: PretrainedConfig) -> dict[str, Any]:
 class PretrainedModel:
     """A model of transformers with weights in float32, whose matrix products take `matmul_dtype`.
 
-    The weights are as they were initialised until they are written to. Raises ValueError for a context longer than the
+    The weights are not initialised: write to all of them. Raises ValueError for a context longer than the
     model has positions, and for a model with learned buffers.
     """
 
@@ -76,6 +76,7 @@ class PretrainedModel:
         self, config: PretrainedConfig, context_length: int, device: torch.device, matmul_dtype: torch.dtype
     ) -> None:
         from transformers import AutoModelForCausalLM
+        from transformers.initialization import no_init_weights
 
         positions = getattr(config, "max_position_embeddings", None)
         if positions is not None and context_length > positions:
@@ -83,7 +84,10 @@ class PretrainedModel:
                 f"context_length {context_length} is more than the {positions} positions of the model "
                 f"({config.model_type}, max_position_embeddings). Lower it"
             )
-        self._model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        # Drawing random weights of a large model takes minutes, and ties come with it.
+        with no_init_weights():
+            self._model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+        self._model.tie_weights()
         self._model.requires_grad_(False).eval().to(device)
         self._weights = dict(self._model.named_parameters())
         learned = [

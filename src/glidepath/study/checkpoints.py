@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -87,9 +88,14 @@ class PlannedTrajectory:
 def planned_trajectories(config: CheckpointsConfig, corpus_id: str, base: Path) -> dict[str, PlannedTrajectory]:
     """All trajectories by name; `base` is the directory that relative paths start from.
 
-    Raises StudyError for a directory that is no checkpoint, fewer than two checkpoints, and a scheme that is defined at
-    no point.
+    Raises StudyError for a directory that is no checkpoint, fewer than two checkpoints, a scheme that is defined at no
+    point, and where transformers is not installed.
     """
+    if find_spec("transformers") is None:
+        raise StudyError(
+            "checkpoints need the package transformers, which is not installed: pip install 'glidepath[hf]', or run "
+            "make setup"
+        )
     found = {}
     for name, trajectory in config.trajectories.items():
         key = f"trajectories.{name}"

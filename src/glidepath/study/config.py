@@ -450,6 +450,11 @@ def parse_study(data: Any, origin: str) -> StudyConfig:
             f"The study {origin} is {type(data).__name__}, not a mapping of keys. Write `key: value` lines; "
             f"config/README.md describes the keys."
         )
+    if "checkpoints" in data:
+        raise StudyError(
+            f"{origin} has the key checkpoints, so it is no study but says which checkpoints are averaged. Run it with "
+            f"snakemake --cores N --configfile {origin}; with --dry-run that tells the jobs and runs none."
+        )
     try:
         return StudyConfig.model_validate(data)
     except ValidationError as error:
