@@ -185,7 +185,9 @@ def _draw_by_spacing(ax: Axes, rows: pd.DataFrame, spaced: pd.DataFrame, frame: 
 def _lengths(spaced: pd.DataFrame) -> dict[float, str]:
     """Lengths of windows with their colours."""
     lengths = sorted(spaced["length_fraction"].unique())
-    return dict(zip(lengths, style.sequence(len(lengths)), strict=True)) if lengths else {}
+    # Two of them get the ends of three colours, which are told apart more easily.
+    colors = style.sequence(3)[::2] if len(lengths) == 2 else style.sequence(max(len(lengths), 1))
+    return dict(zip(lengths, colors, strict=False))
 
 
 def _percent_axis(ax: Axes, values: pd.Series[Any], label: str) -> None:
