@@ -111,8 +111,8 @@ def test_times_against_a_count_event_by_event() -> None:
     averages = average_specs(plan, study().averaging)
     points = sum(len(spec.evaluate_at) for spec in averages.values())
     assert average.jobs == len(averages) == 8
-    # Six averages and the raw weights, on both domains.
-    assert average.core_seconds == pytest.approx(points * 7 * (16_384 + 4096) * 1e-3 + 8 * 100.0)
+    # Eight averages and the raw weights, on both domains.
+    assert average.core_seconds == pytest.approx(points * 9 * (16_384 + 4096) * 1e-3 + 8 * 100.0)
     several = {"fit": len(study().analysis.laws), "figure": len(figures_of(study())), "spike-removal": 0}
     jobs = sum(several.get(name, 1) * s for name, s in ANALYSIS_SECONDS.items())
     assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 2e-3)

@@ -84,6 +84,8 @@ DEFAULT_SCHEMES: dict[str, Scheme] = {
     "window_10": WindowScheme(kind="window", fraction=0.1),
     "window_20": WindowScheme(kind="window", fraction=0.2),
     "window_40": WindowScheme(kind="window", fraction=0.4),
+    "four_of_20": WindowScheme(kind="window", fraction=0.2, checkpoints=4),
+    "two_of_20": WindowScheme(kind="window", fraction=0.2, checkpoints=2),
     "ema_5": EmaScheme(kind="ema", timescale_fraction=0.05),
     "like_linear_20": EmulatedDecayScheme(kind="emulated_decay", fraction=0.2, shape="linear"),
     "like_sqrt_20": EmulatedDecayScheme(kind="emulated_decay", fraction=0.2, shape="one_minus_sqrt"),
