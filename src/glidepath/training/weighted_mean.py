@@ -125,6 +125,6 @@ def _grouped(parts: Iterable[tuple[float, Part]]) -> list[Group]:
     groups: dict[float, Group] = {}
     for share, part in parts:
         size = float(f"{abs(share):.{DIGITS}g}")
-        group = groups.setdefault(size, (size, [], []))
-        group[1 if share > 0 else 2].append(part)
+        _, added, taken = groups.setdefault(size, (size, [], []))
+        (added if share > 0 else taken).append(part)
     return list(groups.values())
