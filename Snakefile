@@ -30,6 +30,8 @@ include: "workflow/rules/service.smk"
 
 if "checkpoints" in config:
 
+    include: "workflow/rules/checkpoints_common.smk"
+    include: "workflow/rules/corpus.smk"
     include: "workflow/rules/checkpoints.smk"
 
 else:

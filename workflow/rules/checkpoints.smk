@@ -1,74 +1,4 @@
 # Checkpoints that were trained elsewhere: fetch or look through them, average, evaluate, conclude.
-from glidepath.study.checkpoint_config import parse_checkpoints
-from glidepath.study.checkpoints import planned_trajectories, record_path
-from glidepath.study.corpus import corpus_id
-from glidepath.study.figure_list import CHECKPOINT_FIGURE_NAMES, entry as figure_entry, table_path
-from glidepath.study.speed import gpu_share
-
-try:
-    STUDY = parse_checkpoints(dict(config), ", ".join(str(path) for path in workflow.configfiles))
-    CORPUS_ID = corpus_id(STUDY.corpus, Path.cwd())
-    TRAJECTORIES = planned_trajectories(STUDY, CORPUS_ID, Path.cwd())
-except ValueError as refusal:
-    raise WorkflowError(str(refusal)) from None
-
-LAYOUT = Layout(STUDY.checkpoints, CORPUS_ID)
-CHECKPOINTS = {spec.checkpoint_id: spec for one in TRAJECTORIES.values() for spec in one.checkpoints.values()}
-AVERAGES = {name: spec for one in TRAJECTORIES.values() for name, spec in one.averages.items()}
-RESULT_TABLES = ("averages", "checkpoint_steps_saved", "checkpoints")
-FIGURE_FILES = LAYOUT.figures(CHECKPOINT_FIGURE_NAMES)
-FINAL_FILES = [*(LAYOUT.table(table) for table in RESULT_TABLES), *FIGURE_FILES, f"{LAYOUT.results}/summary.md"]
-
-AUTO_CLASSES = ("transformers.modeling_utils", "transformers.models.auto.modeling_auto")
-"""What is slow to import of what jobs need."""
-
-
-wildcard_constraints:
-    checkpoint="[A-Za-z0-9.@+_-]+",
-    average="[A-Za-z0-9.+_-]+",
-    figure="[a-z0-9_]+",
-
-
-include: "corpus.smk"
-
-
-def checkpoint_spec(wildcards):
-    return canonical_json(CHECKPOINTS[wildcards.checkpoint].model_dump(mode="json"))
-
-
-def records_of(wildcards):
-    """The names of the checkpoints say what is in them, so the times of their records do not matter."""
-    return [ancient(record_path(name)) for _, name in AVERAGES[wildcards.average].checkpoints]
-
-
-def average_spec(wildcards):
-    return AVERAGES[wildcards.average].to_json()
-
-
-def average_gpu_share(wildcards):
-    return gpu_share(AVERAGES[wildcards.average].n_params)
-
-
-def average_gpus(wildcards):
-    return min(1, average_gpu_share(wildcards))
-
-
-def average_mem_mb(wildcards):
-    """Two copies of the model in float32, and what evaluation needs."""
-    return 2000 + 9 * AVERAGES[wildcards.average].n_params // 1_000_000
-
-
-def checkpoints_json(wildcards):
-    """A function, since patterns of paths have braces that the engine would take for its own."""
-    return canonical_json(STUDY.model_dump(mode="json"))
-
-
-def figure_tables(wildcards):
-    return [str(table_path(table, LAYOUT.results)) for table in figure_entry(wildcards.figure).tables]
-
-
-def figure_code(wildcards):
-    return digest([code("figure"), source_digest(f"glidepath.figures.{wildcards.figure}")])
 
 
 rule fetch_checkpoint:
@@ -128,7 +58,7 @@ rule average:
     params:
         config=checkpoints_json,
         corpus=CORPUS_ID,
-        results=str(LAYOUT.results),
+        results=results_folder,
         code=code("collect_checkpoints"),
     shell:
         "glidepath collect-checkpoints --config {params.config:q} --corpus-id {params.corpus}"
@@ -143,7 +73,7 @@ rule figure:
     log:
         f"logs/figure/{STUDY.checkpoints}-{{figure}}.log",
     params:
-        results=str(LAYOUT.results),
+        results=results_folder,
         code=figure_code,
     shell:
         "glidepath figure --name {wildcards.figure} --results {params.results}"
