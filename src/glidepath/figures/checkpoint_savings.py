@@ -65,7 +65,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_title(str(name))
         style.count_axis(ax, "x")
         style.count_axis(ax, "y")
-        ax.set_ylim(bottom=min(0.0, float(np.nanmin(rows["updates_saved"]))))
+        ax.set_ylim(bottom=0.0, top=max(1.0, 1.05 * float(np.nanmax(rows["updates_saved"]))))
         ax.set_xlabel("training tokens")
     axes[0].set_ylabel("updates saved")
     handles = [Line2D([], [], color=color, label=str(average)) for average, color in averages.items()]
