@@ -91,20 +91,30 @@ class WeightedMean:
             total, term = self._sum[: piece.stop - begin], self._term[: piece.stop - begin]
             if keep:
                 np.add(mean[piece], rest[piece], out=total, dtype=np.float64)
-                total *= keep
+                if keep != 1.0:
+                    total *= keep
             else:
                 total[:] = 0.0
             for share, added, taken in groups:
-                term[:] = 0.0
-                for part in added:
-                    np.add(term, part[piece], out=term)
-                for part in taken:
-                    np.subtract(term, part[piece], out=term)
+                _difference(added, taken, piece, term)
                 term *= share
                 total += term
             mean[piece] = total
-            np.subtract(total, mean[piece], out=total)
-            rest[piece] = total
+            np.subtract(total, mean[piece], out=rest[piece], casting="same_kind")
+
+
+def _difference(added: list[Part], taken: list[Part], piece: slice, out: NDArray[np.float64]) -> None:
+    """Σ added - Σ taken of one piece; a pair in one pass, which is what a window that moves has."""
+    if added and taken:
+        np.subtract(added[0][piece], taken[0][piece], out=out, dtype=np.float64)
+    elif added:
+        out[:] = added[0][piece]
+    else:
+        np.negative(taken[0][piece], out=out, dtype=np.float64)
+    for part in added[1:]:
+        np.add(out, part[piece], out=out)
+    for part in taken[1:]:
+        np.subtract(out, part[piece], out=out)
 
 
 def _numbers(tensor: Tensor) -> Part:
