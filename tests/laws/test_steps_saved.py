@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from glidepath.laws.steps_saved import Trajectory, steps_saved
+from glidepath.laws.steps_saved import Trajectory, checkpoint_variance, steps_saved
 
 BATCH_TOKENS = 100
 UPDATES = np.round(64 * 2.0 ** (np.arange(13) / 2)).astype(np.int64)
@@ -106,10 +106,45 @@ def test_the_interval_by_hand() -> None:
     assert row["reached_tokens_high"] == pytest.approx(row["reached_tokens"] * np.exp(half / SLOPE))
 
 
-def test_without_replicates_there_is_no_interval() -> None:
-    (found,) = steps_saved([exact(n_replicates=1)], 0.9)
+def test_without_replicates_the_interval_is_of_checkpoints_about_their_neighbours() -> None:
+    """Every other checkpoint 2e above the line: a distance of 2e from its neighbours, which are on it, and they -2e."""
+    e, known = 0.01, exact(n_replicates=1)
+    raw = known.raw + 2 * e * (np.arange(len(TOKENS)) % 2)[None, :, None]
+    variance, degrees = checkpoint_variance(TOKENS, raw.mean((0, 2)))
+    # Equally spaced in ln tokens but for rounding: w = 1/2, so that σ² = (2e)²/1.5.
+    assert variance == pytest.approx(4 * e**2 / 1.5, rel=0.05)
+    assert degrees == 2 * (len(TOKENS) - 2) // 3
+    (found,) = steps_saved([replace(known, raw=raw, averaged=known.averaged)], 0.9)
+    assert (found["noise_from"] == "neighbours").all()
+    half = stats.t(degrees).ppf(0.95) * np.sqrt(variance)
+    row = found.iloc[4]
+    assert row["reached_tokens_low"] < row["reached_tokens"] < row["reached_tokens_high"]
+    width = np.log(row["reached_tokens_high"] / row["reached_tokens_low"])
+    assert width == pytest.approx(2 * half / SLOPE, abs=4 * e / SLOPE)
+    assert row["updates_saved_low"] * BATCH_TOKENS == pytest.approx(row["tokens_saved_low"])
+
+
+def test_three_checkpoints_say_nothing_of_their_noise() -> None:
+    assert checkpoint_variance(TOKENS[:3], np.array([3.0, 2.0, 1.0]))[1] == 0
+    known = exact(n_replicates=1)
+    few = Trajectory(UPDATES[:3], TOKENS[:3], known.raw[:, :3], {"window": known.averaged["window"][:, :3]})
+    (found,) = steps_saved([few], 0.9)
     assert found["tokens_saved"].notna().all()
     assert found[["tokens_saved_low", "tokens_saved_high"]].isna().all(axis=None)
+
+
+def test_the_interval_of_one_training_covers_the_planted_saving() -> None:
+    """Noise of checkpoints and of the text; no replicate."""
+    random = np.random.default_rng(2)
+    inside = [i for i in range(2, len(TOKENS)) if TOKENS[i] * DELAY < TOKENS[-2]]
+    hits: list[bool] = []
+    for _ in range(400):
+        (found,) = steps_saved([noisy(random, 0.012, 0.01, n_replicates=1)], 0.9)
+        rows = found.iloc[inside]
+        truth = rows["tokens_seen"] * DELAY
+        low, high = rows["reached_tokens_low"], rows["reached_tokens_high"].fillna(np.inf)
+        hits.extend(((low <= truth) & (truth <= high)).tolist())
+    assert 0.85 < np.mean(hits) < 0.98
 
 
 @pytest.mark.parametrize(("sd", "block_sd"), [(0.012, 0.0), (0.012, 0.02)])

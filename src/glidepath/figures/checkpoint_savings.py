@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style
+from glidepath.figures import style, text
 from glidepath.figures.checkpoint_averages import COLORS, MANY_POINTS, MOST_AVERAGES, MOST_COLUMNS
 from glidepath.figures.frames import tidy
 
@@ -52,6 +52,17 @@ def draw(frame: pd.DataFrame) -> Figure:
         for average, color in averages.items():
             line = rows[rows["average"] == average].sort_values("tokens_seen")
             ax.plot(line["tokens_seen"], line["updates_saved"], color=color, marker=marker, markersize=5)
+            low, high = line["updates_saved_low"], line["updates_saved_high"]
+            # An open end reaches to the end of the trajectory.
+            rest = rows["updates_done"].max() - line["updates_done"]
+            ax.fill_between(
+                line["tokens_seen"],
+                low,
+                high.fillna(rest).where(low.notna()),
+                color=color,
+                alpha=0.12,
+                linewidth=0,
+            )
             least = line[line["status"] == "beyond"]
             ax.plot(
                 least["tokens_seen"],
@@ -78,7 +89,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         "Updates from a point on until the raw weights first reach the loss that the average has at that point; at "
-        f"least, where they do not within the trajectory. One training each, so without an interval.{more}",
+        "least, where they do not within the trajectory. Bands: "
+        f"{text.interval(style.level_of(frame))} from the noise of checkpoints and of the text, up to the end of "
+        f"training where they are open; another training is not in them.{more}",
         handles,
     )
     return figure

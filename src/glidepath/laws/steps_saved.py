@@ -36,9 +36,12 @@ COLUMNS = (
     "reached_tokens_low",
     "reached_tokens_high",
     "updates_saved",
+    "updates_saved_low",
+    "updates_saved_high",
     "tokens_saved",
     "tokens_saved_low",
     "tokens_saved_high",
+    "noise_from",
     "ci_level",
 )
 
@@ -96,9 +99,10 @@ def steps_saved(trajectories: Sequence[Trajectory], ci_level: float) -> list[pd.
     The standard error is that of D at the crossing, or at the end of the trajectory: SE² = replicate variance/n + error
     over validation blocks, paired block by block. The replicate variance is that of an average's D at all its
     crossings, pooled over points and trajectories, with as many degrees of freedom as Student's. Points are counted as
-    independent, which the noise of single checkpoints is and what remains of a seed is not. Without replicates anywhere
-    there are no intervals. An end of the interval that lies beyond the trajectory is null; its lower end is at most the
-    trajectory's end.
+    independent, which the noise of single checkpoints is and what remains of a seed is not. Without replicates
+    anywhere (noise_from `neighbours`) the variance is that of single raw checkpoints about the line between their
+    neighbours, see `checkpoint_variance`: what another seed would change is then not in the interval. An end of the
+    interval that lies beyond the trajectory is null; its lower end is at most the trajectory's end.
 
     Raises ValueError for a level outside (0, 1), points that do not ascend, or arrays of different shapes.
     """
@@ -160,10 +164,35 @@ class _Noise:
 
     variance: float
     quantile: float
-    """Student's, which a standard error is multiplied with; NaN without replicates."""
+    """Student's, which a standard error is multiplied with; NaN without degrees of freedom."""
+    source: Literal["replicates", "neighbours"]
+
+
+def checkpoint_variance(tokens_seen: NDArray[np.int64], raw: Floats) -> tuple[float, int]:
+    """Variance of single checkpoints about a smooth curve [nat²/token²], and its degrees of freedom.
+
+    From each inner point's distance to the line, in ln tokens, between its two neighbours: its variance is
+    σ²·(1 + w² + (1-w)²), w the line's weights. What curvature there is over two intervals counts as noise, so that the
+    interval is rather too wide. `raw` has the shape [points]. (nan, 0) for fewer than four points.
+    """
+    if len(raw) < 4:
+        return np.nan, 0
+    x = np.log(tokens_seen.astype(np.float64))
+    w = (x[2:] - x[1:-1]) / (x[2:] - x[:-2])
+    distance = raw[1:-1] - w * raw[:-2] - (1.0 - w) * raw[2:]
+    # Neighbouring distances share points: about two in three are worth a degree of freedom.
+    return float(np.mean(distance**2 / (1.0 + w**2 + (1.0 - w) ** 2))), max(1, 2 * len(distance) // 3)
 
 
 def _pooled_noise(comparisons: Sequence[_Comparison], ci_level: float) -> dict[str, _Noise]:
+    """By average."""
+    if all(len(comparison.trajectory.raw) == 1 for comparison in comparisons):
+        trajectories = {id(c.trajectory): c.trajectory for c in comparisons}.values()
+        found = [checkpoint_variance(t.tokens_seen, t.raw.mean((0, 2))) for t in trajectories]
+        n = sum(degrees for _, degrees in found)
+        variance = sum(v * degrees for v, degrees in found if degrees) / n if n else np.nan
+        noise = _Noise(variance, half_width(1.0, n, ci_level), "neighbours")
+        return dict.fromkeys((comparison.average for comparison in comparisons), noise)
     squares = dict.fromkeys((comparison.average for comparison in comparisons), 0.0)
     degrees = dict.fromkeys(squares, 0)
     for comparison in comparisons:
@@ -172,7 +201,8 @@ def _pooled_noise(comparisons: Sequence[_Comparison], ci_level: float) -> dict[s
             degrees[comparison.average] += len(replicates) - 1
             squares[comparison.average] += float(((replicates - replicates.mean()) ** 2).sum())
     return {
-        name: _Noise(squares[name] / n if n else np.nan, half_width(1.0, n, ci_level)) for name, n in degrees.items()
+        name: _Noise(squares[name] / n if n else np.nan, half_width(1.0, n, ci_level), "replicates")
+        for name, n in degrees.items()
     }
 
 
@@ -201,8 +231,11 @@ def _row(comparison: _Comparison, noise: _Noise) -> dict[str, Any]:
         "reached_tokens_low": low,
         "reached_tokens_high": high,
         **saved,
+        "updates_saved_low": _updates(trajectory, low, start),
+        "updates_saved_high": _updates(trajectory, high, start),
         "tokens_saved_low": low - tokens_seen,
         "tokens_saved_high": high - tokens_seen,
+        "noise_from": noise.source,
     }
 
 

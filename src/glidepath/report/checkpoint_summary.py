@@ -32,8 +32,9 @@ def summary(
         lines += list(_trajectory(str(name), rows, saved[saved["cell_id"] == name]))
     lines += [
         "Loss and gain in nat/token on the first domain; ± is the standard error of the gain over validation blocks, "
-        "paired. With one training per trajectory the noise between trainings is not known. Saved are the updates "
-        "until the raw weights first reach the loss of the average; `≥` where they do not within the trajectory.",
+        "paired. Saved are the updates until the raw weights first reach the loss of the average; `≥` where they do "
+        "not within the trajectory; in brackets the interval from the noise of checkpoints and of the text. With one "
+        "training per trajectory the noise between trainings is not known and not in it.",
         "",
         "![Along training](figures/checkpoint_averages.svg)",
         "",
@@ -63,8 +64,8 @@ def _trajectory(name: str, rows: pd.DataFrame, saved: pd.DataFrame) -> Iterator[
             found = saved[(saved["average"] == row["average"]) & (saved["updates_done"] == updates)]
             yield (
                 f"| {row['average']} | {int(row['window_checkpoints'])} | {row['val_loss_averaged']:.4f} "
-                f"| {difference(float(row['gain']), float(row['gain_sem']))} | {_saved(found, 'updates_saved')} "
-                f"| {_saved(found, 'hours_saved')} |"
+                f"| {difference(float(row['gain']), float(row['gain_sem']))} "
+                f"| {_saved(found, 'updates_saved')}{_interval(found)} | {_saved(found, 'hours_saved')} |"
             )
         yield ""
 
@@ -78,6 +79,14 @@ def _saved(found: pd.DataFrame, column: str) -> str:
     if not np.isfinite(row[column]):
         return "–"
     return f"{'≥ ' if row['status'] == 'beyond' else ''}{float(row[column]):,.4g}"
+
+
+def _interval(found: pd.DataFrame) -> str:
+    """Of the updates saved; an end beyond the trajectory is open."""
+    if found.empty or not np.isfinite(found.iloc[0]["updates_saved_low"]):
+        return ""
+    low, high = found.iloc[0][["updates_saved_low", "updates_saved_high"]]
+    return f" [{low:,.4g}, {f'{high:,.4g}' if np.isfinite(high) else '…'}]"
 
 
 def _provenance(checkpoints: pd.DataFrame, versions: Mapping[str, str]) -> Iterator[str]:

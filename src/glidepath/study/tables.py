@@ -374,11 +374,19 @@ STEPS_SAVED = Table(
         Column("reached_tokens_low", "float64", "tokens", "lower end of its interval; null when not identified"),
         Column("reached_tokens_high", "float64", "tokens", "upper end; null when beyond the trajectory"),
         Column("updates_saved", "float64", "updates", "updates up to there; of `beyond` to the end, at least these"),
+        Column("updates_saved_low", "float64", "updates", "lower end of its interval; null when not identified"),
+        Column("updates_saved_high", "float64", "updates", "upper end; null when beyond the trajectory"),
         Column("tokens_saved", "float64", "tokens", "tokens up to there; of `beyond` to the end, at least these"),
         Column("tokens_saved_low", "float64", "tokens", "lower end of its interval; null when not identified"),
         Column("tokens_saved_high", "float64", "tokens", "upper end; null when beyond the trajectory"),
         Column("flops_saved", "float64", "FLOP", "tokens_saved in exact training FLOPs"),
         Column("hours_saved", "float64", "h", "tokens_saved at the replicates' mean speed; null if unknown"),
+        Column(
+            "noise_from",
+            "string",
+            "-",
+            "replicates; neighbours: of single checkpoints about their neighbours, where nothing has a replicate",
+        ),
         Column("ci_level", "float64", "-", "level of the interval"),
     ),
 )
@@ -886,8 +894,8 @@ CHECKPOINTS = Table(
 CHECKPOINT_STEPS_SAVED = Table(
     "checkpoint_steps_saved",
     "Checkpoints trained elsewhere: how much longer the raw weights train until they are as good as an average is now, "
-    "a row per trajectory, average and point, on the first validation domain. With one training there is no noise "
-    "between trainings to take an interval from.",
+    "a row per trajectory, average and point, on the first validation domain. With one training the interval holds the "
+    "noise of its checkpoints and of the text, not what another training would change.",
     (
         Column("cell_id", "string", "-", "name of the trajectory in the configuration", key=True),
         *(
