@@ -23,7 +23,8 @@ def small_study(workplace: Workplace) -> str:
         "models": ["d16"], "schedules": ["constant"], "peak_lrs": [0.005, 0.01, 0.02], "tokens_per_parameter": [10],
         "batch_sequences": [4],
     }]  # fmt: skip
-    return workplace.study("small", study="small", grid=grid)
+    averaging = {"schedules": ["constant"]}
+    return workplace.study("small", study="small", grid=grid, averaging=averaging, spikes=None)
 
 
 def most_at_once(output: str) -> int:

@@ -241,6 +241,7 @@ def test_the_users_own_text(untouched: Workplace) -> None:
             }
         ],
         averaging=None,
+        spikes=None,
         noise_scale=None,
     )
     untouched.snakemake("--configfile", changed)
