@@ -24,8 +24,10 @@ def run(cell_id: str, **fields: Any) -> dict[str, Any]:
         "status": "completed",
         "schedule_kind": "wsd",
         "total_steps": 100,
+        "decay_steps": 20,
         "token_horizon": 25_600,
-        "trunk_id": "t",
+        "segments": f"t {cell_id}",
+        "segment_ends": "81 100",
         **fields,
     }
 
@@ -33,9 +35,18 @@ def run(cell_id: str, **fields: Any) -> dict[str, Any]:
 RUNS = pd.DataFrame(
     [
         run("constant", schedule_kind="constant", averages="trunk-avg tail-avg", val_loss=3.0),
-        run("short", total_steps=50, token_horizon=12_800, val_loss=1.0),
+        run(
+            "short",
+            segments="t short",
+            segment_ends="41 50",
+            total_steps=50,
+            decay_steps=10,
+            token_horizon=12_800,
+            val_loss=1.0,
+        ),
         run("larger batches at its end", token_horizon=51_200, val_loss=0.9),
-        run("other trunk", trunk_id="u", val_loss=1.1),
+        run("other trunk", segments="u end", val_loss=1.1),
+        run("alike for a while", segments="t other end", segment_ends="41 81 100", val_loss=1.0),
         run("cosine", schedule_kind="cosine", val_loss=1.2),
         run("diverged", status="diverged", val_loss=None),
         run("good", val_loss=2.0),

@@ -90,6 +90,7 @@ def _row(planned: Plan, cell: Cell, averages: dict[str, AverageSpec], n_unique_t
         "holdout": cell.holdout,
         "trunk_id": chain[0],
         "segments": " ".join(chain),
+        "segment_ends": " ".join(str(planned.segments[segment].spec.stop) for segment in chain),
         "averages": " ".join(chain_of(averages, chain)) if cell.averaged else "",
         "own_steps": planned.own_steps(cell),
         "train_flops_6nd": accounting.train_flops_6nd(cell.counts.n_params_non_embedding, cell.token_horizon),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from glidepath.stages.average_records import CellPoints, cell_points
 from glidepath.study import tables
 from glidepath.study.averaging_config import BEST_WINDOW, RAW
+from glidepath.study.trunks import leaves_chain
 
 BLOCKS_TOGETHER = 8
 """Blocks of one document at most: it gives a 64th of the validation tokens, of some 500 blocks."""
@@ -43,15 +44,15 @@ def main(args: argparse.Namespace) -> None:
 
 
 def best_cooldown(cell: pd.Series[Any], tokens_seen: int, runs: pd.DataFrame) -> pd.Series[Any] | None:
-    """The completed wsd cell of lowest loss on this cell's trunk that ends at these tokens; not itself."""
-    same = runs[
-        (runs["trunk_id"] == cell["trunk_id"])
-        & (runs["token_horizon"] == tokens_seen)
+    """The completed wsd cell of lowest loss that leaves this cell's training and ends at these tokens; not itself."""
+    at_equal_tokens = runs[
+        (runs["token_horizon"] == tokens_seen)
         & (runs["schedule_kind"] == "wsd")
         & (runs["cell_id"] != cell["cell_id"])
         & (runs["status"] == "completed")
     ]
-    return None if same.empty else same.loc[same["val_loss"].idxmin()]
+    same = [other for _, other in at_equal_tokens.iterrows() if leaves_chain(cell, other)]
+    return min(same, key=lambda other: float(other["val_loss"])) if same else None
 
 
 def cell_rows(

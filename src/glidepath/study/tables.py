@@ -104,6 +104,7 @@ CELL_COLUMNS = (
         "-",
         "the chain: names of its segments in store/segments, in order, separated by spaces",
     ),
+    Column("segment_ends", "string", "-", "updates done at the ends of these segments, separated by spaces"),
     Column(
         "averages",
         "string",
