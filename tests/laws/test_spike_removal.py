@@ -107,7 +107,8 @@ def test_verdicts() -> None:
 
 def test_one_replicate_resolves_nothing() -> None:
     raw, window = judged(1.0, replicates=1)
-    assert raw["verdict"] == window["verdict"] == "no spike"
+    assert raw["largest_rise"] > 0.9
+    assert raw["verdict"] == window["verdict"] == "not resolved"
     assert window["share_removed"] == pytest.approx(1.0)
     assert np.isnan(window["share_removed_ci_low"])
 
@@ -127,6 +128,13 @@ def test_a_pair_with_a_diverged_cell_is_left_out() -> None:
     runs.loc[runs["cell_id"] == "jump-r3", "status"] = "diverged"
     _, removal = spike_removal(runs, updates, averages, SPIKES, LEVEL)
     assert set(removal["n_replicates"]) == {3}
+    # Of the last pair alone nothing is resolved, whatever it shows.
+    last = runs["replicate"] == 0
+    _, removal = spike_removal(
+        runs.assign(status=np.where(last, "completed", "diverged")), updates, averages, SPIKES, LEVEL
+    )
+    assert set(removal["verdict"]) == {"not resolved"}
+    assert set(removal["n_replicates"]) == {1}
     _, removal = spike_removal(runs.assign(status="diverged"), updates, averages, SPIKES, LEVEL)
     assert removal.empty
 

@@ -24,6 +24,7 @@ why the mean over the window is there too; `reaches_spike` marks those points.
 
 Verdict on an average, the first that holds:
 
+    not resolved  there are fewer than two pairs, which give no interval
     no spike      nowhere in the window is the mean rise of the raw weights resolved: its interval never lies above zero
     removed       nowhere in the window is the mean rise of the average resolved, and the interval of share_removed lies
                   above zero
@@ -31,8 +32,15 @@ Verdict on an average, the first that holds:
     raised        it lies below zero
     not resolved  otherwise
 
-Doubts. `removed` rests on a rise that is not resolved, so few replicates make it easier; `largest_rise` stands beside
-it with the upper end of its interval. The loss falls along training: a spike lower than that fall since t0 is no rise.
+Of the raw weights, where neither of the first two holds, it is `spike`.
+
+Amendment, later than the rest: the first line. Without it, an interval that is not there counted as one that does
+not lie above zero, so that a spike of any height was called no spike where one pair was left, as when the others
+diverged. Verdicts on two pairs or more are as they were written down.
+
+Doubts. `removed` and `no spike` rest on a rise that is not resolved, so few replicates make them easier;
+`largest_rise` stands beside them with the upper end of its interval. The loss falls along training: a spike lower than
+that fall since t0 is no rise.
 """
 
 from __future__ import annotations
@@ -240,6 +248,8 @@ def _removal(study: Study, curves: Curves, raw: Curves, level: float) -> dict[st
 
 
 def _verdict(curves: Curves, raw: Curves, share: Estimate, level: float) -> str:
+    if raw.clean.shape[1] < 2:
+        return "not resolved"
     if not _rises(raw, level):
         return "no spike"
     if curves is raw:
@@ -250,7 +260,7 @@ def _verdict(curves: Curves, raw: Curves, share: Estimate, level: float) -> str:
 
 
 def _rises(curves: Curves, level: float) -> bool:
-    """Whether the mean rise is resolved anywhere in the window."""
+    """Whether the mean rise is resolved anywhere in the window; needs two replicates."""
     return any(mean_over_replicates(rise, level).ci_low > 0 for rise in curves.rise[curves.in_window])
 
 
