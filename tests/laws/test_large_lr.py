@@ -23,6 +23,14 @@ STATES = dict(zip(LRS, ("falls", "falls", "falls", "falls", "stands", "excluded"
 OPTIMA = {"raw": 0.003, "averaged": 0.006, "cooldown": 0.008}
 BASE = {"raw": 3.3, "averaged": 3.25, "cooldown": 3.2}
 CURVATURE = 0.03
+CHAINS = {
+    "constant": ("a b c", "641 721 800"),
+    "wsd_10": ("a b d", "641 721 800"),
+    "wsd_20": ("a e", "641 800"),
+    # Leaves the constant's training at update 641, its own decay begins at update 680.
+    "wsd_15": ("a f", "641 800"),
+}
+"""Segments of every schedule and updates done at their ends."""
 
 
 def final_loss(weights: str, lr: float) -> float:
@@ -37,7 +45,8 @@ def study(
     replicates: int = 2,
     window: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """runs, updates and averages: constants with cooldowns of two lengths, of which the longer one is better."""
+    """runs, updates and averages: constants with cooldowns of two lengths, of which the longer one is better, and a
+    better one yet of a training that is only alike for a while."""
     random = np.random.default_rng(seed)
     at = OPTIMA | (optima or {})
     runs, updates, averages = [], [], []
@@ -53,13 +62,17 @@ def study(
                 return float(BASE[weights] + CURVATURE * np.log(lr / at[weights]) ** 2 + noise + own)
 
             cells = {"constant": loss("raw"), "wsd_10": loss("cooldown") + 0.02, "wsd_20": loss("cooldown")}
+            cells["wsd_15"] = cells["wsd_20"] - 0.1
             for schedule, val_loss in cells.items():
+                chain, ends = CHAINS[schedule]
                 excluded = state == "excluded" and schedule == "constant"
                 runs.append(
                     run(
                         cell_id=f"{schedule}-{lr}-{replicate}", model="tiny", schedule=schedule, peak_lr=lr,
                         schedule_kind=schedule.split("_")[0], tokens_per_parameter=10.0, replicate=replicate,
-                        token_horizon=STEPS * BATCH, batch_sequences=8, trunk_id=trunk,
+                        token_horizon=STEPS * BATCH, batch_sequences=8,
+                        segments=" ".join(f"{segment}-{trunk}" for segment in chain.split()), segment_ends=ends,
+                        decay_steps=0 if schedule == "constant" else STEPS * int(schedule.split("_")[1]) // 100,
                         status="excluded" if excluded else "completed", val_loss=val_loss + 2.0 * excluded,
                     )
                 )  # fmt: skip
@@ -114,6 +127,22 @@ def test_the_threshold_and_the_optima_are_those_planted() -> None:
         assert row["verdict"] == "below"
         assert row["ratio_to_threshold"] == pytest.approx(row["peak_lr"] / np.sqrt(0.016 * 0.032))
         assert row["ratio_low"] == pytest.approx(row["ci_low"] / 0.032)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.0])
+def test_weight_decay_at_the_optimum_follows_that_of_the_cells(power: float) -> None:
+    """lr × weight_decay in proportion to the peak, as coupled weight decay has it, or the same for all peaks."""
+    found, _ = results()
+    found["lr_weight_decay"] = 0.1 * found["peak_lr"] ** power
+    for _, row in large_lr(found, LEVEL, 100, 0).iterrows():
+        assert row["status"] == "converged"
+        assert row["lr_weight_decay"] == pytest.approx(0.1 * row["peak_lr"] ** power)
+
+
+def test_without_weight_decay_there_is_none_at_the_optimum() -> None:
+    runs, updates, averages = study()
+    found = regimes(runs.assign(weight_decay=0.0), updates, averages, LEVEL)
+    assert (large_lr(found, LEVEL, 100, 0)["lr_weight_decay"] == 0.0).all()
 
 
 def test_an_optimum_above_the_threshold_and_one_at_it() -> None:

@@ -12,8 +12,8 @@ interval that holds all of theirs. The optimum of each kind of weights is the ve
 (`science/replicates.py`: own, position and shared replicate noise; the validation text, common to all, is not
 resampled). A learning rate is left out of a kind where a trained replicate has no loss of it or one more than 1
 nat/token above the best. For averages the loss is that of `best_window`, or without windows that of the average with
-the lowest mean at its best learning rate; for cooldowns that of the best wsd cell of the same trunk that ends at the
-same tokens.
+the lowest mean at its best learning rate; for cooldowns that of the best wsd cell that is the same training up to its
+own decay (`study/trunks.py`) and ends at the same tokens.
 
 Sadrtdinov et al. 2024 (arXiv 2410.22113) expect the optimum after averaging or fine-tuning slightly above the
 threshold. Verdict: `above` if the interval of the optimum lies above that of the threshold, `below`, or `not resolved`.
@@ -22,7 +22,8 @@ Doubts. The valley is steeper on one side than a parabola, which no interval say
 after cooldowns lies 0.02 nat/token below the best of the grid, so the best of the grid stands beside it. The best of
 several cooldowns is chosen on the losses that are compared. A horizon is one: thresholds and optima
 both move with it, and with muP learning rates are those at the base width. AdamW with weight decay fixes no norm, so
-lr × weight_decay stands beside every learning rate.
+lr × weight_decay stands beside every learning rate; at an optimum between those trained it is a power law through its
+neighbours' values, which is exact for every policy of weight decay.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from glidepath.science.replicates import interval, replicate_noise, resampled_lo
 from glidepath.study import tables
 from glidepath.study.averaging_config import BEST_WINDOW
 from glidepath.study.exclusion import EXCLUDED_ABOVE_BEST
+from glidepath.study.trunks import leaves_chain
 
 Floats = NDArray[np.float64]
 
@@ -130,7 +132,7 @@ def _last_losses(curve: pd.DataFrame) -> tuple[Floats, Floats] | None:
 
 
 def _with_losses(frame: pd.DataFrame, runs: pd.DataFrame, averages: pd.DataFrame) -> pd.DataFrame:
-    """Beside every cell its best average at its end and the best real cooldown of its trunk."""
+    """Beside every cell its best average at its end and the best real cooldown that leaves its training."""
     ends = averages[averages["at_end"] & averages["cell_id"].isin(frame["cell_id"])]
     if len(ends):
         ends = ends[ends["domain"] == ends["domain"].iloc[0]]
@@ -140,15 +142,23 @@ def _with_losses(frame: pd.DataFrame, runs: pd.DataFrame, averages: pd.DataFrame
     )
     frame = frame.merge(chosen[["cell_id", "average", "val_loss_averaged"]], on="cell_id", how="left")
     frame["average"] = frame["average"].fillna("")
-    trunks = frame[["cell_id"]].merge(runs[["cell_id", "trunk_id", "token_horizon"]])
+    trained = runs.set_index("cell_id")
     cooled = runs[(runs["schedule_kind"] == "wsd") & (runs["status"].isin(["completed", "excluded"]))]
-    cooled = trunks.merge(
-        cooled[["trunk_id", "token_horizon", "cell_id", "val_loss"]].rename(
-            columns={"cell_id": "cooldown_cell_id", "val_loss": "val_loss_cooldown"}
-        )
-    )
-    best = cooled.sort_values("val_loss_cooldown", kind="stable").drop_duplicates("cell_id")
-    return frame.merge(best[["cell_id", "cooldown_cell_id", "val_loss_cooldown"]], on="cell_id", how="left")
+    best = [_best_cooldown(trained.loc[cell_id], cooled) for cell_id in frame["cell_id"]]
+    frame["cooldown_cell_id"] = [cell_id for cell_id, _ in best]
+    frame["val_loss_cooldown"] = np.array([val_loss for _, val_loss in best], dtype=np.float64)
+    return frame
+
+
+def _best_cooldown(cell: pd.Series[Any], cooled: pd.DataFrame) -> tuple[str | None, float]:
+    """Name and loss of the lowest one that leaves this cell's training and ends at its tokens; None, NaN without."""
+    ends_here = cooled[cooled["token_horizon"] == cell["token_horizon"]]
+    found = [
+        (str(other["cell_id"]), float(other["val_loss"]))
+        for _, other in ends_here.iterrows()
+        if leaves_chain(cell, other)
+    ]
+    return min(found, key=lambda named: named[1], default=(None, np.nan))
 
 
 def _one_average(ends: pd.DataFrame) -> pd.DataFrame:
@@ -206,7 +216,7 @@ def _optimum_rows(
             "ci_low": low,
             "ci_high": high,
             "ci_level": level,
-            "lr_weight_decay": best.peak_lr * float(first["lr_weight_decay"]) / float(first["peak_lr"]),
+            "lr_weight_decay": _lr_weight_decay(cells, best.peak_lr),
             "val_loss": best.val_loss,
             "best_grid_peak_lr": float(lrs[noise.means[rows].argmin()]),
             "best_grid_val_loss": float(noise.means[rows].min()),
@@ -218,6 +228,15 @@ def _optimum_rows(
             "status": best.status,
             "verdict": _verdict(low, high, found),
         }
+
+
+def _lr_weight_decay(cells: pd.DataFrame, peak_lr: float) -> float:
+    """peak_lr × weight_decay between the cells' own values: linear in the logarithms of both, so exact for values that
+    are proportional to the peak (coupled) and for constant ones (independent, constant time-scale)."""
+    known = cells.drop_duplicates("peak_lr").sort_values("peak_lr")
+    lrs, values = (known[name].to_numpy(np.float64) for name in ("peak_lr", "lr_weight_decay"))
+    # Without weight decay, which is the same for all peaks, there is no logarithm.
+    return float(np.exp(np.interp(np.log(peak_lr), np.log(lrs), np.log(values)))) if (values > 0).all() else 0.0
 
 
 def _usable(cells: pd.DataFrame, column: str) -> pd.DataFrame:
