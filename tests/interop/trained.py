@@ -22,7 +22,7 @@ CORPUS = Path("store/corpora/counting")
 TRUNK, END, DIVERGED = "n1k-trunk", "n1k-linear-end", "n1k-too-hot"
 
 AVERAGES = AverageSpec(
-    segments=(TRUNK, END), snapshot_at=(6, 16, 20), evaluate_at=(20,), n_params_counted=1000,
+    averaging_version=1, segment=END, snapshot_at=(6, 16, 20), evaluate_at=(20,), n_params_counted=None,
     schemes={
         "window_60": WindowScheme(kind="window", fraction=0.6),
         "window_10": WindowScheme(kind="window", fraction=0.1),
@@ -42,7 +42,7 @@ def build() -> None:
     train_segment(END, spec(12, 20, snapshot_at=(16, 20), evaluate_full_at=(20,)), TRUNK)
     average.main(argparse.Namespace(
         spec=AVERAGES.model_dump_json(), corpus=CORPUS, output=Path(average_directory(AVERAGES.average_id)), threads=1,
-        gpu_share=0,
+        gpu_share=0, snapshots=[Path(segment_directory(name)) / "snapshots.safetensors" for name in (TRUNK, END)],
     ))  # fmt: skip
     train_segment(DIVERGED, spec(0, 12, snapshot_at=(1, 9), peak_lr=1e30), None)
     results = Path("results/mine")

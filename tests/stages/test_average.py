@@ -19,7 +19,7 @@ from glidepath.study.averages import AverageSpec
 from glidepath.study.averaging_config import EmaScheme, LawaScheme, WindowScheme
 from glidepath.study.identity import canonical_json
 from glidepath.study.layout import segment_directory
-from glidepath.training import snapshots
+from glidepath.training import averaged_losses, evaluation, snapshots
 from glidepath.training.evaluation import block_losses
 from glidepath.training.model import Decoder
 from tests.training.small import counting_tokens, segment_spec
@@ -28,7 +28,7 @@ WHOLE = segment_spec(start=90, stop=100)
 MODEL = WHOLE.trajectory.model
 UPDATES = (80, 85, 90, 95, 100)
 SPEC = AverageSpec(
-    segments=("trunk", "tail"), snapshot_at=UPDATES, evaluate_at=(95, 100), n_params_counted=1000,
+    averaging_version=1, segment="tail", snapshot_at=UPDATES, evaluate_at=(95, 100), n_params_counted=None,
     schemes={
         "window_15": WindowScheme(kind="window", fraction=0.15),
         "ema_5": EmaScheme(kind="ema", timescale_fraction=0.05),
@@ -69,12 +69,16 @@ def write(weights: dict[int, Weights], segment: str, updates: tuple[int, ...]) -
     snapshots.join(parts, Path(segment_directory(segment)) / "snapshots.safetensors", {})
 
 
+FILES = [Path(segment_directory(segment)) / "snapshots.safetensors" for segment in ("trunk", "tail")]
+
+
 def run(spec: AverageSpec = SPEC) -> tuple[pd.DataFrame, pd.DataFrame]:
+    output = Path("out") / spec.average_id
     stage.main(argparse.Namespace(
-        spec=spec.model_dump_json(), corpus=Path("corpus"), output=Path("out/it"), threads=1, gpu_share=0
+        spec=spec.model_dump_json(), snapshots=FILES, corpus=Path("corpus"), output=output, threads=1, gpu_share=0
     ))  # fmt: skip
-    losses = tables.read(tables.AVERAGE_LOSSES, Path("out/it/losses.parquet"))
-    return losses, tables.read(tables.AVERAGE_BLOCK_LOSSES, Path("out/it/block_losses.parquet"))
+    losses = tables.read(tables.AVERAGE_LOSSES, output / "losses.parquet")
+    return losses, tables.read(tables.AVERAGE_BLOCK_LOSSES, output / "block_losses.parquet")
 
 
 def ema(*ages_over_timescale: float) -> list[float]:
@@ -133,7 +137,7 @@ def test_what_an_average_is_stands_beside_its_loss() -> None:
 @pytest.mark.usefixtures("kept")
 def test_the_records_of_a_chain_are_put_together() -> None:
     _, blocks = run()
-    points = cell_points("it", Path("out"))
+    points = cell_points(SPEC.average_id, Path("out"))
     assert points.losses["updates_done"].unique().tolist() == [95, 100]
     expected = blocks[(blocks["average"] == "ema_5") & (blocks["updates_done"] == 95) & (blocks["domain"] == "other")]
     np.testing.assert_array_equal(points.blocks(95, "ema_5", "other"), expected["loss"])
@@ -150,3 +154,40 @@ def test_a_cell_that_diverged_has_averages_up_to_there() -> None:
     losses, blocks = run(SPEC.model_copy(update={"snapshot_at": (*UPDATES, 105), "evaluate_at": (105,)}))
     assert losses.empty
     assert blocks.empty
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of evaluations from here on, one entry each."""
+    found: list[int] = []
+    evaluate = evaluation.block_losses
+    monkeypatch.setattr(averaged_losses, "block_losses", lambda *a: (found.append(1), evaluate(*a))[1])
+    return found
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_has_been_measured_of_a_segment_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another scheme, another point and a lawa by another name: two of six averages are known, and the raw weights."""
+    first, first_blocks = run()
+    evaluations = counted(monkeypatch)
+    schemes = {**SPEC.schemes, "window_15": WindowScheme(kind="window", fraction=0.2)}
+    more = SPEC.model_copy(update={"evaluate_at": (90, 95, 100), "schemes": schemes})
+    again, again_blocks = run(more)
+    # On two domains: raw, ema and lawa at 90, and the window, which is another now, at all three; lawa at 90 is not
+    # defined, since of 70 and 90 one was not kept.
+    assert len(evaluations) == 2 * (1 + 1 + 3) + 2 * ("lawa_2" in set(again[again["updates_done"] == 90]["average"]))
+    alone = tables.read(tables.AVERAGE_LOSSES, Path("out") / more.average_id / "losses.parquet")
+    for before, after in ((first, again), (first_blocks, again_blocks)):
+        same = after[(after["average"] != "window_15") & (after["updates_done"] >= 95)]
+        keys = [key for key in ("updates_done", "domain", "average", "block") if key in before]
+        left = before[before["average"] != "window_15"].sort_values(keys).reset_index(drop=True)
+        pd.testing.assert_frame_equal(same.sort_values(keys).reset_index(drop=True), left)
+    assert alone["domain"].iloc[0] == "counting"
+    assert alone["updates_done"].is_monotonic_increasing
+
+
+@pytest.mark.usefixtures("kept")
+def test_other_snapshots_or_another_version_are_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    run()
+    evaluations = counted(monkeypatch)
+    run(SPEC.model_copy(update={"averaging_version": 2}))
+    assert len(evaluations) == 2 * len(BY_HAND)

@@ -30,7 +30,8 @@ from glidepath.study.averaging_config import (
     SwaScheme,
     WindowScheme,
 )
-from tests.study.studies import MISSING, planned, study
+from glidepath.study.section import StudyError
+from tests.study.studies import GOOD, MISSING, planned, study
 
 GRID = SnapshotGrid(first_update=64, per_octave=32)
 
@@ -67,6 +68,7 @@ def test_no_points_but_the_ends() -> None:
     assert evaluated_points(GRID, 0, 1000) == set()
     for spec in specs(("averaging.points_per_octave", 0)).values():
         assert spec.evaluate_at == spec.snapshot_at[-1:]
+    assert evaluated_points(GRID, 2, 31) == set()
 
 
 # -- one job per segment
@@ -79,7 +81,7 @@ def test_one_per_segment_that_an_averaged_cell_runs_through() -> None:
     assert set(found) == {segment for cell in averaged for segment in plan.chains[cell.cell_id]}
     for name, spec in found.items():
         segment = plan.segments[name].spec
-        assert spec.segments[-1] == name
+        assert spec.segment == name
         assert spec.snapshot_at[-1] == spec.evaluate_at[-1] == segment.stop
         assert set(spec.evaluate_at) <= set(spec.snapshot_at)
         assert min(spec.evaluate_at) > segment.start
@@ -102,20 +104,52 @@ def test_none_without_averaging() -> None:
     assert all(not segment.spec.recording.snapshot_at for segment in planned(("averaging", MISSING)).segments.values())
 
 
+def test_the_snapshots_of_an_average_are_kept_along_its_chain() -> None:
+    plan, found = planned(), specs()
+    for cell in plan.cells:
+        kept: set[int] = set()
+        for segment in plan.chains[cell.cell_id] if cell.averaged else ():
+            kept |= set(plan.segments[segment].spec.recording.snapshot_at)
+            assert set(found[segment].snapshot_at) <= kept
+
+
+def ids(*changes: tuple[str, Any]) -> set[str]:
+    return {spec.average_id for spec in specs(*changes).values()}
+
+
 def test_the_name_is_the_content() -> None:
-    names = {spec.average_id for spec in specs().values()}
-    assert names == {spec.average_id for spec in specs(("grid.0.peak_lrs", [0.02, 0.01])).values()}
-    assert names < {spec.average_id for spec in specs(("grid.0.peak_lrs", [0.01, 0.02, 0.04])).values()}
+    assert ids() == ids(("grid.0.peak_lrs", [0.02, 0.01]))
+    assert ids() < ids(("grid.0.peak_lrs", [0.01, 0.02, 0.04]))
     other = {"window_30": {"kind": "window", "fraction": 0.3}}
-    assert not names & {spec.average_id for spec in specs(("averaging.schemes", other)).values()}
+    assert not ids() & ids(("averaging.schemes", other))
+    # Nothing here counts in tokens per parameter.
+    assert {spec.n_params_counted for spec in specs().values()} == {None}
 
 
-def test_another_average_trains_nothing_and_a_longer_horizon_keeps_what_is_averaged() -> None:
+def test_another_average_trains_nothing() -> None:
     other = ("averaging.schemes", {"window_30": {"kind": "window", "fraction": 0.3}})
     assert set(planned().segments) == set(planned(other).segments)
-    longer = ("grid.0.tokens_per_parameter", [10, 20, 80])
-    kept = {spec.average_id for spec in specs().values()} & {spec.average_id for spec in specs(longer).values()}
-    assert kept == {spec.average_id for spec in specs().values()}
+
+
+def test_a_longer_horizon_keeps_what_is_averaged() -> None:
+    assert ids() < ids(("grid.0.tokens_per_parameter", [10, 20, 80]))
+
+
+def test_another_branching_point_averages_anew_only_in_the_segment_that_it_cuts() -> None:
+    """A cooldown of half the horizon leaves the trunk of 264 updates at 133, behind the end of the shorter horizon."""
+    one = {**GOOD["grid"][0], "peak_lrs": [0.01], "tokens_per_parameter": [20]}
+    half = {"kind": "wsd", "final_lr_fraction": 0, "decay_shape": "linear", "decay_fraction": 0.5}
+    before = ids(("grid", [one]))
+    after = ids(("grid", [{**one, "schedules": [*one["schedules"], "half"]}]), ("schedules.half", half))
+    assert len(before) == 2
+    assert len(after) == 3
+    assert len(before & after) == 1
+
+
+def test_an_average_that_is_defined_nowhere_is_refused() -> None:
+    tiny = ("averaging.schemes", {"tiny": {"kind": "window", "fraction": 1e-9}})
+    with pytest.raises(StudyError, match=r"averaging\.schemes\.tiny is not defined at the end of any averaged cell"):
+        specs(tiny)
 
 
 def test_the_averages_of_a_chain_in_order() -> None:
@@ -192,6 +226,14 @@ def test_an_ema_remembers_a_fraction_of_the_tokens_so_far() -> None:
     np.testing.assert_allclose(weights, ema_weights(EVERY_TEN, 20.0), rtol=1e-12)
 
 
+def test_an_ema_of_fixed_memory_has_it_all_along() -> None:
+    """3000 tokens are thirty updates, early and late."""
+    scheme = EmaScheme(kind="ema", timescale_tokens=3000)
+    for n in (10, 20):
+        weights = snapshot_weights(scheme, history(10 * n), EVERY_TEN[:n])
+        np.testing.assert_allclose(weights, ema_weights(EVERY_TEN[:n], 30.0), rtol=1e-12)
+
+
 def test_swa_starts_where_it_is_told() -> None:
     """At 150 tokens per parameter, which is update 150; from the start it has everything."""
     assert used(SwaScheme(kind="swa", start_tokens_per_parameter=150), EVERY_TEN) == pytest.approx(
@@ -248,7 +290,8 @@ def test_averages_count_tokens_and_not_updates(scheme: Scheme) -> None:
 
 def test_points_where_an_average_is_not_defined_are_left_out() -> None:
     spec = AverageSpec(
-        segments=("a",),
+        averaging_version=1,
+        segment="a",
         snapshot_at=(10, 20, 30, 40),
         evaluate_at=(10, 20, 40),
         n_params_counted=100,

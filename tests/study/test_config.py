@@ -219,6 +219,18 @@ BAD = (
         ("schemes.a.every_updates 10", "not a multiple of 4"),
     ),
     Bad(
+        "an EMA of two memories",
+        "averaging.schemes",
+        {"a": {"kind": "ema", "timescale_fraction": 0.1, "timescale_tokens": 1000}},
+        ("timescale_fraction 0.1 and timescale_tokens 1000", "exactly one"),
+    ),
+    Bad(
+        "a decay of what is no average of updates",
+        "schedules.constant.kind",
+        "schedule_free",
+        ("constant, of kind schedule_free, with averaging.schemes.like_linear_20", "Remove one"),
+    ),
+    Bad(
         "a decay that never ends",
         "averaging.schemes",
         {"a": {"kind": "emulated_decay", "fraction": 0.2, "shape": "exponential"}},

@@ -1,4 +1,4 @@
-"""Pairs of spiked and clean cells must be there: averaged, in one block, with replicates."""
+"""Pairs of spiked and clean cells must be there, averaged and with replicates, and differ by a spike."""
 
 from __future__ import annotations
 
@@ -61,8 +61,57 @@ def test_a_warm_up_that_points_do_not_have_is_refused() -> None:
 
 
 def test_a_spike_without_another_learning_rate_is_refused() -> None:
-    with pytest.raises(StudyError, match=r"the same training.*Change the learning rate"):
+    with pytest.raises(StudyError, match=r"the same training.*Raise the learning rate"):
         check(("schedules.jump.points", [[0, 1], [64 * 256, 1]]))
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        # Lower for a few updates; first higher, then lower; a descent to the end.
+        [[0, 1], [64 * 256, 0.25], [72 * 256, 1]],
+        [[0, 1], [64 * 256, 4], [72 * 256, 0.5], [80 * 256, 1]],
+        [[0, 1], [64 * 256, 0.25]],
+    ],
+)
+def test_a_lower_learning_rate_is_no_spike(points: list[list[float]]) -> None:
+    with pytest.raises(StudyError, match=r"spiked jump has at update (64|72) .*below the 0.01 .*nowhere lower"):
+        check(("schedules.jump.points", points))
+
+
+def test_a_cooldown_is_no_spike() -> None:
+    with pytest.raises(StudyError, match=r"spiked wsd has at update .*below the 0.01 of spikes.clean constant"):
+        check(
+            ("grid.0.schedules", ["constant", "wsd"]),
+            ("averaging.schedules", ["constant", "wsd"]),
+            ("spikes", {"clean": "constant", "spiked": ["wsd"]}),
+        )
+
+
+def test_a_spike_that_does_not_end_is_refused() -> None:
+    with pytest.raises(StudyError, match=r"ends d16-jump-.* at the learning rate 0.04, above the 0.01 .*come back"):
+        check(("schedules.jump.points", [[0, 1], [64 * 256, 4]]))
+
+
+def test_only_learning_rates_may_differ() -> None:
+    ramp = {"kind": "stages", "milestones": [0.8], "batch_fractions": [0.5]}
+    with pytest.raises(StudyError, match=r"jump differs from spikes.clean constant in more .*Give both the same batch"):
+        check(("schedules.constant.batch", ramp))
+
+
+def test_a_spike_off_a_line_and_back_to_it_is_accepted() -> None:
+    """The same values by another recipe differ in their last bits, and are not lower for that."""
+    update = 256
+    line = [[0, 1], [64 * update, 1], [164 * update, 0.2]]
+    spike = [*line[:2], [65 * update, 4], [84 * update, 0.84], line[2]]
+    jump = JUMP | {"interpolation": "linear"}
+    check(
+        ("schedules.line", jump | {"points": line}),
+        ("schedules.jump", jump | {"points": spike}),
+        ("grid.0.schedules", ["constant", "line", "jump"]),
+        ("averaging.schedules", ["line", "jump"]),
+        ("spikes", {"clean": "line", "spiked": ["jump"]}),
+    )
 
 
 def test_a_window_without_evaluated_points_is_refused() -> None:
@@ -72,12 +121,33 @@ def test_a_window_without_evaluated_points_is_refused() -> None:
 
 def test_one_replicate_is_refused() -> None:
     data = with_spikes(("grid.0.replicates", [0]))
-    with pytest.raises(StudyError, match=r"'jump' has 1 replicates.*give it replicates"):
+    with pytest.raises(StudyError, match=r"'jump' has 1 replicates .*at model d16, peak_lr 0.01, .*give it replicates"):
         parse_study(data, "of the test")
 
 
-def test_cells_of_different_blocks_are_no_pairs() -> None:
-    block = with_spikes()["grid"][0]
-    data = with_spikes(("grid", [block | {"schedules": ["constant"]}, block | {"schedules": ["jump"]}]))
-    with pytest.raises(StudyError, match=r"'jump' has 0 replicates in blocks.*Put both in one block"):
-        parse_study(data, "of the test")
+BLOCK: dict[str, Any] = with_spikes()["grid"][0]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "refused"),
+    [
+        # One replicate each at two peaks.
+        ([{"replicates": [0], "peak_lrs": [0.01]}, {"replicates": [1], "peak_lrs": [0.02]}], "1 .*peak_lr 0.01,"),
+        # Two at one peak, one at the other.
+        ([{"peak_lrs": [0.01]}, {"replicates": [1], "peak_lrs": [0.02]}], "1 .*peak_lr 0.02,"),
+        ([{"tokens_per_parameter": [10]}, {"schedules": ["jump"], "tokens_per_parameter": [20]}], "0 .*parameter 20 "),
+        ([{}, {"batch_sequences": [8], "replicates": [0]}], "1 .*batch_sequences 8:"),
+        # Other seeds are no pairs.
+        ([{"schedules": ["constant"]}, {"schedules": ["jump"], "replicates": [1, 2]}], "1 .*peak_lr 0.01,"),
+    ],
+)
+def test_two_pairs_are_needed_wherever_the_spiked_schedule_is_trained(
+    blocks: list[dict[str, Any]], refused: str
+) -> None:
+    with pytest.raises(StudyError, match=rf"'jump' has {refused}.*Put both in one block"):
+        parse_study(with_spikes(("grid", [BLOCK | block for block in blocks])), "of the test")
+
+
+def test_pairs_may_come_from_several_blocks() -> None:
+    check(("grid", [BLOCK | {"schedules": ["constant"], "replicates": [0, 1, 2]}, BLOCK | {"schedules": ["jump"]}]))
+    check(("grid", [BLOCK | {"replicates": [0]}, BLOCK | {"replicates": [1]}]))

@@ -15,14 +15,15 @@ rule average_segment:
         "logs/average_segment/{average}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=average_mem_mb,
         gpu=average_gpus,
         gpu_share=average_gpu_share,
+        runtime=average_minutes,
     params:
+        # What is measured carries its version, as training does; no digest of sources.
         spec=average_spec,
-        code=code("average"),
     shell:
-        "glidepath average --spec {params.spec:q} --corpus $(dirname {input.corpus})"
+        "glidepath average --spec {params.spec:q} --snapshots {input.snapshots} --corpus $(dirname {input.corpus})"
         " --output $(dirname {output.losses}) --threads {threads} --gpu-share {resources.gpu_share}"
         " > {log} 2>&1"
 

@@ -18,13 +18,13 @@ try:
     PLAN = plan_study(STUDY, CORPUS_ID, vocab_size_of(STUDY.corpus, Path.cwd()))
     check_spikes(STUDY, PLAN)
     TARGET = target_of(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
+    AVERAGES = {spec.average_id: spec for spec in average_specs(PLAN, STUDY.averaging).values()}
     COORDINATES = coordinate_check_spec(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
 except ValueError as refusal:
     raise WorkflowError(str(refusal)) from None
 
 LAYOUT = Layout(STUDY.study, CORPUS_ID)
 STUDY_JSON = canonical_json(STUDY.model_dump(mode="json"))
-AVERAGES = {spec.average_id: spec for spec in average_specs(PLAN, STUDY.averaging).values()}
 
 FIGURE_FILES = LAYOUT.figures(figures_of(STUDY))
 LAW_FILES = [file for law in STUDY.analysis.laws for file in LAYOUT.law_tables(law)]

@@ -38,8 +38,7 @@ def segment_gpus(wildcards):
 
 
 def average_gpu_share(wildcards):
-    segment = AVERAGES[wildcards.average].segments[0]
-    return gpu_share(PLAN.segments[segment].n_params)
+    return gpu_share(PLAN.segments[AVERAGES[wildcards.average].segment].n_params)
 
 
 def average_gpus(wildcards):
@@ -58,14 +57,33 @@ def average_spec(wildcards):
     return canonical_json(AVERAGES[wildcards.average].model_dump(mode="json"))
 
 
+def average_minutes(wildcards, attempt):
+    """A generous guess, as for training: every evaluated token costs a third of a trained one."""
+    spec = AVERAGES[wildcards.average]
+    segment = PLAN.segments[spec.segment]
+    tokens = sum(domain.validation_tokens for domain in STUDY.corpus.domains)
+    evaluations = len(spec.evaluate_at) * (1 + len(spec.schemes))
+    flops = evaluations * tokens * segment.train_flops_exact / segment.tokens / 3
+    flops_per_second = 3e13 if needs_gpu(segment.n_params) else 1e10
+    return min(24 * 60, int(10 + flops / flops_per_second / 60) * attempt)
+
+
+def average_mem_mb(wildcards):
+    """Two copies of the model, and what evaluation needs."""
+    model = PLAN.segments[AVERAGES[wildcards.average].segment].spec.trajectory.model
+    return 2000 + 12 * param_counts(model).n_params_total // 1_000_000
+
+
 def snapshot_files(wildcards):
     """Snapshots of the chain up to the segment. The segments' names say what is in them, so their times do not matter."""
-    segments = AVERAGES[wildcards.average].segments
-    return [ancient(f"{segment_directory(segment)}/snapshots.safetensors") for segment in segments]
+    names = [AVERAGES[wildcards.average].segment]
+    while parent := PLAN.segments[names[0]].parent:
+        names.insert(0, parent)
+    return [ancient(f"{segment_directory(name)}/snapshots.safetensors") for name in names]
 
 
 def segment_record(wildcards):
-    return ancient(f"{segment_directory(AVERAGES[wildcards.average].segments[-1])}/segment.json")
+    return ancient(f"{segment_directory(AVERAGES[wildcards.average].segment)}/segment.json")
 
 
 def figure_tables(wildcards):

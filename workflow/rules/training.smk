@@ -36,8 +36,6 @@ rule train:
 
 rule plan:
     input:
-        # Cells do not depend on what they cost; it is told with them.
-        budget=ancient(f"{LAYOUT.results}/budget.parquet"),
         manifest=f"{LAYOUT.corpus}/manifest.json",
     output:
         f"{LAYOUT.results}/plan.parquet",

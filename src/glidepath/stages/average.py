@@ -1,13 +1,14 @@
 """Average the snapshots up to the points of one segment, in every way the study asks for, and evaluate each average.
 
 Out of core, see `training/weighted_mean.py`: memory holds two copies of the model whatever the number of snapshots.
+What another study, or this one before a scheme was added, has measured of the same segment is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,12 @@ from glidepath.training.model import Decoder
 from glidepath.training.snapshots import SnapshotsOfChain
 
 SPEC = "spec.json"
-"""What was averaged, beside the losses."""
+"""What was averaged, beside the losses and written after them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spec", required=True, help="AverageSpec as JSON")
+    parser.add_argument("--snapshots", type=Path, nargs="+", required=True, help="snapshots of the chain, in order")
     parser.add_argument("--corpus", type=Path, required=True, help="directory of the tokenised corpus")
     parser.add_argument("--output", type=Path, required=True, help="directory of the results")
     parser.add_argument("--threads", type=int, default=1)
@@ -48,12 +50,12 @@ def main(args: argparse.Namespace) -> None:
     spec = AverageSpec.model_validate_json(args.spec)
     with placed(args.gpu_share) as place:
         machine = Machine(place, args.threads, micro_batch_sequences=None, compile=False, compile_cache=None)
-        _average(spec, TokenStore.open(args.corpus), args.output, configure(machine))
+        _average(spec, args.snapshots, TokenStore.open(args.corpus), args.output, configure(machine))
 
 
-def _average(asked: AverageSpec, tokens: TokenStore, output: Path, device: torch.device) -> None:
+def _average(asked: AverageSpec, files: Sequence[Path], tokens: TokenStore, output: Path, device: torch.device) -> None:
     """Evaluate every average as the training job evaluated the weights, so that the losses can be compared."""
-    snapshots = snapshots_of(asked)
+    snapshots = SnapshotsOfChain(files)
     # A diverged cell has snapshots up to where it diverged.
     there = set(snapshots.updates_done)
     spec = asked.model_copy(
@@ -62,23 +64,21 @@ def _average(asked: AverageSpec, tokens: TokenStore, output: Path, device: torch
             "evaluate_at": tuple(u for u in asked.evaluate_at if u in there),
         }
     )
-    trajectory = segment_spec(spec.segments[-1]).trajectory
+    trajectory = segment_spec(spec.segment).trajectory
     decoder = Decoder(trajectory.model, device, matmul_dtype=matmul_dtype(device))
     history = History.of(trajectory, spec.n_params_counted)
-    found = Records(history, spec.snapshot_at, tokens)
+    records = Records(history, spec.snapshot_at, tokens)
+    known = records.reuse(asked, output)
     validation = {domain: tokens.validation(domain) for domain in tokens.domains}
-    found.add(RAW, RAW, {}, raw_losses(decoder, snapshots, spec.evaluate_at, validation))
+    points = [point for point in spec.evaluate_at if (RAW, point) not in known]
+    records.add(RAW, RAW, {}, raw_losses(decoder, snapshots, points, validation))
     for name, averages in averages_of(spec, history):
-        losses = averaged_losses(decoder, snapshots, spec.snapshot_at, averages, validation)
-        found.add(name, spec.schemes[name].kind, dict(averages), losses)
-    found.write(output)
+        wanted = [(point, weights) for point, weights in averages if (name, point) not in known]
+        losses = averaged_losses(decoder, snapshots, spec.snapshot_at, wanted, validation)
+        records.add(name, spec.schemes[name].kind, dict(wanted), losses)
+    records.write(output)
     with written_atomically(output / SPEC) as temporary:
         temporary.write_text(canonical_json(asked.model_dump(mode="json")) + "\n", encoding="utf-8")
-
-
-def snapshots_of(spec: AverageSpec) -> SnapshotsOfChain:
-    """The snapshots that averages are made of."""
-    return SnapshotsOfChain([Path(segment_directory(name)) / "snapshots.safetensors" for name in spec.segments])
 
 
 def segment_spec(segment: str) -> SegmentSpec:
@@ -98,6 +98,33 @@ class Records:
     def __post_init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
         self._blocks: list[pd.DataFrame] = []
+
+    def reuse(self, spec: AverageSpec, output: Path) -> set[tuple[str, int]]:
+        """Take over what directories beside `output` have of the same averages; returns their names and points."""
+        known: set[tuple[str, int]] = set()
+        for folder in sorted(output.parent.glob(f"{spec.segment}-*")):
+            if folder == output or not (folder / SPEC).is_file():
+                continue
+            same = shared_averages(spec, (folder / SPEC).read_text(encoding="utf-8"))
+            losses = tables.read(tables.AVERAGE_LOSSES, folder / "losses.parquet")
+            blocks = tables.read(tables.AVERAGE_BLOCK_LOSSES, folder / "block_losses.parquet")
+            losses, blocks = (
+                frame[frame["average"].isin(same) & frame["updates_done"].isin(spec.evaluate_at)]
+                for frame in (losses, blocks)
+            )
+            fresh = {(str(r["average"]), int(r["updates_done"])) for _, r in losses.iterrows()} - known
+            self._rows += [
+                {str(column): value for column, value in row.items()}
+                for _, row in losses.iterrows()
+                if (row["average"], row["updates_done"]) in fresh
+            ]
+            self._blocks += [
+                rows
+                for _, rows in blocks.groupby(["average", "updates_done"], sort=False)
+                if (rows["average"].iloc[0], rows["updates_done"].iloc[0]) in fresh
+            ]
+            known |= fresh
+        return known
 
     def add(self, name: str, scheme: str, weights: dict[int, NDArray[np.float64]], losses: Iterable[Losses]) -> None:
         """Losses of one average at its points; without weights they are those of the snapshots themselves."""
@@ -124,8 +151,25 @@ class Records:
             self._blocks.append(pd.DataFrame({**key, "block": np.arange(len(found.blocks)), "loss": found.blocks}))
 
     def write(self, output: Path) -> None:
-        """Both tables, empty where a segment diverged before its first point."""
+        """Both tables in the order of training, empty where a segment diverged before its first point."""
         rows = pd.DataFrame(self._rows) if self._rows else tables.empty(tables.AVERAGE_LOSSES)
         blocks = pd.concat(self._blocks) if self._blocks else tables.empty(tables.AVERAGE_BLOCK_LOSSES)
-        tables.write(tables.AVERAGE_BLOCK_LOSSES, blocks, output / "block_losses.parquet")
-        tables.write(tables.AVERAGE_LOSSES, rows, output / "losses.parquet")
+        for table, frame in ((tables.AVERAGE_BLOCK_LOSSES, blocks), (tables.AVERAGE_LOSSES, rows)):
+            # The first domain first; averages stay as they came, the raw weights before all others.
+            place = frame["domain"].map({domain: i for i, domain in enumerate(self.tokens.domains)})
+            ordered = frame.assign(place=place).sort_values(["updates_done", "place"], kind="stable")
+            tables.write(table, ordered.drop(columns="place"), output / f"{table.name}.parquet")
+
+
+def shared_averages(spec: AverageSpec, other_json: str) -> set[str]:
+    """Names of the averages that another job on this segment has measured in the same way, `raw` among them."""
+    other = AverageSpec.model_validate_json(other_json)
+    ours = spec.averaging_version, spec.segment, spec.snapshot_at
+    if ours != (other.averaging_version, other.segment, other.snapshot_at):
+        return set()
+    counted_alike = spec.n_params_counted == other.n_params_counted
+    return {RAW} | {
+        name
+        for name, scheme in spec.schemes.items()
+        if other.schemes.get(name) == scheme and (counted_alike or scheme.kind != "swa")
+    }

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glidepath.science.averaging import cheapest_step
-from glidepath.stages.average import SPEC, segment_spec, snapshots_of
+from glidepath.stages.average import SPEC, segment_spec
 from glidepath.study import tables
 from glidepath.study.averages import AverageSpec, History, snapshot_weights
-from glidepath.study.layout import average_directory
+from glidepath.study.layout import average_directory, segment_directory
 from glidepath.study.specs import Trajectory
 from glidepath.training.model import Decoder
+from glidepath.training.snapshots import SnapshotFile, SnapshotsOfChain
 from glidepath.training.weighted_mean import WeightedMean
 
 
@@ -28,11 +29,13 @@ class AveragedWeights:
     spec: AverageSpec
     average: str
     updates_done: int
+    chain: tuple[str, ...]
+    """Segments up to that one, whose snapshots are averaged."""
 
     @property
     def trajectory(self) -> Trajectory:
         """What was trained, up to the end of that segment."""
-        return segment_spec(self.spec.segments[-1]).trajectory
+        return segment_spec(self.spec.segment).trajectory
 
     @property
     def shares(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -58,7 +61,8 @@ class AveragedWeights:
         updates, shares = self.shares
         decoder = Decoder(self.trajectory.model)
         step = cheapest_step(np.zeros(len(updates)), shares)
-        WeightedMean(decoder.weights).step(step, updates.tolist(), snapshots_of(self.spec))
+        files = [Path(segment_directory(segment)) / "snapshots.safetensors" for segment in self.chain]
+        WeightedMean(decoder.weights).step(step, updates.tolist(), SnapshotsOfChain(files))
         return {name: weight.numpy() for name, weight in decoder.weights.items()}
 
     def val_loss(self, domain: str) -> float | None:
@@ -69,8 +73,9 @@ class AveragedWeights:
         return None if rows.empty else float(rows["val_loss"].iloc[0])
 
 
-def choose_average(names: str, average: str, updates: int | None) -> AveragedWeights:
-    """An average of the cell whose averages have these names (`averages` of `plan`), after some updates or at its end.
+def choose_average(names: str, segments: str, average: str, updates: int | None) -> AveragedWeights:
+    """An average of a cell, whose averages and segments have these names (as in `plan`), after some updates or at the
+    last of its snapshots.
 
     Raises ValueError if the cell's snapshots were not averaged, not in that way, or none was taken at that update.
     """
@@ -85,9 +90,18 @@ def choose_average(names: str, average: str, updates: int | None) -> AveragedWei
     if average not in schemes:
         near = difflib.get_close_matches(average, schemes, 3, cutoff=0.0)
         raise ValueError(f"--average {average}: the study has no such average; the nearest are {', '.join(near)}")
-    wanted = specs[-1].snapshot_at[-1] if updates is None else updates
-    for directory, spec in zip(directories, specs, strict=True):
-        if wanted in spec.snapshot_at:
-            return AveragedWeights(directory, spec, average, wanted)
-    there = ", ".join(str(u) for u in specs[-1].snapshot_at)
-    raise ValueError(f"--updates {wanted}: no snapshot was taken there; there are some after {there} updates")
+    chain = segments.split()
+    # A cell that diverged has snapshots up to there.
+    kept = {u for segment in chain for u in _snapshots_of(segment)}
+    there = {u: i for i, spec in reversed(list(enumerate(specs))) for u in spec.snapshot_at if u in kept}
+    wanted = max(there, default=0) if updates is None else updates
+    if wanted not in there:
+        listed = ", ".join(str(u) for u in sorted(there))
+        raise ValueError(f"--updates {wanted}: no snapshot was taken there; there are some after {listed} updates")
+    i = there[wanted]
+    up_to_here = chain[: chain.index(specs[i].segment) + 1]
+    return AveragedWeights(directories[i], specs[i], average, wanted, tuple(up_to_here))
+
+
+def _snapshots_of(segment: str) -> list[int]:
+    return SnapshotFile(Path(segment_directory(segment)) / "snapshots.safetensors").updates_done

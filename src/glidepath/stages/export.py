@@ -53,7 +53,8 @@ def main(args: argparse.Namespace) -> None:
     elif cell_id is None:
         raise ValueError("--average with --segment: averages are of cells; name one with --cell and --results")
     else:
-        weights = choose_average(column_of(args.results, cell_id, "averages"), args.average, args.updates)
+        names, segments = (column_of(args.results, cell_id, column) for column in ("averages", "segments"))
+        weights = choose_average(names, segments, args.average, args.updates)
     trajectory = weights.trajectory
     layout = Layout("" if args.results is None else args.results.resolve().name, trajectory.corpus_id)
     store = TokenStore.open(Path(layout.corpus))

@@ -6,7 +6,7 @@ in, and all cells that run through the segment share it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,54 +23,83 @@ from glidepath.study.averaging_config import (
     SwaScheme,
     WindowScheme,
 )
+from glidepath.study.cells import Cell
 from glidepath.study.identity import digest
+from glidepath.study.section import StudyError
 from glidepath.study.segments import Plan
 from glidepath.study.specs import Spec, Trajectory
 
+AVERAGING_VERSION = 1
+"""Version of what an average is and how it is evaluated. Raise it when a change moves any of its losses: it is part of
+every identity, so all averages are made anew."""
+
 
 class AverageSpec(Spec):
-    """What decides the averages of one segment. Model and paths are in the records of its segments."""
+    """What decides the averages of one segment. Model and paths are in its record; how the training before it was cut
+    into segments is no part of it."""
 
-    segments: tuple[str, ...]
-    """The chain up to this segment, which is the last of them."""
+    averaging_version: int
+    segment: str
     snapshot_at: tuple[int, ...]
-    """Updates after which weights were kept along the chain, ascending; the last is the segment's end."""
+    """Updates whose snapshots are averaged, ascending: the grid common to all cells, and the segment's end. Where other
+    segments end is left out, so that another branching point moves no average behind it."""
     evaluate_at: tuple[int, ...]
     """Of these, the points in this segment at which averages are evaluated."""
-    n_params_counted: int
-    """Behind tokens per parameter."""
+    n_params_counted: int | None
+    """Behind tokens per parameter, if a scheme counts in them."""
     schemes: dict[str, Scheme]
 
     @property
     def average_id(self) -> str:
         """Name of its directory in the store."""
-        return f"{self.segments[-1]}-{digest(self.model_dump(mode='json'))}"
+        return f"{self.segment}-{digest(self.model_dump(mode='json'))}"
 
 
-def average_specs(planned: Plan, averaging_config: AveragingConfig | None) -> dict[str, AverageSpec]:
-    """By segment, for the segments that averaged cells run through."""
-    if averaging_config is None:
+def average_specs(planned: Plan, config: AveragingConfig | None) -> dict[str, AverageSpec]:
+    """By segment, for the segments that averaged cells run through.
+
+    Raises StudyError for a scheme of the user's that is defined at the end of no averaged cell.
+    """
+    if config is None:
         return {}
+    averaged = [cell for cell in planned.cells if cell.averaged]
+    _check_schemes(config, averaged)
+    counted = any(isinstance(scheme, SwaScheme) for scheme in config.schemes.values())
     specs: dict[str, AverageSpec] = {}
-    for cell in planned.cells:
-        if not cell.averaged:
-            continue
-        chain = planned.chains[cell.cell_id]
-        for i, name in enumerate(chain):
-            if name in specs:
-                continue
-            up_to_here = [planned.segments[segment].spec for segment in chain[: i + 1]]
-            kept = tuple(u for spec in up_to_here for u in spec.recording.snapshot_at)
-            stop = up_to_here[-1].stop
-            points = evaluated_points(averaging_config.snapshots, averaging_config.points_per_octave, stop)
-            specs[name] = AverageSpec(
-                segments=chain[: i + 1],
-                snapshot_at=kept,
-                evaluate_at=tuple(u for u in kept if u > up_to_here[-1].start and (u in points or u == stop)),
-                n_params_counted=cell.n_params_counted,
-                schemes=averaging_config.schemes,
-            )
+    for cell in averaged:
+        for name in planned.chains[cell.cell_id]:
+            if name not in specs:
+                start, stop = planned.segments[name].spec.start, planned.segments[name].spec.stop
+                points = {*evaluated_points(config.snapshots, config.points_per_octave, stop), stop}
+                specs[name] = AverageSpec(
+                    averaging_version=AVERAGING_VERSION,
+                    segment=name,
+                    snapshot_at=tuple(sorted({*config.snapshots.updates(stop), stop})),
+                    evaluate_at=tuple(sorted(point for point in points if start < point <= stop)),
+                    n_params_counted=cell.n_params_counted if counted else None,
+                    schemes=config.schemes,
+                )
     return specs
+
+
+def _check_schemes(config: AveragingConfig, averaged: Sequence[Cell]) -> None:
+    if "schemes" not in config.model_fields_set:
+        return  # The default ones were not asked for one by one.
+    one_per_length = {(cell.model_name, cell.total_steps): cell for cell in averaged}.values()
+    for name, scheme in config.schemes.items():
+        ends = (
+            snapshot_weights(
+                scheme,
+                History.of(cell.trajectory, cell.n_params_counted),
+                np.array(sorted({*config.snapshots.updates(cell.total_steps), cell.total_steps})),
+            )
+            for cell in one_per_length
+        )
+        if all(weights is None for weights in ends):
+            raise StudyError(
+                f"averaging.schemes.{name} is not defined at the end of any averaged cell: the snapshots that it "
+                "averages, at least two, were not all kept. Make it longer, or raise averaging.snapshots.per_octave."
+            )
 
 
 def chain_of(specs: Mapping[str, AverageSpec], chain: tuple[str, ...]) -> list[str]:
@@ -83,6 +112,8 @@ def evaluated_points(grid: SnapshotGrid, points_per_octave: int, stop: int) -> s
     if not points_per_octave:
         return set()
     kept = np.array(grid.updates(2 * stop))
+    if not len(kept):
+        return set()
     octaves = np.log2(max(stop / grid.first_update, 1.0))
     wanted = grid.first_update * 2.0 ** (np.arange(points_per_octave * octaves + 1) / points_per_octave)
     return set(kept[np.abs(kept[None, :] - wanted[:, None]).argmin(1)].tolist())
@@ -97,10 +128,11 @@ class History:
     lr: NDArray[np.float64]
     """Learning rate of every update, before any multiplier of a parameter group."""
     weight_decay: NDArray[np.float64]
-    n_params_counted: int
+    n_params_counted: int | None
+    """Behind tokens per parameter; None where no scheme counts in them."""
 
     @classmethod
-    def of(cls, trajectory: Trajectory, n_params_counted: int) -> History:
+    def of(cls, trajectory: Trajectory, n_params_counted: int | None) -> History:
         """That of a trajectory of ours."""
         path = trajectory.path.arrays()
         tokens = path.positions.astype(np.float64) * trajectory.model.context_length
@@ -125,9 +157,10 @@ def snapshot_weights(scheme: Scheme, history: History, updates_done: NDArray[np.
         case LawaScheme():
             weights = _lawa(scheme, updates_done)
         case EmaScheme():
-            weights = averaging.ema_weights(tokens, scheme.timescale_fraction * end)
+            timescale = scheme.timescale_tokens or (scheme.timescale_fraction or 0.0) * end
+            weights = averaging.ema_weights(tokens, timescale)
         case SwaScheme():
-            start = scheme.start_tokens_per_parameter * history.n_params_counted
+            start = scheme.start_tokens_per_parameter * (history.n_params_counted or 0)
             weights = averaging.uniform_weights(tokens, start) if start < end else None
         case EmulatedDecayScheme():
             weights = _emulated_decay(scheme, history, updates_done)

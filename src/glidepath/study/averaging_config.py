@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from glidepath.science.schedules import DecayShape
-from glidepath.study.section import Count, Name, NonNegative, Number, Positive, Section
+from glidepath.study.section import Count, Name, Number, Positive, Section
 
 SOME = Field(min_length=1)
 Part = Annotated[Number, Field(gt=0, le=1)]
@@ -39,18 +39,29 @@ class LawaScheme(Section):
 
 
 class EmaScheme(Section):
-    """Exponential moving average."""
+    """Exponential moving average: exactly one of two time-scales."""
 
     kind: Literal["ema"]
-    timescale_fraction: Part
-    """Its memory over the tokens trained so far."""
+    timescale_fraction: Annotated[Number, Field(ge=0.001, le=1)] | None = None
+    """Its memory over the tokens trained so far. It grows with training, so that every point reads all snapshots."""
+    timescale_tokens: Positive | None = None
+    """Its memory [tokens], the same all along, so that every point reads only the snapshots since the one before."""
+
+    @model_validator(mode="after")
+    def _one(self) -> EmaScheme:
+        if (self.timescale_fraction is None) == (self.timescale_tokens is None):
+            raise ValueError(
+                f"timescale_fraction {self.timescale_fraction} and timescale_tokens {self.timescale_tokens}: an EMA "
+                "has exactly one of them. Give one"
+            )
+        return self
 
 
 class SwaScheme(Section):
     """Uniform over everything since a fixed start, so that the window grows."""
 
     kind: Literal["swa"]
-    start_tokens_per_parameter: NonNegative
+    start_tokens_per_parameter: Annotated[Number, Field(ge=0)]
     """Where it starts; 0: with the first snapshot."""
 
 
@@ -63,7 +74,7 @@ class EmulatedDecayScheme(Section):
     """Length of the decay over the tokens trained so far."""
     shape: DecayShape
     """Its shape."""
-    exponent: Positive | None = None
+    exponent: Annotated[Number, Field(gt=0, le=100)] | None = None
     """Exponent of the shape power."""
 
     @model_validator(mode="after")

@@ -200,7 +200,7 @@ class _Known:
     def average_seconds(self, planned: Plan, spec: AverageSpec) -> float | None:
         """Time of evaluating the raw weights and all averages at the points of one segment, by a job that starts like
         one that trains."""
-        found = self.by_shape.get(shape_digest(planned.segments[spec.segments[-1]]))
+        found = self.by_shape.get(shape_digest(planned.segments[spec.segment]))
         if found is None:
             return None
         mean = _mean_of(found[1])

@@ -6,6 +6,8 @@ Refuses, never repairs: each error names the key, the value, the rule and the re
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -302,6 +304,7 @@ class StudyConfig(Section):
         in_grid = {name: self.schedules[name] for block in self.grid for name in block.schedules}
         if self.averaging:
             known("averaging.schedules", self.averaging.schedules, in_grid, TRAIN_IT)
+            _check_emulation(self.averaging, self.schedules)
         if self.noise_scale:
             known("noise_scale.schedules", self.noise_scale.schedules, in_grid, TRAIN_IT)
         known("analysis.reference_schedule", (self.analysis.reference_schedule,), in_grid, TRAIN_IT)
@@ -343,15 +346,17 @@ class StudyConfig(Section):
                         f"({', '.join(averaged) or 'none'}): its snapshots must be kept. Correct the name or add it "
                         "there"
                     )
+        clean = _replicates(self.grid, self.spikes.clean)
         for name in self.spikes.spiked:
-            together = [block for block in self.grid if {name, self.spikes.clean} <= set(block.schedules)]
-            replicates = {replicate for block in together for replicate in block.replicates}
-            if len(replicates) < 2:
-                raise ValueError(
-                    f"spikes.spiked {name!r} has {len(replicates)} replicates in blocks of the grid that also train "
-                    f"spikes.clean {self.spikes.clean!r}: an interval over replicates needs two at least. Put both in "
-                    "one block and give it replicates"
-                )
+            for where, replicates in _replicates(self.grid, name).items():
+                if len(pairs := replicates & clean[where]) < 2:
+                    model, batch_sequences, tokens_per_parameter, peak_lr = where
+                    raise ValueError(
+                        f"spikes.spiked {name!r} has {len(pairs)} replicates that spikes.clean {self.spikes.clean!r} "
+                        f"has too, at model {model}, peak_lr {peak_lr:g}, tokens_per_parameter "
+                        f"{tokens_per_parameter:g} and batch_sequences {batch_sequences}: an interval over replicates "
+                        "needs two at least. Put both in one block and give it replicates"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -408,6 +413,28 @@ class StudyConfig(Section):
                         f"two. Raise it"
                     )
         return self
+
+
+def _check_emulation(averaging: AveragingConfig, schedules: dict[str, ScheduleConfig]) -> None:
+    """Raises ValueError where a decay is emulated on weights that are no average of updates at known rates."""
+    emulated = [name for name, scheme in averaging.schemes.items() if scheme.kind == "emulated_decay"]
+    for name in averaging.schedules:
+        if emulated and schedules[name].kind in ("schedule_free", "plateau"):
+            raise ValueError(
+                f"averaging.schedules has {name}, of kind {schedules[name].kind}, with averaging.schemes."
+                f"{emulated[0]}, an emulated decay: it is derived for AdamW at learning rates that are known before "
+                "training. Remove one of them; without averaging.schemes there are two such schemes"
+            )
+
+
+def _replicates(grid: tuple[GridConfig, ...], schedule: str) -> dict[tuple[str, int, float, float], set[int]]:
+    """Replicates of a schedule at every model, batch, horizon and peak learning rate; none where it is not trained."""
+    found: dict[tuple[str, int, float, float], set[int]] = defaultdict(set)
+    for block in grid:
+        if schedule in block.schedules:
+            for where in product(block.models, block.batch_sequences, block.tokens_per_parameter, block.peak_lrs):
+                found[where].update(block.replicates)
+    return found
 
 
 def read_study(path: Path) -> StudyConfig:

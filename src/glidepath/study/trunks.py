@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import takewhile
-from typing import Any
+from typing import Any, Protocol
 
 
-def leaves_chain(cell: Mapping[str, Any], cooldown: Mapping[str, Any]) -> bool:
+class Row(Protocol):
+    """A row of `runs` or `plan`."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+def leaves_chain(cell: Row, cooldown: Row) -> bool:
     """Whether a cell is another one's training up to its own decay, and then cools down.
 
-    Both are rows of `runs` or `plan`. They share segments, and so every bit, at least up to where the decay begins; to
+    They share segments, and so every bit, at least up to where the decay begins; to
     have begun alike is not enough.
     """
     chains = zip(cell["segments"].split(), cooldown["segments"].split(), strict=False)
