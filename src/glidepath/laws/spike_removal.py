@@ -56,7 +56,7 @@ from scipy import stats
 
 from glidepath.study import tables
 from glidepath.study.averaging_config import RAW
-from glidepath.study.spikes_config import SpikesConfig
+from glidepath.study.spikes_config import SAME_LR, SpikesConfig
 
 Floats = NDArray[np.float64]
 
@@ -137,7 +137,7 @@ def _study(pairs: pd.DataFrame, updates: pd.DataFrame, averages: pd.DataFrame, w
         updates[updates["cell_id"] == first[f"cell_id_{which}"]].sort_values("step") for which in ("spiked", "clean")
     ]
     ratio = applied[0]["lr"].to_numpy() / applied[1]["lr"].to_numpy()
-    differ = np.flatnonzero(ratio != 1.0)
+    differ = np.flatnonzero(np.abs(ratio - 1.0) > SAME_LR)
     if not len(differ):
         raise ValueError(
             f"spikes: {first['cell_id_spiked']} and {first['cell_id_clean']} have the same learning rates, so there is "
