@@ -136,6 +136,21 @@ def test_a_point_that_one_replicate_lacks_is_not_drawn(tables_of: Callable[[str]
     pd.testing.assert_frame_equal(before[before["tokens_seen"] != tokens].reset_index(drop=True), after)
 
 
+@pytest.mark.parametrize("name", ["averaging", "averaging_gain"])
+@pytest.mark.parametrize("status", ["diverged", "excluded"])
+def test_no_average_is_drawn_where_a_replicate_was_lost(
+    name: str, status: str, tables_of: Callable[[str], Tables]
+) -> None:
+    """One of two replicates: a mean over the other one would look as good as any."""
+    tables = tables_of("whole")
+    runs = tables["runs"]
+    hurt = (runs["schedule"] == "constant") & (runs["peak_lr"] == 4e-3) & (runs["replicate"] == 1)
+    assert 4e-3 in set(frame_of(name, tables)["peak_lr"])
+    found = frame_of(name, {**tables, "runs": runs.assign(status=runs["status"].where(~hurt, status))})
+    assert sorted(found["peak_lr"].unique()) == [1e-3, 2e-3, 8e-3]
+    assert (found["n_replicates"] == 2).all()
+
+
 def test_gains_stand_at_the_age_and_spacing_of_what_is_averaged(tables_of: Callable[[str], Tables]) -> None:
     frame = frame_of("averaging_gain", tables_of("whole"))
     one = frame[frame["peak_lr"] == 2e-3].set_index("average")

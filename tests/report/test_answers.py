@@ -188,9 +188,63 @@ def test_best_batch_is_named_when_batches_were_trained() -> None:
 def test_averaging_does_not_replace_the_decay(whole: Tables) -> None:
     found = answer(whole, 4)
     assert found.headline.startswith("No: the best average stays above a real decay")
-    assert "closes 60" in found.headline
     assert found.sure == "extrapolated"
     assert answer(whole, 4, NEAR).sure == "resolved"
+
+
+def test_the_share_that_is_closed_has_its_error(whole: Tables) -> None:
+    """Planted: 0.6 of every gap; the text's error of gain and gap alone is (0.4·0.001 + 0.6·0.0015)/gap."""
+    found = answer(whole, 4)
+    rows = whole["averages"].query(LAST)
+    gap = (rows["val_loss_raw"] - rows["val_loss_cooldown"]).mean()
+    match = re.search(rf"closes ({NUMBER}) ± ({NUMBER})\s%", found.headline)
+    assert match
+    assert value_of(match[1]) == pytest.approx(60.0, abs=0.051)
+    assert value_of(match[2]) == pytest.approx(100 * 0.0013 / gap, abs=0.051)
+    (text,) = sentences(found, "pairs of a horizon and a peak")
+    assert text.startswith(f"At {3 * len(planted.HORIZONS)} pairs of a horizon and a peak within a factor 2 of the best")
+    assert "best_window closes 60.0 ±" in text
+    assert "(2 replicates, each averaged" in text
+
+
+def test_of_a_gap_that_is_not_resolved_no_share_is_given(whole: Tables) -> None:
+    averages = whole["averages"]
+    unsure = averages.assign(gap_to_cooldown_sem=0.5)
+    for rows in (unsure, averages[averages["cell_id"].str.endswith("r0")]):
+        found = answer({**whole, "averages": rows}, 4)
+        assert "the gap from the raw weights to the cooldown it closes is not resolved" in found.headline
+        assert "%" not in found.headline
+        assert not sentences(found, "pairs of a horizon")
+
+
+@pytest.mark.parametrize("change", [{"status": "excluded"}, {"status": "diverged"}, {"holdout": True}])
+def test_cells_that_other_answers_leave_out_change_nothing(whole: Tables, change: dict[str, Any]) -> None:
+    """One replicate of the highest averaged peak is far off at all horizons."""
+    runs, averages = whole["runs"], whole["averages"]
+    highest = (runs["schedule"] == "constant") & (runs["peak_lr"] == 0.008)
+    lost = runs[highest & (runs["replicate"] == 0)]["cell_id"] if "status" in change else runs[highest]["cell_id"]
+    assert len(lost)
+    marked = runs.assign(**{name: runs[name].where(~runs["cell_id"].isin(lost), new) for name, new in change.items()})
+    off = averages["cell_id"].isin(lost) * 0.5
+    shifted = averages.assign(gain=averages["gain"] + off, gap_to_cooldown=averages["gap_to_cooldown"] - off)
+    shifted["val_loss_averaged"] -= off
+    without = averages[~averages["cell_id"].isin(runs[highest]["cell_id"])]
+    found, expected = (
+        answer({**whole, "runs": marked, "averages": rows}, 4, NEAR) for rows in (shifted, without)
+    )
+    assert found == expected
+    flipped = answer({**whole, "averages": shifted}, 4, NEAR)
+    assert flipped.headline != expected.headline
+
+
+def test_held_out_horizons_do_not_answer(whole: Tables) -> None:
+    runs = whole["runs"]
+    longest = (runs["schedule"] == "constant") & (runs["tokens_per_parameter"] == planted.HORIZONS[-1])
+    found = answer({**whole, "runs": runs.assign(holdout=longest)}, 4)
+    assert f"and {planted.HORIZONS[-2]:g} tokens per parameter" in found.evidence[0].text
+    hidden = answer({**whole, "runs": runs.assign(holdout=True)}, 4)
+    assert hidden.sure == "not measured"
+    assert "held out do not count" in hidden.how_sure
 
 
 def sentences(found: Answer, words: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,8 +67,30 @@ def test_each_trunk_counts_once(store: Path, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(saved(study, store, tmp_path), before)
 
 
-@pytest.mark.parametrize("change", [{"averages": ""}, {"status": "diverged"}])
-def test_without_averaged_cells_the_table_is_empty(change: dict[str, str], store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", ["diverged", "excluded"])
+def test_a_learning_rate_that_lost_a_replicate_saves_nothing(status: str, store: Path, tmp_path: Path) -> None:
+    study = planted.study()
+    study.runs[0]["status"] = status
+    assert (study.runs[0]["peak_lr"], study.runs[0]["schedule"]) == (PEAKS[0], "constant")
+    frame = saved(study, store, tmp_path)
+    assert sorted(frame["peak_lr"].unique()) == list(PEAKS[1:])
+
+
+def test_of_horizons_the_longest_that_is_not_held_out(store: Path, tmp_path: Path) -> None:
+    study = planted.study()
+    trunks = [row for row in study.runs if row["schedule"] == "constant"]
+    for row in trunks:
+        averages = " ".join(row["averages"].split()[:2])
+        shorter = {"total_steps": 161, "token_horizon": 161 * BATCH_TOKENS, "tokens_per_parameter": 0.5}
+        study.runs.append(row | shorter | {"averages": averages, "cell_id": f"shorter {row['cell_id']}"})
+        row["holdout"] = True
+    frame = saved(study, store, tmp_path)
+    assert frame["updates_done"].max() == 161
+    assert set(frame["peak_lr"]) == set(PEAKS)
+
+
+@pytest.mark.parametrize("change", [{"averages": ""}, {"status": "diverged"}, {"holdout": True}])
+def test_without_averaged_cells_the_table_is_empty(change: dict[str, Any], store: Path, tmp_path: Path) -> None:
     study = planted.study()
     study.runs = [row | change for row in study.runs]
     assert saved(study, store, tmp_path).empty

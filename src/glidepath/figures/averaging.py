@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
-from glidepath.laws.averaging import half_width, replicate_means
+from glidepath.laws.averaging import half_width, replicate_means, usable, usable_averages
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -42,13 +42,12 @@ def data(tables: Tables) -> pd.DataFrame:
     """Per learning rate and point of training, over replicates: the raw loss, the best average of each kind and the
     real cooldown that ends there.
 
-    On the domain that is written first. Of cells on one trunk the longest: it runs through the ends of the others.
+    On the domain that is written first, of usable runs (see `laws.averaging`). Of cells on one trunk the longest: it
+    runs through the ends of the others.
     """
     averages = select.first_domain(tables["averages"])
-    runs = select.longest_on_trunk(select.main_model(select.among(tables["runs"], averages)))
-    rows = averages.merge(
-        runs[["cell_id", "model", "schedule", "peak_lr", "tokens_per_parameter", "token_horizon"]], on="cell_id"
-    )
+    runs = select.longest_on_trunk(select.main_model(select.among(usable(tables["runs"]), averages)))
+    rows = select.among(usable_averages(averages, tables["runs"]), runs)
     rows = rows[np.isfinite(rows["val_loss_averaged"]) & (rows["tokens_seen"] >= rows["token_horizon"] / 2**OCTAVES)]
     if rows.empty:
         return tidy("averaging")
@@ -59,6 +58,7 @@ def data(tables: Tables) -> pd.DataFrame:
         average="raw",
         averaging_scheme="raw",
         val_loss_averaged=once["val_loss_raw"],
+        gain=0.0,
         gap_to_cooldown=once["val_loss_raw"] - once["val_loss_cooldown"],
     )
     cooldown = once[np.isfinite(once["val_loss_cooldown"])]
@@ -66,6 +66,7 @@ def data(tables: Tables) -> pd.DataFrame:
         average="cooldown",
         averaging_scheme="cooldown",
         val_loss_averaged=cooldown["val_loss_cooldown"],
+        gain=cooldown["val_loss_raw"] - cooldown["val_loss_cooldown"],
         gap_to_cooldown=0.0,
     )
     points = pd.concat([_means(part) for part in (raw, cooldown, rows) if len(part)])

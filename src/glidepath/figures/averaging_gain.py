@@ -53,9 +53,10 @@ JOINED = ("window", "ema")
 def data(tables: Tables) -> pd.DataFrame:
     """Per learning rate and average the gain at the end of the longest averaged cells, over replicates."""
     averages = select.first_domain(tables["averages"])
-    runs = select.main_model(select.among(tables["runs"], averages))
-    ends = at_cell_ends(averages, runs)
+    ends = at_cell_ends(averages, tables["runs"])
     ends = ends[np.isfinite(ends["gain"])]
+    runs = select.main_model(select.among(tables["runs"], ends))
+    ends = select.among(ends, runs)
     if ends.empty:
         return tidy("averaging_gain")
     ends = ends[ends["schedule"] == ends["schedule"].value_counts().sort_index().idxmax()]

@@ -9,28 +9,33 @@ import numpy as np
 import pandas as pd
 
 from glidepath.figures.text import compact, learning_rate
-from glidepath.laws.averaging import at_cell_ends, half_width, replicate_means
+from glidepath.laws.averaging import at_cell_ends, at_longest_horizon, half_width, pooled_shares, replicate_means
 from glidepath.report.answer import Answer, Evidence, Rows, Sure, Tables, Target, beyond, group_for, rows, where
 from glidepath.report.cooldown_oracle import oracle
-from glidepath.report.numbers import difference, estimate, percent_of
+from glidepath.report.numbers import difference, estimate
 from glidepath.report.steps_saved import saved
 from glidepath.study.averaging_config import BEST_WINDOW
 
 QUESTION = "Does averaging checkpoints replace a decay, and what is my stable-phase checkpoint worth?"
 POINT = ["peak_lr", "average", "updates_done"]
+NEAR = 2.0
+"""Peaks up to this factor from the best one are near it."""
+LOG_NEAR = np.log(1.01 * NEAR)
+"""Grids are rounded."""
 
 
 def answer(tables: Tables, target: Target) -> Answer:
     """The best average at the longest horizon and the best learning rate of the averaged trunks."""
-    averages = _averages(tables, target)
-    if averages.empty:
+    ends = _ends(tables, target)
+    if ends.empty:
         return Answer(
             4,
             QUESTION,
             "Not measured: no checkpoints were averaged.",
             "not measured",
-            "Add an `averaging` section to the study.",
+            "Add an `averaging` section to the study. Cells that diverged, were excluded or are held out do not count.",
         )
+    averages = at_longest_horizon(ends)
     tried = replicate_means(_candidates(averages)).sort_values("averaged", kind="stable")
     best = tried.iloc[0]
     cells = where(averages, schedule=str(best["schedule"]), peak_lr=float(best["peak_lr"]))
@@ -66,28 +71,25 @@ def answer(tables: Tables, target: Target) -> Answer:
         f"{difference(best['gap'], best['gap_se'])} nat/token ({trunks}).",
         (_rows(cells, best, at_end=True),),
     )
+    together = _near_the_best(ends, best)
     headline, sure, why = _verdict(best, target.recommended.peak_lr.ci_level)
     if sure == "resolved" and beyond(longest, target):
         sure, why = "extrapolated", f"Resolved at {longest:g}, not measured at the target's horizon. {why}"
     degrees = f"{best['gap_degrees_of_freedom']:.0f} degrees of freedom"
     why += f" Errors: replicates, pooled with {degrees}, and validation blocks."
-    return Answer(4, QUESTION, headline, sure, why, (evidence[0], against, *evidence[1:]), tuple(caveats))
+    return Answer(4, QUESTION, headline, sure, why, (evidence[0], against, *together, *evidence[1:]), tuple(caveats))
 
 
-def _averages(tables: Tables, target: Target) -> pd.DataFrame:
-    """Averages at the longest horizon: of the target's model and batch, of constant schedules, and of trunks with a
-    cooldown, where there are any."""
-    runs, averages = tables["runs"], tables["averages"]
-    averaged = runs[runs["cell_id"].isin(averages["cell_id"].unique())]
-    group = group_for(averaged, target)
+def _ends(tables: Tables, target: Target) -> pd.DataFrame:
+    """Averages at the ends of cells: of the target's model and batch, and of constant schedules, where there are
+    any."""
+    ends = at_cell_ends(tables["averages"], tables["runs"])
+    group = group_for(ends.drop_duplicates("cell_id"), target)
     if group is None:
-        return averages.iloc[:0]
-    averaged = where(averaged, model=group[0], batch_sequences=group[1])
-    constant = where(averaged, schedule_kind="constant")
-    ends = at_cell_ends(averages, constant if len(constant) else averaged)
-    with_cooldown = ends[ends["gap_to_cooldown"].notna()]
-    ends = with_cooldown if len(with_cooldown) else ends
-    return where(ends, tokens_per_parameter=float(ends["tokens_per_parameter"].max()))
+        return ends
+    ends = where(ends, model=group[0], batch_sequences=group[1])
+    constant = where(ends, schedule_kind="constant")
+    return constant if len(constant) else ends
 
 
 def _candidates(averages: pd.DataFrame) -> pd.DataFrame:
@@ -145,8 +147,7 @@ def _verdict(best: pd.Series[Any], level: float) -> tuple[str, Sure, str]:
     """Headline, how sure, and why."""
     gap, half = float(best["gap"]), half_width(best["gap_se"], int(best["gap_degrees_of_freedom"]), level)
     to_cooldown = f"{estimate(abs(gap), best['gap_se'])} nat/token"
-    closed = percent_of(best["closed"], 0.1).lstrip("+")
-    share = f"It closes {closed} of the gap from the raw weights to the cooldown."
+    share = _share(best)
     name = f"{100 * level:.3g} % interval of the gap"
     if gap > half:
         return (
@@ -167,6 +168,32 @@ def _verdict(best: pd.Series[Any], level: float) -> tuple[str, Sure, str]:
         if np.isfinite(half)
         else "Without replicates there is no interval: add replicates.",
     )
+
+
+def _share(best: pd.Series[Any]) -> str:
+    if not np.isfinite(best["closed"]):
+        return "What share of the gap from the raw weights to the cooldown it closes is not resolved."
+    return f"It closes {_percent(best)} of the gap from the raw weights to the cooldown."
+
+
+def _near_the_best(ends: pd.DataFrame, best: pd.Series[Any]) -> Iterator[Evidence]:
+    """The share that the same average closes at all horizons and at peaks near the best one together."""
+    alike = where(ends, schedule=str(best["schedule"]), average=str(best["average"]))
+    alike = alike[alike["gap_to_cooldown"].notna() & (np.abs(np.log(alike["peak_lr"] / best["peak_lr"])) < LOG_NEAR)]
+    shares = pooled_shares(alike)
+    if shares.empty or shares["n_settings"].iloc[0] < 2 or not np.isfinite(shares["closed"].iloc[0]):
+        return
+    found = shares.iloc[0]
+    yield Evidence(
+        f"At {int(found['n_settings'])} pairs of a horizon and a peak within a factor {NEAR:g} of the best together, "
+        f"{best['average']} closes {_percent(found)} of that gap ({int(found['n'])} replicates, each averaged over the "
+        "pairs before the error is taken).",
+        (_rows(alike, best, at_end=True),),
+    )
+
+
+def _percent(share: pd.Series[Any]) -> str:
+    return f"{estimate(100 * share['closed'], 100 * share['closed_se'])}\N{NO-BREAK SPACE}%"
 
 
 def _setting(best: pd.Series[Any]) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from glidepath.laws import target as at_target
-from glidepath.laws.averaging import at_cell_ends, half_width, replicate_means
+from glidepath.laws.averaging import at_cell_ends, at_longest_horizon, half_width, replicate_means
 from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
 from glidepath.science.replicates import interval
 from glidepath.stages.compare import comparisons
@@ -220,18 +220,16 @@ def _noise_scale(
 
 
 def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Choice, level: float) -> Averaging:
-    """The best average of a constant run at the longest horizon; recommended only where it gains and the schedule is
-    that constant."""
-    same = (runs["model"] == choice.model) & (runs["batch_sequences"] == choice.horizons[0].group["batch_sequences"])
-    constant = runs[same & (runs["schedule_kind"] == "constant") & ~runs["holdout"]]
+    """The best average of a constant run at the horizon that the report's answer rests on; recommended only where it
+    gains and the schedule is that constant."""
     # best_window is not one window: what is recommended has a name in the study.
-    rows = at_cell_ends(averages[averages["average"] != BEST_WINDOW], constant)
+    rows = at_cell_ends(averages[averages["average"] != BEST_WINDOW], runs)
+    same = (rows["model"] == choice.model) & (rows["batch_sequences"] == choice.horizons[0].group["batch_sequences"])
+    rows = at_longest_horizon(rows[same & (rows["schedule_kind"] == "constant")])
     nothing = dict.fromkeys(("average", "averaging_scheme", "window_checkpoints", "window_fraction"))
     if rows.empty:
         return Averaging(**nothing, gain=None, gap_to_cooldown=None)
-    points = replicate_means(rows)
-    points = points[points["tokens_per_parameter"] == points["tokens_per_parameter"].max()]
-    best = points.sort_values("averaged").iloc[0]
+    best = replicate_means(rows).sort_values("averaged", kind="stable").iloc[0]
     setting = ["average", "peak_lr", "tokens_per_parameter"]
     chosen = rows[(rows[setting] == best[setting]).all(axis=1)]
     keys = ("cell_id", "updates_done", "average", "domain")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from glidepath.laws.averaging import usable
 from glidepath.laws.steps_saved import Trajectory, steps_saved
 from glidepath.stages.average_records import CellPoints, cell_points
 from glidepath.study import tables
@@ -48,9 +49,9 @@ def steps_saved_frame(runs: pd.DataFrame, store: Path, ci_level: float) -> pd.Da
 
 
 def replicates_of_trajectories(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The cells of every trajectory, which differ in their replicate: completed, averaged, of the longest horizon."""
-    usable = runs[(runs["averages"] != "") & (runs["status"] == "completed")]
-    for _, cells in usable.groupby(TRAJECTORY, sort=False):
+    """The cells of every trajectory, which differ in their replicate: usable, averaged, of the longest horizon."""
+    open_runs = usable(runs)
+    for _, cells in open_runs[open_runs["averages"] != ""].groupby(TRAJECTORY, sort=False):
         longest = cells[cells["token_horizon"] == cells["token_horizon"].max()]
         yield longest.drop_duplicates("replicate")
 

@@ -303,7 +303,9 @@ AVERAGES = Table(
             "cooldown_cell_id",
             "string",
             "-",
-            "best real cooldown of the same trunk that ends at equal tokens; null if none",
+            "real cooldown of the same trunk that ends at equal tokens; null if none. Of several that of the lowest "
+            "loss on the blocks that are compared: the choice flatters it, so that gap_to_cooldown is rather too large "
+            "and closed_fraction too small",
         ),
         Column("val_loss_cooldown", "float64", "nat/token", "its loss; null if none"),
         Column("gap_to_cooldown", "float64", "nat/token", "val_loss_averaged - val_loss_cooldown; null if none"),
@@ -348,7 +350,8 @@ STEPS_SAVED = Table(
     "steps_saved",
     "How much longer the raw weights train until they are as good as an average is now: a row per trajectory, mean "
     "over replicates, average and point, on the first validation domain. Of horizons that share a trunk, or only their "
-    "peak learning rate, the longest one.",
+    "peak learning rate, the longest one; of cells that are completed and not held out, at learning rates where no "
+    "replicate diverged or was excluded.",
     (
         Column("model", "string", "-", "model", key=True),
         Column("schedule", "string", "-", "schedule whose snapshots are averaged", key=True),
