@@ -202,7 +202,9 @@ def test_the_share_that_is_closed_has_its_error(whole: Tables) -> None:
     assert value_of(match[1]) == pytest.approx(60.0, abs=0.051)
     assert value_of(match[2]) == pytest.approx(100 * 0.0013 / gap, abs=0.051)
     (text,) = sentences(found, "pairs of a horizon and a peak")
-    assert text.startswith(f"At {3 * len(planted.HORIZONS)} pairs of a horizon and a peak within a factor 2 of the best")
+    assert text.startswith(
+        f"At {3 * len(planted.HORIZONS)} pairs of a horizon and a peak within a factor 2 of the best"
+    )
     assert "best_window closes 60.0 ±" in text
     assert "(2 replicates, each averaged" in text
 
@@ -229,9 +231,7 @@ def test_cells_that_other_answers_leave_out_change_nothing(whole: Tables, change
     shifted = averages.assign(gain=averages["gain"] + off, gap_to_cooldown=averages["gap_to_cooldown"] - off)
     shifted["val_loss_averaged"] -= off
     without = averages[~averages["cell_id"].isin(runs[highest]["cell_id"])]
-    found, expected = (
-        answer({**whole, "runs": marked, "averages": rows}, 4, NEAR) for rows in (shifted, without)
-    )
+    found, expected = (answer({**whole, "runs": marked, "averages": rows}, 4, NEAR) for rows in (shifted, without))
     assert found == expected
     flipped = answer({**whole, "averages": shifted}, 4, NEAR)
     assert flipped.headline != expected.headline

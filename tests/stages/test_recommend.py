@@ -240,10 +240,10 @@ def test_an_untrusted_noise_scale_is_not_passed_on(tmp_path: Path) -> None:
     assert recommend(tmp_path, (runs, blocks), noise_scale=rows).noise_scale_tokens is None
 
 
-def averages_of(runs: pd.DataFrame, schedule: str, gain: float) -> pd.DataFrame:
-    """A window and an EMA, the window better, of a constant run at the longest horizon, and the best window, which has
-    no name in the study; halfway there everything is better; no cooldown."""
-    cell = runs[(runs["schedule"] == schedule) & (runs["tokens_per_parameter"] == 80)].iloc[0]
+def averages_of(runs: pd.DataFrame, schedule: str, gain: float, tokens_per_parameter: float = 80.0) -> pd.DataFrame:
+    """A window and an EMA, the window better, of a constant run, and the best window, which has no name in the study;
+    halfway there everything is better; no cooldown."""
+    cell = runs[(runs["schedule"] == schedule) & (runs["tokens_per_parameter"] == tokens_per_parameter)].iloc[0]
     plain = {column.name: 1 if column.type == "int64" else 1.0 for column in tables.AVERAGES.columns}
     empty = dict.fromkeys(("val_loss_cooldown", "gap_to_cooldown", "gap_to_cooldown_sem", "closed_fraction"), np.nan)
     schemes = (
@@ -287,6 +287,39 @@ def test_averaging_is_recommended_where_it_gains_on_the_schedule_chosen(
     (source,) = what.gain.sources
     rows = averages[(averages[list(source.key)] == pd.Series(source.key)).all(axis=1)]
     assert rows["gain"].tolist() == [gain]
+
+
+CONSTANT = replace(STUDY, schedules={**STUDY.schedules, "constant": Truth(irreducible_loss=1.9, kind="constant")})
+
+
+def gain_found(tmp_path: Path, frames: tuple[pd.DataFrame, pd.DataFrame], *averages: pd.DataFrame) -> float:
+    gain = recommend(tmp_path, frames, averages=pd.concat(averages)).averaging.gain
+    assert gain is not None
+    return gain.value
+
+
+@pytest.mark.parametrize("status", ["diverged", "excluded"])
+def test_averages_at_a_learning_rate_that_lost_a_replicate_recommend_nothing(tmp_path: Path, status: str) -> None:
+    """One of two replicates is lost; the other one would be the best."""
+    runs, blocks = CONSTANT.tables()
+    rates = sorted(runs["peak_lr"].unique())
+    low, high = (averages_of(runs[runs["peak_lr"] == rate], "constant", 0.1 + i) for i, rate in enumerate(rates[-2:]))
+    assert gain_found(tmp_path, (runs, blocks), low, high) == pytest.approx(1.1)
+    same = (runs["schedule"] == "constant") & (runs["tokens_per_parameter"] == 80) & (runs["peak_lr"] == rates[-1])
+    runs.loc[same & ~runs["cell_id"].isin(high["cell_id"]), "status"] = status
+    assert gain_found(tmp_path, (runs, blocks), low, high) == pytest.approx(0.1)
+
+
+def test_the_averages_of_the_horizon_that_the_report_answers_for(tmp_path: Path) -> None:
+    """Of the longest one that is open to fits and has a cooldown, if any has."""
+    runs, blocks = CONSTANT.tables()
+    shorter, longest = averages_of(runs, "constant", 0.1, 40.0), averages_of(runs, "constant", 1.1)
+    assert gain_found(tmp_path, (runs, blocks), shorter, longest) == pytest.approx(1.1)
+    cooled = runs.loc[(runs["schedule"] == "wsd") & (runs["tokens_per_parameter"] == 40), "cell_id"].iloc[0]
+    against = {"cooldown_cell_id": cooled, "val_loss_cooldown": 2.8, "gap_to_cooldown": 0.1}
+    assert gain_found(tmp_path, (runs, blocks), shorter.assign(**against), longest) == pytest.approx(0.1)
+    runs["holdout"] = (runs["schedule"] == "constant") & (runs["tokens_per_parameter"] == 80)
+    assert gain_found(tmp_path, (runs, blocks), shorter, longest) == pytest.approx(0.1)
 
 
 def test_hidden_cells_do_not_recommend(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def answer(tables: Tables, target: Target) -> Answer:
             QUESTION,
             f"Averaging changes the loss by {gain} nat/token; whether it replaces a decay is not measured.",
             "not measured",
-            "No cooldown of the same trunk was trained: add a wsd schedule to the grid.",
+            "No cooldown of the same trunk was completed and is open to fits: add a wsd schedule to the grid.",
             tuple(evidence),
             tuple(caveats),
         )
