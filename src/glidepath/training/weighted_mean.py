@@ -25,7 +25,8 @@ PAGE_BYTES = 4096
 DIGITS = 13
 """Shares that agree to so many digits are one: their snapshots are added up before they are multiplied."""
 
-Part = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.float64]
+Part = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.float64] | NDArray[np.uint16]
+"""Numbers of one snapshot as they are stored; integers are bfloat16, which NumPy has no name for."""
 Group = tuple[float, list[Part], list[Part]]
 """A share, the snapshots that it is added of, and those that it is taken away of."""
 
@@ -106,28 +107,37 @@ class WeightedMean:
 def _difference(added: list[Part], taken: list[Part], piece: slice, out: NDArray[np.float64]) -> None:
     """Σ added - Σ taken of one piece; a pair in one pass, which is what a window that moves has."""
     if added and taken:
-        np.subtract(added[0][piece], taken[0][piece], out=out, dtype=np.float64)
+        np.subtract(_floats(added[0][piece]), _floats(taken[0][piece]), out=out, dtype=np.float64)
     elif added:
-        out[:] = added[0][piece]
+        out[:] = _floats(added[0][piece])
     else:
-        np.negative(taken[0][piece], out=out, dtype=np.float64)
+        np.negative(_floats(taken[0][piece]), out=out, dtype=np.float64)
     for part in added[1:]:
-        np.add(out, part[piece], out=out)
+        np.add(out, _floats(part[piece]), out=out)
     for part in taken[1:]:
-        np.subtract(out, part[piece], out=out)
+        np.subtract(out, _floats(part[piece]), out=out)
+
+
+def _floats(numbers: Part) -> Part:
+    """Numbers that can be calculated with: bfloat16 is the upper half of float32."""
+    if numbers.dtype != np.uint16:
+        return numbers
+    bits = numbers.astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)
 
 
 def _numbers(tensor: Tensor) -> Part:
-    """The numbers of a tensor in one row; NumPy has no bfloat16, whose values float32 has."""
+    """The numbers of a tensor in one row, where they lie: nothing is copied."""
     flat = tensor.reshape(-1)
-    array: Part = (flat.float() if flat.dtype == torch.bfloat16 else flat).numpy()
+    array: Part = (flat.view(torch.uint16) if flat.dtype == torch.bfloat16 else flat).numpy()
     return array
 
 
 def _touch(parts: Iterable[tuple[float, Part]]) -> None:
-    """Have the next parameter read from disk while this one is averaged: a number of every page of its files."""
+    """Have the next parameter read from disk while this one is averaged: a byte of every page of its files."""
     for _, part in parts:
-        part[:: PAGE_BYTES // part.itemsize].sum()
+        part.view(np.uint8)[::PAGE_BYTES].sum()
 
 
 def _grouped(parts: Iterable[tuple[float, Part]]) -> list[Group]:
