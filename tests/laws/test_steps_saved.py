@@ -144,7 +144,8 @@ def test_the_interval_of_one_training_covers_the_planted_saving() -> None:
         truth = rows["tokens_seen"] * DELAY
         low, high = rows["reached_tokens_low"], rows["reached_tokens_high"].fillna(np.inf)
         hits.extend(((low <= truth) & (truth <= high)).tolist())
-    assert 0.85 < np.mean(hits) < 0.98
+    # Made for noise that neighbours share: too wide for this.
+    assert 0.9 < np.mean(hits) < 0.997
 
 
 @pytest.mark.parametrize(("sd", "block_sd"), [(0.012, 0.0), (0.012, 0.02)])

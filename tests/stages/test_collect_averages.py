@@ -80,6 +80,16 @@ def test_a_cooldown_is_not_compared_with_itself() -> None:
     assert found["cell_id"] == "good"
 
 
+def test_a_held_out_cooldown_is_the_last_choice() -> None:
+    hidden = RUNS.assign(holdout=RUNS["cell_id"] == "better")
+    found = best_cooldown(RUNS.iloc[0], 25_600, hidden)
+    assert found is not None
+    assert found["cell_id"] == "good"
+    alone = best_cooldown(RUNS.iloc[0], 25_600, hidden[hidden["cell_id"] != "good"])
+    assert alone is not None
+    assert alone["cell_id"] == "better"
+
+
 def test_there_may_be_none() -> None:
     assert best_cooldown(RUNS.iloc[0], 25_600, RUNS[RUNS["cell_id"].isin(["constant", "cosine", "diverged"])]) is None
 

@@ -44,7 +44,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def best_cooldown(cell: pd.Series[Any], tokens_seen: int, runs: pd.DataFrame) -> pd.Series[Any] | None:
-    """The completed wsd cell of lowest loss that leaves this cell's training and ends at these tokens; not itself."""
+    """The completed wsd cell of lowest loss that leaves this cell's training and ends at these tokens; not itself.
+
+    A held-out one only where there is no other, since conclusions may not rest on it.
+    """
     at_equal_tokens = runs[
         (runs["token_horizon"] == tokens_seen)
         & (runs["schedule_kind"] == "wsd")
@@ -52,7 +55,7 @@ def best_cooldown(cell: pd.Series[Any], tokens_seen: int, runs: pd.DataFrame) ->
         & (runs["status"] == "completed")
     ]
     same = [other for _, other in at_equal_tokens.iterrows() if leaves_chain(cell, other)]
-    return min(same, key=lambda other: float(other["val_loss"])) if same else None
+    return min(same, key=lambda other: (bool(other["holdout"]), float(other["val_loss"]))) if same else None
 
 
 def cell_rows(

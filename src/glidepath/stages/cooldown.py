@@ -11,6 +11,7 @@ import pandas as pd
 
 from glidepath.laws.cooldown_oracle import AVERAGED, MEAN_DROP, ORACLE
 from glidepath.laws.cooldown_predictions import TRUNK, Oracle, better_predictor, calibrated, cooldowns, scores
+from glidepath.stages.results import read_result
 from glidepath.study import tables
 
 NAMES = {ORACLE: "this prediction", AVERAGED: "the averaged loss alone", MEAN_DROP: "the raw loss less the mean drop"}
@@ -28,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Prints the answer; 1 when it is refused. Raises ValueError for what the study does not have."""
-    runs = tables.read(tables.RUNS, args.results / "runs.parquet")
-    rows = tables.read(tables.COOLDOWN_ORACLE, args.results / f"{tables.COOLDOWN_ORACLE.name}.parquet")
+    runs, rows = (read_result(table, args.results) for table in (tables.RUNS, tables.COOLDOWN_ORACLE))
     if not 0.0 < args.decay_fraction < 1.0 or not 0.0 < args.ci_level < 1.0:
         raise ValueError(
             f"--decay-fraction {args.decay_fraction:g}, --ci-level {args.ci_level:g}: both lie between 0 and 1"

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +17,12 @@ from glidepath.corpus.store import TOKENIZER, TokenStore
 from glidepath.interop.hugging_face_export import check_new, export_model
 from glidepath.interop.model_card import ModelCard
 from glidepath.stages.averaged_weights import AveragedWeights, choose_average
+from glidepath.stages.results import read_result
 from glidepath.study import tables
 from glidepath.study.layout import Layout, segment_directory
 from glidepath.study.specs import SegmentSpec, Trajectory
 from glidepath.training.snapshots import SnapshotFile
 from glidepath.training.state import load_header
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +121,7 @@ class KeptWeights:
 
 def best_cell(results: Path) -> str:
     """The cell of the results with the lowest val_loss. Raises ValueError if none completed."""
-    runs = _read(tables.RUNS, results)
+    runs = read_result(tables.RUNS, results)
     completed = runs[runs["status"] == "completed"]
     if completed.empty:
         raise ValueError(
@@ -135,7 +132,7 @@ def best_cell(results: Path) -> str:
 
 def column_of(results: Path, cell_id: str, column: str) -> str:
     """A text column of a cell's row of the plan. Raises ValueError, naming the nearest ones, for an unknown cell."""
-    plan = _read(tables.PLAN, results).set_index("cell_id")
+    plan = read_result(tables.PLAN, results).set_index("cell_id")
     if cell_id not in plan.index:
         raise ValueError(f"--cell {cell_id}: no such cell_id in plan.parquet; {_nearest(cell_id, plan.index)}")
     return str(plan.loc[cell_id, column])
@@ -198,13 +195,6 @@ def _sources(store: TokenStore) -> list[str]:
         for name, described in domains.items()
         if described["train_tokens"]
     ]
-
-
-def _read(table: tables.Table, results: Path) -> pd.DataFrame:
-    path = results / f"{table.name}.parquet"
-    if not path.is_file():
-        raise ValueError(f"--results {results} has no {path.name}; give the results folder of a study that has run")
-    return tables.read(table, path)
 
 
 def _nearest(name: str, names: Iterable[str]) -> str:

@@ -708,7 +708,8 @@ SPIKE_REMOVAL = Table(
             "verdict",
             "string",
             "-",
-            "removed, reduced, raised, not resolved, or no spike where raw does not rise; raw itself: spike",
+            "removed, reduced, raised, not resolved, or no spike where raw does not rise; raw itself: "
+            "spike, or one of the last two",
         ),
     ),
 )
