@@ -173,6 +173,49 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_config(f, auto_map={"AutoModelForCausalLM": "modeling.Mine"}),
         r"auto_map .* such code is not run. Convert",
     ),
+    "attention from elsewhere": (
+        lambda f: edit_config(f, attn_implementation="kernels-community/flash-attn2"),
+        r"attn_implementation 'kernels-community/flash-attn2' may name code .* one of eager, sdpa.* Remove the key",
+    ),
+    "attention under its old name": (
+        lambda f: edit_config(f, _attn_implementation="owner/name"),
+        "_attn_implementation 'owner/name' may name code",
+    ),
+    "attention of a part": (
+        lambda f: edit_config(f, text_config={"attn_implementation": "owner/name@main:f"}),
+        "attn_implementation 'owner/name@main:f' may name code",
+    ),
+    "attention part by part": (
+        lambda f: edit_config(f, attn_implementation={"": "owner/name"}),
+        "attn_implementation {'': 'owner/name'} may name code",
+    ),
+    "experts from elsewhere": (
+        lambda f: edit_config(f, experts_implementation="deepgemm"),
+        "experts_implementation 'deepgemm' may name code",
+    ),
+    "attention under a name of one's own": (
+        lambda f: edit_config(f, attribute_map={"x": "".join(("_attn", "_implementation"))}, x="owner/name"),
+        "attribute_map .* says how the program works, not what the model is.* Remove it",
+    ),
+    "attributes of the program": (
+        lambda f: edit_config(f, __dict__={"hidden_size": 32}),
+        "__dict__ .* says how the program works",
+    ),
+    "outputs without names": (lambda f: edit_config(f, return_dict=False), "return_dict False says how the program"),
+    "a list of types": (
+        lambda f: edit_config(f, model_type=["gpt_neox"]),
+        r"model_type \['gpt_neox'\] with .* must be a name and a list of names",
+    ),
+    "a number of architectures": (lambda f: edit_config(f, architectures=5), "architectures 5: they must be a name"),
+    "a size in words": (
+        lambda f: edit_config(f, hidden_size="32"),
+        r"config.json: transformers can make no model of it \(Strict.* expected int, got str.* Correct config.json",
+    ),
+    "no heads": (lambda f: edit_config(f, num_attention_heads=0), r"can make no model of it \(ZeroDivisionError"),
+    "numbers of no kind": (
+        lambda f: edit_config(f, dtype="nope"),
+        r"can make no model of it \(AttributeError: .*has no attribute 'nope'",
+    ),
     "quantised": (lambda f: edit_config(f, quantization_config={"bits": 4}), r"quantization_config .* Give the"),
     "unknown": (lambda f: edit_config(f, model_type="mine"), r"model_type 'mine' .* such as gpt_neox or llama"),
     "another head": (
@@ -181,6 +224,87 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no configuration": (lambda f: (f / "config.json").unlink(), r"is no configuration of a model \(FileNotFoundError"),
 }
+
+
+UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {
+    "an activation": ({"hidden_act": "nope"}, "KeyError: 'nope'"),
+    "positions": ({"rope_parameters": {"rope_type": "nope", "rope_theta": 1e4}}, "KeyError: 'nope'"),
+    "a part that has no class": ({"text_config": {"hidden_size": 32}}, "AttributeError: 'dict' object"),
+    "a token for padding": ({"pad_token_id": 10**6}, "AssertionError: Padding_idx must be within"),
+}
+
+
+@pytest.mark.parametrize("fault", UNKNOWN)
+def test_a_configuration_that_no_model_can_be_made_of_is_refused(fault: str, tmp_path: Path) -> None:
+    changes, reason = UNKNOWN[fault]
+    folders = saved(tmp_path, "rounded_and_tied", (10,))
+    edit_config(folders[10], **changes)
+    with pytest.raises(ValueError, match=rf"transformers can make no model of it \({reason}"):
+        opened(folders)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_that_transformers_brings_may_be_chosen(attention: str, sharded: dict[int, Path]) -> None:
+    for folder in sharded.values():
+        edit_config(folder, attn_implementation=attention)
+    assert opened(sharded)[0]._model.config._attn_implementation == attention
+
+
+def first_weight(content: dict[Any, Any]) -> str:
+    return next(name for name, tensor in content.items() if tensor.is_floating_point())
+
+
+PICKLED: dict[str, Callable[[dict[Any, Any]], object]] = {
+    "a number for a name": lambda t: t.update({3: torch.ones(4)}),
+    "a sparse tensor": lambda t: t.update({first_weight(t): t[first_weight(t)].to_sparse()}),
+    "a tensor without numbers": lambda t: t.update({first_weight(t): t[first_weight(t)].to("meta")}),
+    "more than tensors": lambda t: t.update(step=3),
+}
+
+
+@pytest.mark.parametrize("fault", PICKLED)
+def test_a_pickle_of_anything_else_is_refused(fault: str, tmp_path: Path) -> None:
+    folders = saved(tmp_path, "pickled", (10,))
+    path = folders[10] / "pytorch_model.bin"
+    state = dict(torch.load(path, weights_only=True))
+    PICKLED[fault](state)
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"pytorch_model.bin is no mapping of names to tensors that hold"):
+        opened(folders)
+
+
+def test_pickled_parameters_are_read_as_numbers(tmp_path: Path) -> None:
+    folders = saved(tmp_path, "pickled", (10, 20))
+    path = folders[10] / "pytorch_model.bin"
+    state = dict(torch.load(path, weights_only=True))
+    name = first_weight(state)
+    torch.save({**state, name: torch.nn.Parameter(state[name])}, path)
+    model, checkpoints = opened(folders)
+    WeightedMean(model.weights).step(cheapest_step(np.zeros(2), [1.0, 0.0]), (10, 20), checkpoints)
+    assert torch.equal(model.weights[name], state[name])
+
+
+def test_weights_that_are_no_numbers_are_named(sharded: dict[int, Path]) -> None:
+    names: list[str] = []
+
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        names.append(name_of_a(tensors))
+        tensors[names[0]].view(-1)[1] = torch.nan
+
+    edit_shard(sharded[20], spoil)
+    _, checkpoints = opened(sharded)
+    checkpoints.check_finite([10])
+    with pytest.raises(ValueError, match=rf"step20, after 20 updates: tensor '{names[0]}' has numbers .* Leave the"):
+        checkpoints.check_finite([10, 20])
+
+
+def test_a_tensor_in_two_shards_is_refused(sharded: dict[int, Path]) -> None:
+    """Which of them counts, the index says; but who wrote the other one meant something by it."""
+    shards = sorted(sharded[20].glob("model-*.safetensors"))
+    name = name_of_a(load_file(shards[0]))
+    save_file({**load_file(shards[1]), name: torch.zeros(3)}, shards[1], {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"tensor '{name}' is in {shards[1].name}, and should be in {shards[0].name}"):
+        opened(sharded)
 
 
 @pytest.mark.parametrize("fault", WRONG)

@@ -27,6 +27,8 @@ FILES = {
     "step2": {
         "config.json": b'{"model_type": "gpt_neox"}',
         "pytorch_model.bin": b"weights two",
+        "adapter/model.safetensors": b"weights of something else",
+        "pytorch_model-adapter/weights.bin": b"weights of something else",
         "training_args.bin": b"x",
     },
 }

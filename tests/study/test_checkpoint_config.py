@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from glidepath.study.checkpoint_config import parse_checkpoints
-from glidepath.study.checkpoints import PlannedTrajectory, planned_trajectories
+from glidepath.study.checkpoints import CheckpointAverageSpec, PlannedTrajectory, planned_trajectories
 from glidepath.study.config import parse_study
 from glidepath.study.section import StudyError
 
@@ -95,6 +96,57 @@ def test_the_identity_of_an_average_is_what_decides_its_losses(base: Path) -> No
     assert before["own"].checkpoints[10] == after["own"].checkpoints[10]
 
 
+def test_what_a_scheme_does_not_use_is_no_part_of_its_identity(base: Path) -> None:
+    before = planned(base)["hub"].averages
+
+    def renamed(data: dict[str, Any]) -> None:
+        data["trajectories"]["other"] = data["trajectories"].pop("hub") | {"hours_per_update": 2.0}
+
+    assert planned(base, changed(renamed))["other"].averages.keys() == before.keys()
+    start = {"kind": "swa", "start_tokens_per_parameter": 1}
+    data = changed(lambda data: data["schemes"].update(since=start))
+    first = names_of(planned(base, data)["hub"])
+    data["trajectories"]["hub"]["n_params"] = 2000
+    counted = names_of(planned(base, data)["hub"])
+    assert {name for name in first if counted[name] != first[name]} == {"since"}
+    data["trajectories"]["hub"].update(lr=0.1, weight_decay=0.1)
+    decayed = names_of(planned(base, data)["hub"])
+    assert {name for name in counted if decayed[name] != counted[name]} == {"decay"}
+
+
+def names_of(trajectory: PlannedTrajectory) -> dict[str, str]:
+    """Directory in the store by average."""
+    return {spec.average: name for name, spec in trajectory.averages.items()}
+
+
+def test_points_before_a_further_checkpoint_are_shared(base: Path) -> None:
+    def specs(data: dict[str, Any]) -> dict[str, CheckpointAverageSpec]:
+        return {spec.average: spec for spec in planned(base, data)["hub"].averages.values()}
+
+    short, long = specs(CONFIG), specs(changed(lambda data: hub(data)["revisions"].update(last=70)))
+    for average in short:
+        assert long[average].points_shared_with(short[average].model_dump(mode="json")) == {10, 20, 30, 40, 50, 60}
+    assert not long["raw"].points_shared_with(short["lawa_3"].model_dump(mode="json"))
+    listed = [{"revision": f"step{u}" if u != 40 else "again", "updates": u} for u in range(10, 70, 10)]
+    other = specs(changed(lambda data: hub(data).update(revisions=None, listed=listed)))
+    assert other["raw"].points_shared_with(short["raw"].model_dump(mode="json")) == {10, 20, 30}
+
+
+def test_names_of_records_are_told_apart_and_fit_the_rules(base: Path) -> None:
+    listed = [{"revision": name, "updates": i + 1} for i, name in enumerate(("a/b", "a--b", "a:b", "a b", "../b"))]
+    data = changed(lambda data: hub(data).update(revisions=None, listed=listed) or data["schemes"].clear())
+    data["schemes"]["ema"] = {"kind": "ema", "timescale_fraction": 0.5}
+    names = {spec.checkpoint_id for spec in planned(base, data)["hub"].checkpoints.values()}
+    assert len(names) == 5
+    assert all(re.fullmatch("[A-Za-z0-9.@+_-]+", name) for name in names)
+
+
+def test_a_directory_of_more_updates_than_are_trained_is_refused(base: Path) -> None:
+    (base / "runs/step20261121160000").mkdir()
+    with pytest.raises(StudyError, match=r"matches runs/step20261121160000: .* more than 10,000,000.* Rename"):
+        planned(base)
+
+
 Change = Callable[[dict[str, Any]], object]
 
 WRONG: dict[str, tuple[Change, str]] = {
@@ -119,6 +171,26 @@ WRONG: dict[str, tuple[Change, str]] = {
     ),
     "no repository": (lambda d: hub(d).update(repository="model"), "trajectories.hub.source.repository = 'model'"),
     "a pattern of its own": (lambda d: own(d).update(pattern="runs/*"), r"must have \{updates\} once.* and no \*"),
+    "one revision for several updates": (
+        lambda d: hub(d).update(
+            revisions=None, listed=[{"revision": "main", "updates": 3}, {"revision": "main", "updates": 5}]
+        ),
+        "trajectories.hub.source: listed has the revision 'main' more than once.* Remove all but one",
+    ),
+    "one directory for several updates": (
+        lambda d: own(d).update(
+            pattern=None, listed=[{"path": "runs/step10", "updates": 1}, {"path": "runs/./step10", "updates": 2}]
+        ),
+        "trajectories.own.source: listed has the path 'runs/step10' more than once",
+    ),
+    "more updates than are trained": (
+        lambda d: hub(d)["revisions"].update(first=1, last=10**12, every=10**12 - 1),
+        r"revisions.last = 1000000000000: .*less than or equal to 10000000",
+    ),
+    "more checkpoints than can be planned": (
+        lambda d: hub(d)["revisions"].update(first=1, last=10**6, every=1),
+        r"first 1, last 1000000, every 1: these are 1,000,000 checkpoints, and no more than 10,000 .* Raise every",
+    ),
     "half an optimizer": (
         lambda d: d["trajectories"]["own"].update(lr=0.1),
         "lr 0.1 and weight_decay None: only their product matters, so both are needed or neither",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +13,14 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from glidepath.corpus.store import TokenStore
 from glidepath.science.averaging import ema_weights, uniform_weights
+from glidepath.stages import average_checkpoints
 from glidepath.stages.average_records import cell_points
 from glidepath.study import tables
+from glidepath.study.checkpoints import CheckpointAverageSpec, record_path
 from glidepath.study.figure_list import CHECKPOINT_FIGURE_NAMES
 from tests.interop import others_checkpoints as others
 from tests.workflow.conftest import Workplace, copy_of_project
@@ -41,6 +48,17 @@ def results(workplace: Workplace, table: tables.Table) -> pd.DataFrame:
     return tables.read(table, workplace.root / f"results/mine/{table.name}.parquet")
 
 
+def names_of(workplace: Workplace, name: str) -> list[str]:
+    """Directories in the store with the averages of a trajectory's own checkpoints."""
+    found = (workplace.root / "store/averages").glob("*/spec.json")
+    records = {path.parent.name: json.loads(path.read_text())["spec"]["checkpoints"] for path in found}
+    kinds = {
+        path.stem: json.loads(path.read_text())["path"]
+        for path in (workplace.root / "store/checkpoints").glob("*.json")
+    }
+    return [average for average, at in records.items() if all(f"runs/{name}/" in kinds[record] for _, record in at)]
+
+
 def expected_weights(average: str, point: int) -> dict[int, float]:
     """Weights of checkpoints by update, from the definitions; none where an average has fewer than two."""
     at = [u for u in others.UPDATES if u <= point]
@@ -62,7 +80,7 @@ def test_losses_are_those_of_models_averaged_whole_in_float64(name: str, average
     rows = rows[rows["cell_id"] == name].set_index(["average", "updates_done"])
     (store,) = (averaged.root / "store/corpora").iterdir()
     tokens = TokenStore.open(store).validation("code")
-    names = " ".join(path.name for path in (averaged.root / "store/averages").glob(f"{name}-*"))
+    names = " ".join(names_of(averaged, name))
     kept = cell_points(names, averaged.root / "store/averages")
     for point in others.UPDATES:
         model = others.loaded(folders[point])
@@ -121,6 +139,56 @@ def test_a_second_run_has_nothing_to_do_and_another_scheme_evaluates_itself_only
     planned = averaged.planned("--configfile", "config/more.yaml")
     assert planned["average_checkpoints"] == 2
     assert not {"fetch_checkpoint", "tokenize"} & planned.keys()
+
+
+def evaluate(spec: CheckpointAverageSpec, output: Path) -> pd.DataFrame:
+    """The losses that a job writes, by update."""
+    (corpus,) = Path("store/corpora").iterdir()
+    arguments = ["--spec", spec.to_json(), "--corpus", str(corpus), "--output", str(output), "--gpu-share", "0"]
+    parser = argparse.ArgumentParser()
+    average_checkpoints.add_arguments(parser)
+    average_checkpoints.main(parser.parse_args(arguments))
+    return tables.read(tables.AVERAGE_LOSSES, output / "losses.parquet").set_index("updates_done")
+
+
+@pytest.mark.parametrize("average", ["raw", "ema"])
+def test_a_further_checkpoint_evaluates_itself_only(
+    average: str, averaged: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses before it that were changed by hand are taken over as they are; its own is that of a job without them."""
+    monkeypatch.chdir(averaged.root)
+    (name,) = (name for name in names_of(averaged, "neox") if name.startswith(f"{average}-"))
+    whole = json.loads(Path(f"store/averages/{name}/spec.json").read_text())["spec"]
+    long = CheckpointAverageSpec.model_validate_json(json.dumps(whole))
+    short = long.model_copy(update={"checkpoints": long.checkpoints[:-1], "evaluate_at": long.evaluate_at[:-1]})
+    expected = tables.read(tables.AVERAGE_LOSSES, Path(f"store/averages/{name}/losses.parquet"))
+    earlier = evaluate(short, tmp_path / f"{average}-short")
+    assert others.LAST not in earlier.index
+    changed = earlier.assign(val_loss=earlier["val_loss"] + 1.0).reset_index()
+    tables.write(tables.AVERAGE_LOSSES, changed, tmp_path / f"{average}-short/losses.parquet")
+    found = evaluate(long, tmp_path / f"{average}-long")["val_loss"]
+    before = expected.set_index("updates_done")["val_loss"] + [*[1.0] * (len(expected) - 1), 0.0]
+    assert found.to_dict() == pytest.approx(before.to_dict(), abs=1e-6)
+
+
+def test_a_checkpoint_without_numbers_is_named(
+    averaged: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(averaged.root)
+    (name,) = (name for name in names_of(averaged, "llama") if name.startswith("window_half-"))
+    spec = CheckpointAverageSpec.model_validate_json(
+        json.dumps(json.loads(Path(f"store/averages/{name}/spec.json").read_text())["spec"])
+    )
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree("runs/llama/step30", spoiled)
+    tensors = load_file(spoiled / "model.safetensors")
+    tensors["model.norm.weight"][3] = torch.inf
+    save_file(tensors, spoiled / "model.safetensors", {"format": "pt"})
+    record = json.loads(Path(record_path(dict(spec.checkpoints)[30])).read_text())
+    Path(record_path("spoiled")).write_text(json.dumps({**record, "path": str(spoiled)}))
+    at = tuple((u, "spoiled" if u == 30 else known) for u, known in spec.checkpoints)
+    with pytest.raises(ValueError, match=r"spoiled, after 30 updates: tensor 'model.norm.weight' has numbers that are"):
+        evaluate(spec.model_copy(update={"checkpoints": at}), tmp_path / "averages/of_spoiled")
 
 
 def refusal(workplace: Workplace, **changes: Any) -> str:

@@ -11,6 +11,7 @@ rule fetch_checkpoint:
     threads: 1
     resources:
         mem_mb=2000,
+        runtime=fetch_minutes,
     params:
         spec=checkpoint_spec,
     shell:
@@ -29,6 +30,7 @@ rule average_checkpoints:
     output:
         losses=ensure("store/averages/{average}/losses.parquet", non_empty=True),
         blocks="store/averages/{average}/block_losses.parquet",
+        evaluated="store/averages/{average}/spec.json",
     log:
         "logs/average_checkpoints/{average}.log",
     threads: 1
@@ -36,9 +38,10 @@ rule average_checkpoints:
         mem_mb=average_mem_mb,
         gpu=average_gpus,
         gpu_share=average_gpu_share,
+        runtime=average_minutes,
     params:
+        # What is measured carries its version.
         spec=average_spec,
-        code=code("average_checkpoints"),
     shell:
         "glidepath average-checkpoints --spec {params.spec:q} --corpus $(dirname {input.corpus})"
         " --output $(dirname {output.losses}) --threads {threads} --gpu-share {resources.gpu_share}"
@@ -49,6 +52,7 @@ rule average:
     input:
         losses=[f"store/averages/{average}/losses.parquet" for average in AVERAGES],
         blocks=[f"store/averages/{average}/block_losses.parquet" for average in AVERAGES],
+        evaluated=[f"store/averages/{average}/spec.json" for average in AVERAGES],
         records=[ancient(record_path(name)) for name in CHECKPOINTS],
     output:
         [LAYOUT.table(table) for table in RESULT_TABLES],

@@ -3,7 +3,7 @@ from glidepath.study.checkpoint_config import parse_checkpoints
 from glidepath.study.checkpoints import planned_trajectories, record_path
 from glidepath.study.corpus import corpus_id
 from glidepath.study.figure_list import CHECKPOINT_FIGURE_NAMES, entry as figure_entry, table_path
-from glidepath.study.speed import gpu_share
+from glidepath.study.speed import gpu_share, needs_gpu
 
 try:
     STUDY = parse_checkpoints(dict(config), ", ".join(str(path) for path in workflow.configfiles))
@@ -15,12 +15,15 @@ except ValueError as refusal:
 LAYOUT = Layout(STUDY.checkpoints, CORPUS_ID)
 CHECKPOINTS = {spec.checkpoint_id: spec for one in TRAJECTORIES.values() for spec in one.checkpoints.values()}
 AVERAGES = {name: spec for one in TRAJECTORIES.values() for name, spec in one.averages.items()}
+N_PARAMS = {name: one.config.n_params for one in TRAJECTORIES.values() for name in one.averages}
 RESULT_TABLES = ("averages", "checkpoint_steps_saved", "checkpoints")
 FIGURE_FILES = LAYOUT.figures(CHECKPOINT_FIGURE_NAMES)
 FINAL_FILES = [*(LAYOUT.table(table) for table in RESULT_TABLES), *FIGURE_FILES, f"{LAYOUT.results}/summary.md"]
 
 AUTO_CLASSES = ("transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 """What is slow to import of what jobs need."""
+READS_PER_POINT = 4
+READ_BYTES_PER_SECOND = 2e8
 
 
 wildcard_constraints:
@@ -43,7 +46,7 @@ def average_spec(wildcards):
 
 
 def average_gpu_share(wildcards):
-    return gpu_share(AVERAGES[wildcards.average].n_params)
+    return gpu_share(N_PARAMS[wildcards.average])
 
 
 def average_gpus(wildcards):
@@ -52,7 +55,22 @@ def average_gpus(wildcards):
 
 def average_mem_mb(wildcards):
     """Two copies of the model in float32, and what evaluation needs."""
-    return 2000 + 9 * AVERAGES[wildcards.average].n_params // 1_000_000
+    return 2000 + 9 * N_PARAMS[wildcards.average] // 1_000_000
+
+
+def average_minutes(wildcards, attempt):
+    """A generous guess, more at each attempt, at most a day: evaluating, and a few reads of the weights at every point."""
+    n_params = N_PARAMS[wildcards.average]
+    evaluations = len(AVERAGES[wildcards.average].evaluate_at)
+    tokens = sum(domain.validation_tokens for domain in STUDY.corpus.domains)
+    evaluating = 2 * n_params * tokens * evaluations / (3e13 if needs_gpu(n_params) else 1e10)
+    reading = 4 * n_params * READS_PER_POINT * evaluations / READ_BYTES_PER_SECOND
+    return min(24 * 60, int(10 + (evaluating + reading) / 60) * attempt)
+
+
+def fetch_minutes(wildcards, attempt):
+    """25 GB take three quarters of an hour at 10 MB/s. What a broken download has fetched is not fetched again."""
+    return min(24 * 60, 4 * 60 * attempt)
 
 
 def checkpoints_json(wildcards):

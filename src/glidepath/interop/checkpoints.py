@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from glidepath.interop.checkpoint_files import AGAIN, INDEX, weight_files
+from glidepath.interop.checkpoint_files import AGAIN, INDEX, weight_files, weight_map
 
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OPEN_FILES = 64
@@ -42,10 +42,11 @@ class Checkpoints:
     """Checkpoints of one training, by updates done. All are looked through at once, without reading their numbers.
 
     Raises ValueError, naming the file, for a missing, damaged or unreadable one, for a pickle that holds more than
-    tensors, and for tensors that are not the model's by name, shape or kind.
+    tensors, for tensors that are not the model's by name, shape or kind, and for a name that occurs twice.
     """
 
     def __init__(self, folders: Mapping[int, Path], parameters: Parameters) -> None:
+        self._folders = dict(folders)
         self._places = {updates: _places(folder, parameters) for updates, folder in folders.items()}
 
     def tensor(self, updates_done: int, name: str) -> Tensor:
@@ -53,13 +54,21 @@ class Checkpoints:
         file, stored_name = self._places[updates_done][name]
         return _opened(file).tensor(stored_name)
 
+    def check_finite(self, updates_done: Iterable[int]) -> None:
+        """Raises ValueError, naming it, for a tensor with a number that is none; reads all of these checkpoints."""
+        for updates in updates_done:
+            for name, (_, stored_name) in self._places[updates].items():
+                if not bool(torch.isfinite(self.tensor(updates, name)).all()):
+                    raise ValueError(
+                        f"checkpoint {self._folders[updates]}, after {updates} updates: tensor {stored_name!r} has "
+                        "numbers that are infinite or none: such weights have no average and no loss. Leave the "
+                        "checkpoint out"
+                    )
+
 
 def _places(folder: Path, parameters: Parameters) -> dict[str, tuple[Path, str]]:
     """File and stored name of every parameter."""
-    stored: dict[str, tuple[Path, str]] = {}
-    for file in weight_files(folder):
-        if not file.name.endswith(INDEX):
-            stored.update({parameters.name_of(name): (file, name) for name in _opened(file).stored})
+    stored = _stored_names(folder, parameters)
     places: dict[str, tuple[Path, str]] = {}
     for name, shape in parameters.shapes.items():
         there = next((one for one in (name, *parameters.other_names.get(name, ())) if one in stored), None)
@@ -95,6 +104,27 @@ def _places(folder: Path, parameters: Parameters) -> dict[str, tuple[Path, str]]
     return places
 
 
+def _stored_names(folder: Path, parameters: Parameters) -> dict[str, tuple[Path, str]]:
+    """File and stored name of every tensor, by the model's name."""
+    stored: dict[str, tuple[Path, str]] = {}
+    shards: dict[str, str] = {}
+    for file in weight_files(folder):
+        if file.name.endswith(INDEX):
+            shards = weight_map(file)
+            continue
+        for stored_name in _opened(file).stored:
+            name = parameters.name_of(stored_name)
+            place = shards.get(stored_name, file.name)
+            if name in stored or place != file.name:
+                other = place if place != file.name else " as ".join((stored[name][0].name, repr(stored[name][1])))
+                raise ValueError(
+                    f"checkpoint {folder}: tensor {stored_name!r} is in {file.name}, and should be in {other} too or "
+                    f"instead: it is not known which of them counts; {AGAIN}"
+                )
+            stored[name] = file, stored_name
+    return stored
+
+
 def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
@@ -125,9 +155,13 @@ class _Safetensors:
 class _Pickle:
     def __init__(self, path: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        if not isinstance(content, dict) or not all(isinstance(one, Tensor) for one in content.values()):
-            raise ValueError(f"{path} is no mapping of names to tensors; save the model's state_dict, as safetensors")
-        self._tensors: dict[str, Tensor] = content
+        if not isinstance(content, dict) or not all(_is_entry(name, one) for name, one in content.items()):
+            raise ValueError(
+                f"{path} is no mapping of names to tensors that hold their numbers one by one; save the model's "
+                "state_dict, as safetensors"
+            )
+        # A parameter that was saved with its gradient's mark is numbers like any other.
+        self._tensors: dict[str, Tensor] = {name: tensor.detach() for name, tensor in content.items()}
         self.stored = {
             name: _Stored(tuple(tensor.shape), str(tensor.dtype), tensor.dtype in FLOATING)
             for name, tensor in content.items()
@@ -135,6 +169,12 @@ class _Pickle:
 
     def tensor(self, name: str) -> Tensor:
         return self._tensors[name]
+
+
+def _is_entry(name: object, tensor: object) -> bool:
+    """Whether it is a name with a tensor that has its numbers: a sparse one has some of them, one on `meta` none."""
+    dense = isinstance(tensor, Tensor) and tensor.layout is torch.strided and tensor.device.type == "cpu"
+    return isinstance(name, str) and dense
 
 
 def _safetensors_file(path: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 CONFIGS = (
@@ -27,11 +28,18 @@ def download(repository: str, revision: str, store: Path) -> tuple[Path, str]:
 
     try:
         found = HfApi().model_info(repository, revision=revision)
-        names = {sibling.rfilename for sibling in found.siblings or ()}
+        # A folder can hold the weights of something else.
+        at_root = [sibling.rfilename for sibling in found.siblings or () if "/" not in sibling.rfilename]
         commit = str(found.sha)
-        weights = SAFETENSORS if any(Path(name).match(one) for name in names for one in SAFETENSORS) else PICKLES
+        weights = SAFETENSORS if any(fnmatchcase(name, one) for name in at_root for one in SAFETENSORS) else PICKLES
         folder = store / f"{repository.replace('/', '--')}@{commit}"
-        snapshot_download(repository, revision=commit, local_dir=folder, allow_patterns=[*CONFIGS, *weights])
+        snapshot_download(
+            repository,
+            revision=commit,
+            local_dir=folder,
+            allow_patterns=[*CONFIGS, *weights],
+            ignore_patterns="*/*",
+        )
     except Exception as error:  # of the hub client, of the network or of the disk, with no common type
         raise ValueError(
             f"repository {repository!r}, revision {revision!r}, cannot be had from the Hub ({type(error).__name__}: "

@@ -5,7 +5,9 @@ Architectures are those that the installed transformers brings; code that comes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from glidepath.interop.checkpoint_files import CONFIG, read_json
+from glidepath.interop.checkpoint_files import CONFIG, KNOWN_PROGRAMS, read_json
 from glidepath.interop.checkpoints import Parameters
 
 if TYPE_CHECKING:
@@ -25,12 +27,20 @@ OF_THE_PROGRAM = frozenset({"transformers_version", "dtype", "torch_dtype", "_na
 """Keys of a config.json that say who wrote it and how, not what the model is."""
 
 
+MEANT_AS_VALUES = frozenset(
+    {"model_type", "name_or_path", "num_labels", "output_attentions", "per_layer_config", "rope_scaling", "torch_dtype"}
+    | {"_attn_implementation", "_experts_implementation"}
+)
+"""Keys that stand in a config.json although the class of a configuration has more than a field by that name."""
+
+
 def read_config(folder: Path) -> PretrainedConfig:
     """The configuration of a checkpoint.
 
-    Raises ValueError for what `read_json` refuses, and for a model that transformers does not know as a causal language
-    model.
+    Raises ValueError for what `read_json` refuses, for a key that would replace a part of the program, for values that
+    transformers refuses, and for a model that it does not know as a causal language model.
     """
+    from transformers import PretrainedConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -43,8 +53,32 @@ def read_config(folder: Path) -> PretrainedConfig:
             f"{path}: model_type {kind!r} with architectures {classes}: it must be one of transformers' causal "
             f"language models, {allowed}. Convert the checkpoint"
         )
-    config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(content)
+    fields = {field.name for field in dataclasses.fields(PretrainedConfig)}
+    # Every key becomes an attribute, and attribute_map, for one, can give another key the meaning of a refused one.
+    program = sorted(content.keys() & set(dir(PretrainedConfig)) - fields - MEANT_AS_VALUES)
+    if program or content.get("return_dict") is False:
+        key = program[0] if program else "return_dict"
+        raise ValueError(
+            f"{path}: {key} {content[key]!r} says how the program works, not what the model is, and is none of the "
+            "keys that save_pretrained writes. Remove it"
+        )
+    with _refusals(str(path)):
+        config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(content)
+        config.to_dict()
     return config
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Turn what transformers raises at a configuration into one paragraph."""
+    try:
+        yield
+    except Exception as error:  # of its checks, of its classes or of torch, with no common type
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(
+            f"{what}: transformers can make no model of it ({reason}): every key must have a value that the "
+            "architecture allows. Correct config.json, or give the one that belongs to the weights"
+        ) from error
 
 
 def check_same_model(configs: Mapping[Path, PretrainedConfig]) -> None:
@@ -65,11 +99,21 @@ def _of_the_model(config: PretrainedConfig) -> dict[str, Any]:
     return {key: value for key, value in config.to_dict().items() if key not in OF_THE_PROGRAM}
 
 
+def _own(program: str | None) -> str | None:
+    """The program of a layer, which `read_json` has seen already; asked again where it is run.
+
+    Raises ValueError for one that transformers does not bring.
+    """
+    if program not in KNOWN_PROGRAMS:
+        raise ValueError(f"{program!r} may be code that is not of transformers, and is not run")
+    return program
+
+
 class PretrainedModel:
     """A model of transformers with weights in float32, whose matrix products take `matmul_dtype`.
 
-    The weights are not initialised: write to all of them. Raises ValueError for a context longer than the
-    model has positions, and for a model with learned buffers.
+    The weights hold anything until all of them are written to: none are drawn. Raises ValueError for a context longer
+    than the model has positions, a configuration that no model can be made of, and a model with learned buffers.
     """
 
     def __init__(
@@ -85,9 +129,15 @@ class PretrainedModel:
                 f"({config.model_type}, max_position_embeddings). Lower it"
             )
         # Drawing random weights of a large model takes minutes, and ties come with it.
-        with no_init_weights():
-            self._model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
-        self._model.tie_weights()
+        with _refusals(f"configuration of type {config.model_type}"), no_init_weights():
+            self._model = AutoModelForCausalLM.from_config(
+                config,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                attn_implementation=_own(config._attn_implementation),
+                experts_implementation=_own(config._experts_implementation),
+            )
+            self._model.tie_weights()
         self._model.requires_grad_(False).eval().to(device)
         self._weights = dict(self._model.named_parameters())
         learned = [

@@ -1,12 +1,14 @@
 """Evaluate one average of checkpoints trained elsewhere at the points of their trajectory, or the raw checkpoints.
 
-Out of core as for snapshots of a study: memory holds two copies of the model whatever the number of checkpoints.
+Out of core as for snapshots of a study: memory holds two copies of the model whatever the number of checkpoints. What
+was measured before there were more checkpoints is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from glidepath.corpus.store import TokenStore
 from glidepath.interop.checkpoints import Checkpoints
 from glidepath.interop.pretrained_model import PretrainedModel, check_same_model, read_config
 from glidepath.stages.average import Records
+from glidepath.study import tables
 from glidepath.study.averages import snapshot_weights
 from glidepath.study.averaging_config import RAW
-from glidepath.study.checkpoints import CheckpointAverageSpec, history_of, record_path
-from glidepath.training.averaged_losses import averaged_losses, raw_losses
+from glidepath.study.checkpoints import EVALUATED, CheckpointAverageSpec, check_n_params, history_of, record_path
+from glidepath.study.identity import canonical_json
+from glidepath.training.averaged_losses import Losses, averaged_losses, raw_losses
 from glidepath.training.device import Machine, configure, matmul_dtype, placed
+from glidepath.training.files import written_atomically
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,20 +55,64 @@ def _average(spec: CheckpointAverageSpec, tokens: TokenStore, output: Path, devi
     updates_done = np.array(sorted(folders))
     kept = tuple(updates_done.tolist())
     history = history_of(spec, kept[-1])
-    found = Records(history, kept, tokens)
+    found = _Records(history, kept, tokens)
+    known = found.take_over(spec, output)
+    points = [point for point in spec.evaluate_at if point not in known]
     validation = {domain: tokens.validation(domain) for domain in tokens.domains}
     if spec.scheme is None:
-        found.add(RAW, RAW, {}, raw_losses(model, checkpoints, spec.evaluate_at, validation))
+        losses = raw_losses(model, checkpoints, points, validation)
+        found.add(RAW, RAW, {}, _finite(losses, checkpoints, {point: [point] for point in points}))
     else:
-        averages = []
-        for point in spec.evaluate_at:
+        averages = {}
+        for point in points:
             n = int(np.searchsorted(updates_done, point)) + 1
             weights = snapshot_weights(spec.scheme, history, updates_done[:n])
             if weights is not None:
-                averages.append((point, np.concatenate([weights, np.zeros(len(kept) - n)])))
-        losses = averaged_losses(model, checkpoints, kept, averages, validation)
-        found.add(spec.average, spec.scheme.kind, dict(averages), losses)
+                averages[point] = np.concatenate([weights, np.zeros(len(kept) - n)])
+        used = {point: updates_done[weights != 0].tolist() for point, weights in averages.items()}
+        losses = averaged_losses(model, checkpoints, kept, averages.items(), validation)
+        found.add(spec.average, spec.scheme.kind, averages, _finite(losses, checkpoints, used))
     found.write(output)
+    evaluated = {"spec": spec.model_dump(mode="json"), "n_params": _n_params(model)}
+    with written_atomically(output / EVALUATED) as temporary:
+        temporary.write_text(canonical_json(evaluated) + "\n", encoding="utf-8")
+
+
+class _Records(Records):
+    def take_over(self, spec: CheckpointAverageSpec, output: Path) -> set[int]:
+        """Add what directories beside `output` have of the same average of the same checkpoints; returns the points."""
+        known: set[int] = set()
+        for record in sorted(output.parent.glob(f"{spec.average}-*/{EVALUATED}")):
+            if record.parent == output:
+                continue
+            other = json.loads(record.read_text(encoding="utf-8"))["spec"]
+            fresh = spec.points_shared_with(other) - known
+            losses = tables.read(tables.AVERAGE_LOSSES, record.parent / "losses.parquet")
+            blocks = tables.read(tables.AVERAGE_BLOCK_LOSSES, record.parent / "block_losses.parquet")
+            rows = losses[losses["updates_done"].isin(fresh)].to_dict("records")
+            self._rows += [{str(column): value for column, value in row.items()} for row in rows]
+            self._blocks.append(blocks[blocks["updates_done"].isin(fresh)])
+            known |= fresh
+        return known
+
+
+def _finite(losses: Iterable[Losses], checkpoints: Checkpoints, used: Mapping[int, Iterable[int]]) -> Iterator[Losses]:
+    """The losses; `used` are the checkpoints behind those at a point.
+
+    Raises ValueError where one is no number, naming the tensor that it comes from.
+    """
+    for found in losses:
+        if not np.isfinite(found.blocks).all():
+            checkpoints.check_finite(used[found.updates_done])
+            raise ValueError(
+                f"the loss after {found.updates_done} updates is no number on the domain {found.domain}, although all "
+                "weights are: the model overflows. Leave these checkpoints out"
+            )
+        yield found
+
+
+def _n_params(model: PretrainedModel) -> int:
+    return sum(weight.numel() for weight in model.weights.values())
 
 
 def _folder(record: Path) -> Path:
@@ -82,11 +131,8 @@ def _folder(record: Path) -> Path:
 
 
 def _check_fits(spec: CheckpointAverageSpec, tokens: TokenStore, model: PretrainedModel) -> None:
-    n_params = sum(weight.numel() for weight in model.weights.values())
-    if spec.n_params > n_params:
-        raise ValueError(
-            f"n_params {spec.n_params:,} is more than the {n_params:,} parameters that the checkpoints hold. Correct it"
-        )
+    if spec.n_params is not None:
+        check_n_params(spec.n_params, _n_params(model))
     if tokens.vocab_size > model.n_embedded:
         raise ValueError(
             f"corpus.tokenizer has token ids up to {tokens.vocab_size - 1}, the model embeds {model.n_embedded} of "

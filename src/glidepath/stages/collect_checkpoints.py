@@ -18,7 +18,7 @@ from glidepath.stages.collect_averages import cell_rows
 from glidepath.stages.steps_saved import trajectory
 from glidepath.study import tables
 from glidepath.study.checkpoint_config import parse_checkpoints
-from glidepath.study.checkpoints import PlannedTrajectory, planned_trajectories, record_path
+from glidepath.study.checkpoints import EVALUATED, PlannedTrajectory, check_n_params, planned_trajectories, record_path
 from glidepath.study.provenance import versions
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
@@ -34,6 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     config = parse_checkpoints(json.loads(args.config), "given as JSON")
     planned = planned_trajectories(config, args.corpus_id, Path.cwd())
+    for one in planned.values():
+        for average in one.averages:
+            written = json.loads((args.store / average / EVALUATED).read_text(encoding="utf-8"))
+            check_n_params(one.config.n_params, written["n_params"])
     points = {name: cell_points(" ".join(one.averages), args.store) for name, one in planned.items()}
     averages = _averages(points)
     saved = _steps_saved(points, planned, config.ci_level)

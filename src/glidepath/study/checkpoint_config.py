@@ -6,6 +6,8 @@ A file with the top-level key `checkpoints` is one; every other file is a study.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -17,6 +19,11 @@ from glidepath.study.section import Count, Name, Number, Positive, Section, Stud
 
 UPDATES = "{updates}"
 """Stands for the number of updates in a template."""
+MOST_CHECKPOINTS = 10_000
+"""Of one range: a job each, and a line each in the plan."""
+MOST_UPDATES = 10_000_000
+"""The learning rate of every update is held in memory while a study is planned."""
+Updates = Annotated[Count, Field(le=MOST_UPDATES)]
 
 
 class RevisionRange(Section):
@@ -24,9 +31,9 @@ class RevisionRange(Section):
 
     template: Text
     """Name of a revision, with {updates} where the number of updates stands."""
-    first: Count
+    first: Updates
     """[updates]"""
-    last: Count
+    last: Updates
     """[updates]"""
     every: Count
     """Their distance [updates]."""
@@ -43,6 +50,12 @@ class RevisionRange(Section):
                 f"first {self.first}, last {self.last}, every {self.every}: last must be first or come a multiple of "
                 "every after it. Change one of them"
             )
+        count = (self.last - self.first) // self.every + 1
+        if count > MOST_CHECKPOINTS:
+            raise ValueError(
+                f"first {self.first}, last {self.last}, every {self.every}: these are {count:,} checkpoints, and no "
+                f"more than {MOST_CHECKPOINTS:,} can be planned. Raise every"
+            )
         return self
 
 
@@ -51,7 +64,7 @@ class Revision(Section):
 
     revision: Text
     """Branch, tag or commit."""
-    updates: Count
+    updates: Updates
     """Updates done there."""
 
 
@@ -72,6 +85,7 @@ class HubCheckpoints(Section):
         if (self.revisions is None) == (not self.listed):
             raise ValueError("checkpoints are given by exactly one of revisions and listed. Give one of them")
         check_rising("listed.updates", [entry.updates for entry in self.listed])
+        _check_once("revision", [entry.revision for entry in self.listed])
         return self
 
 
@@ -80,7 +94,7 @@ class Directory(Section):
 
     path: Text
     """Directory with config.json and weights, relative to the working directory."""
-    updates: Count
+    updates: Updates
     """Updates done there."""
 
 
@@ -104,7 +118,18 @@ class DirectoryCheckpoints(Section):
                 f"Write it so, for example runs/mine/checkpoint-{UPDATES}"
             )
         check_rising("listed.updates", [entry.updates for entry in self.listed])
+        _check_once("path", [os.path.normpath(entry.path) for entry in self.listed])
         return self
+
+
+def _check_once(key: str, names: Sequence[str]) -> None:
+    """Raises ValueError for a checkpoint that is listed for several numbers of updates."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(
+            f"listed has the {key} {twice!r} more than once: its weights are those after one number of updates. Remove "
+            "all but one"
+        )
 
 
 CheckpointSource = Annotated[HubCheckpoints | DirectoryCheckpoints, Field(discriminator="kind")]

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from glidepath.study.averages import History, snapshot_weights
-from glidepath.study.averaging_config import RAW, Scheme
+from glidepath.study.averages import AVERAGING_VERSION, History, snapshot_weights
+from glidepath.study.averaging_config import RAW, EmulatedDecayScheme, Scheme, SwaScheme
 from glidepath.study.checkpoint_config import (
+    MOST_UPDATES,
     UPDATES,
     CheckpointsConfig,
     DirectoryCheckpoints,
@@ -31,6 +33,8 @@ from glidepath.study.section import StudyError
 from glidepath.study.specs import Spec
 
 CONFIG = "config.json"
+EVALUATED = "spec.json"
+"""What was evaluated, beside the losses and written after them: the job's spec, and the parameters that there were."""
 WEIGHT_PATTERNS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -47,15 +51,15 @@ class CheckpointSpec(Spec):
 
     @property
     def checkpoint_id(self) -> str:
-        """Name of its record in the store."""
-        if self.repository is not None:
-            return f"{self.repository}@{self.revision}".replace("/", "--")
-        return f"{Path(self.path or '').name}-{digest(self.model_dump(mode='json'))}"
+        """Name of its record in the store: what a person knows it by, as far as a rule's names of files allow."""
+        known = Path(self.path or "").name if self.repository is None else f"{self.repository}@{self.revision}"
+        return f"{re.sub('[^A-Za-z0-9.@+_-]+', '--', known)[-100:]}-{digest(self.model_dump(mode='json'))}"
 
 
 class CheckpointAverageSpec(Spec):
     """What decides the losses of one average at the points of one trajectory."""
 
+    averaging_version: int
     corpus_id: str
     context_length: int
     checkpoints: tuple[tuple[int, str], ...]
@@ -66,12 +70,27 @@ class CheckpointAverageSpec(Spec):
     scheme: Scheme | None
     """None: the checkpoints themselves, under the name `raw`."""
     tokens_per_update: int
-    n_params: int
+    n_params: int | None
+    """None unless the scheme counts in tokens per parameter."""
     lr: float | None
     weight_decay: float | None
+    """Both None unless the scheme emulates a decay."""
 
     def to_json(self) -> str:
         return canonical_json(self.model_dump(mode="json"))
+
+    def points_shared_with(self, other: Mapping[str, Any]) -> set[int]:
+        """Points at which another job, given by its plain data, has evaluated the same average of the same checkpoints:
+        one with fewer or more checkpoints later on."""
+        ours = self.model_dump(mode="json")
+        if any(other.get(key) != value for key, value in ours.items() if key not in ("checkpoints", "evaluate_at")):
+            return set()
+        return {
+            point
+            for point in set(self.evaluate_at) & set(other["evaluate_at"])
+            if [one for one in ours["checkpoints"] if one[0] <= point]
+            == [one for one in other["checkpoints"] if one[0] <= point]
+        }
 
 
 @dataclass(frozen=True)
@@ -82,7 +101,8 @@ class PlannedTrajectory:
     checkpoints: dict[int, CheckpointSpec]
     """By updates done, ascending."""
     averages: dict[str, CheckpointAverageSpec]
-    """By the name of their directory in the store, the raw weights first."""
+    """By the name of their directory in the store, which says what is averaged and not in which trajectory: the raw
+    weights first."""
 
 
 def planned_trajectories(config: CheckpointsConfig, corpus_id: str, base: Path) -> dict[str, PlannedTrajectory]:
@@ -113,6 +133,7 @@ def planned_trajectories(config: CheckpointsConfig, corpus_id: str, base: Path) 
             if scheme is not None:
                 _check_defined(key, average, scheme, history, at, points)
             spec = CheckpointAverageSpec(
+                averaging_version=AVERAGING_VERSION,
                 corpus_id=corpus_id,
                 context_length=config.context_length,
                 checkpoints=tuple((updates, checkpoints[updates].checkpoint_id) for updates in at),
@@ -120,11 +141,11 @@ def planned_trajectories(config: CheckpointsConfig, corpus_id: str, base: Path) 
                 average=average,
                 scheme=scheme,
                 tokens_per_update=trajectory.tokens_per_update,
-                n_params=trajectory.n_params,
-                lr=trajectory.lr,
-                weight_decay=trajectory.weight_decay,
+                n_params=trajectory.n_params if isinstance(scheme, SwaScheme) else None,
+                lr=trajectory.lr if isinstance(scheme, EmulatedDecayScheme) else None,
+                weight_decay=trajectory.weight_decay if isinstance(scheme, EmulatedDecayScheme) else None,
             )
-            specs[f"{name}-{average}-{digest(spec.model_dump(mode='json'))}"] = spec
+            specs[f"{average}-{digest(spec.model_dump(mode='json'))}"] = spec
         found[name] = PlannedTrajectory(trajectory, {updates: checkpoints[updates] for updates in at}, specs)
     return found
 
@@ -137,6 +158,14 @@ def history_of(trajectory: TrajectoryConfig | CheckpointAverageSpec, updates: in
         weight_decay=np.full(updates, trajectory.weight_decay or 0.0),
         n_params_counted=trajectory.n_params,
     )
+
+
+def check_n_params(n_params: int, stored: int) -> None:
+    """Raises ValueError for a count of parameters that is more than checkpoints hold."""
+    if n_params > stored:
+        raise ValueError(
+            f"n_params {n_params:,} is more than the {stored:,} parameters that the checkpoints hold. Correct it"
+        )
 
 
 def record_path(checkpoint_id: str) -> str:
@@ -200,6 +229,11 @@ def _directories(source: DirectoryCheckpoints, key: str, base: Path) -> dict[int
         if not matched or not int(matched[1]) or not (base / path).is_dir():
             continue
         updates = int(matched[1])
+        if updates > MOST_UPDATES:
+            raise StudyError(
+                f"{key}.pattern {source.pattern!r} matches {path}: {updates} updates are more than {MOST_UPDATES:,}, "
+                "the most that can be planned. Rename the directory by its updates"
+            )
         if updates in found:
             raise StudyError(
                 f"{key}.pattern {source.pattern!r} matches {found[updates]} and {path}, both after {updates} updates: "
