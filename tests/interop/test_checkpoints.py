@@ -201,6 +201,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_config(f, __dict__={"hidden_size": 32}),
         "__dict__ .* says how the program works",
     ),
+    "outputs that are no flag": (
+        lambda f: edit_config(f, output_hidden_states="all"),
+        "output_hidden_states 'all' says how the program works",
+    ),
     "outputs without names": (lambda f: edit_config(f, return_dict=False), "return_dict False says how the program"),
     "a list of types": (
         lambda f: edit_config(f, model_type=["gpt_neox"]),

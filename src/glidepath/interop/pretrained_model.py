@@ -33,6 +33,13 @@ MEANT_AS_VALUES = frozenset(
 )
 """Keys that stand in a config.json although the class of a configuration has more than a field by that name."""
 
+OUTPUTS = {
+    "return_dict": [True],
+    "output_hidden_states": [True, False, None],
+    "output_attentions": [True, False, None],
+}
+"""What a config.json may say of the form in which a model gives its losses, for them to be found."""
+
 
 def read_config(folder: Path) -> PretrainedConfig:
     """The configuration of a checkpoint.
@@ -55,12 +62,13 @@ def read_config(folder: Path) -> PretrainedConfig:
         )
     fields = {field.name for field in dataclasses.fields(PretrainedConfig)}
     # Every key becomes an attribute, and attribute_map, for one, can give another key the meaning of a refused one.
-    program = sorted(content.keys() & set(dir(PretrainedConfig)) - fields - MEANT_AS_VALUES)
-    if program or content.get("return_dict") is False:
-        key = program[0] if program else "return_dict"
+    program = content.keys() & set(dir(PretrainedConfig)) - fields - MEANT_AS_VALUES
+    program |= {key for key, allowed in OUTPUTS.items() if key in content and content[key] not in allowed}
+    if program:
+        key = min(program)
         raise ValueError(
-            f"{path}: {key} {content[key]!r} says how the program works, not what the model is, and is none of the "
-            "keys that save_pretrained writes. Remove it"
+            f"{path}: {key} {content[key]!r} says how the program works, not what the model is, and is nothing that "
+            "save_pretrained writes. Remove it"
         )
     with _refusals(str(path)):
         config: PretrainedConfig = CONFIG_MAPPING[kind].from_dict(content)
