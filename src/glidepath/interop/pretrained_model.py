@@ -33,7 +33,7 @@ MEANT_AS_VALUES = frozenset(
 )
 """Keys that stand in a config.json although the class of a configuration has more than a field by that name."""
 
-OUTPUTS = {
+OUTPUTS: dict[str, list[bool | None]] = {
     "return_dict": [True],
     "output_hidden_states": [True, False, None],
     "output_attentions": [True, False, None],
