@@ -71,7 +71,9 @@ def _average(spec: CheckpointAverageSpec, tokens: TokenStore, output: Path, devi
                 averages[point] = np.concatenate([weights, np.zeros(len(kept) - n)])
         used = {point: updates_done[weights != 0].tolist() for point, weights in averages.items()}
         losses = averaged_losses(model, checkpoints, kept, averages.items(), validation)
-        found.add(spec.average, spec.scheme.kind, averages, _finite(losses, checkpoints, used))
+        # What is infinite shows in the losses, where it can be told whose it is.
+        with np.errstate(invalid="ignore"):
+            found.add(spec.average, spec.scheme.kind, averages, _finite(losses, checkpoints, used))
     found.write(output)
     evaluated = {"spec": spec.model_dump(mode="json"), "n_params": _n_params(model)}
     with written_atomically(output / EVALUATED) as temporary:

@@ -65,9 +65,7 @@ class WeightedMean:
                     touched = ahead.submit(_touch, upcoming)
                 weight = self._weights[name]
                 mean = weight.cpu()
-                # What is infinite shows in the losses, where it can be told whose it is.
-                with np.errstate(invalid="ignore"):
-                    self._add(mean.view(-1).numpy(), self._rest[name], step.keep, _grouped(parts))
+                self._add(mean.view(-1).numpy(), self._rest[name], step.keep, _grouped(parts))
                 if mean is not weight:
                     weight.copy_(mean)
                 if touched:
