@@ -8,6 +8,8 @@ and not once per snapshot.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -21,7 +23,9 @@ from glidepath.science.averaging import Step
 
 PIECE = 1 << 15
 """Numbers handled together: 256 KiB in float64."""
-PAGE_BYTES = 4096
+LIBC = ctypes.CDLL(None)
+ADVICE_BYTES = 1 << 22
+"""What the system reads at once of what it is told to expect, at most."""
 DIGITS = 13
 """Shares that agree to so many digits are one: their snapshots are added up before they are multiplied."""
 
@@ -58,18 +62,19 @@ class WeightedMean:
         names = list(self._weights)
         with ThreadPoolExecutor(1) as ahead:
             upcoming = self._parts(names[0], step, updates_done, snapshots)
+            expected = ahead.submit(_expect, upcoming)
             for name, following in zip(names, [*names[1:], None], strict=True):
-                parts, touched = upcoming, None
+                parts = upcoming
                 if following:
+                    # One parameter ahead and no more: who reads far ahead loses what was read again.
+                    expected.result()
                     upcoming = self._parts(following, step, updates_done, snapshots)
-                    touched = ahead.submit(_touch, upcoming)
+                    expected = ahead.submit(_expect, upcoming)
                 weight = self._weights[name]
                 mean = weight.cpu()
                 self._add(mean.view(-1).numpy(), self._rest[name], step.keep, _grouped(parts))
                 if mean is not weight:
                     weight.copy_(mean)
-                if touched:
-                    touched.result()
 
     def _parts(
         self, name: str, step: Step, updates_done: Sequence[int], snapshots: Snapshots
@@ -134,10 +139,14 @@ def _numbers(tensor: Tensor) -> Part:
     return array
 
 
-def _touch(parts: Iterable[tuple[float, Part]]) -> None:
-    """Have the next parameter read from disk while this one is averaged: a byte of every page of its files."""
+def _expect(parts: Iterable[tuple[float, Part]]) -> None:
+    """Have a parameter read from disk while something else is done: the system's advice that mapped memory will be
+    needed, which means nothing for other memory. It heeds little of it at a time."""
     for _, part in parts:
-        part.view(np.uint8)[::PAGE_BYTES].sum()
+        begin, end = part.ctypes.data, part.ctypes.data + part.nbytes
+        for address in range(begin // mmap.PAGESIZE * mmap.PAGESIZE, end, ADVICE_BYTES):
+            size = min(ADVICE_BYTES, end - address)
+            LIBC.madvise(ctypes.c_void_p(address), ctypes.c_size_t(size), mmap.MADV_WILLNEED)
 
 
 def _grouped(parts: Iterable[tuple[float, Part]]) -> list[Group]:
