@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,15 +12,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor
 
-from glidepath.interop.checkpoints import Checkpoints, Parameters
 from glidepath.science.averaging import Step, cheapest_step, ema_weights, uniform_weights
-from glidepath.training import snapshots
-from glidepath.training.weighted_mean import Snapshots, WeightedMean
+from glidepath.training.weighted_mean import WeightedMean
 
 SHAPES = {"embedding": (70, 1000), "gain": (7,), "matrix": (33, 1001)}
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass
@@ -105,72 +103,12 @@ def test_a_model_of_another_shape_is_refused() -> None:
         WeightedMean(model()).step(Step(0.0, ((0, 0.5), (1, 0.5))), (10, 20), kept)
 
 
-def anonymous_bytes() -> int:
-    """Memory of this process that is no file's."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
-
-
-@dataclass
-class Watched:
-    """Snapshots that note how much memory there is whenever one is read: the peak is while the last ones are."""
-
-    snapshots: Snapshots
-    most: int = 0
-
-    def tensor(self, updates_done: int, name: str) -> Tensor:
-        self.look()
-        return self.snapshots.tensor(updates_done, name)
-
-    def look(self) -> None:
-        self.most = max(self.most, anonymous_bytes())
-
-
-def watching(watched: Watched, done: threading.Event) -> None:
-    """Also between reads."""
-    while not done.wait(1e-3):
-        watched.look()
-
-
-LARGE = {f"matrix{i}": (1000, 1000) for i in range(4)}
-N_SNAPSHOTS = 14
-
-
-def own_snapshots(folder: Path) -> Snapshots:
-    paths = []
-    for update in range(1, N_SNAPSHOTS + 1):
-        snapshots.save_part(folder, update, {name: torch.full(shape, float(update)) for name, shape in LARGE.items()})
-        paths.append(snapshots.part_path(folder, update))
-    snapshots.join(paths, folder / "joined", {})
-    return snapshots.SnapshotsOfChain([folder / "joined"])
-
-
-def rounded_checkpoints(folder: Path) -> Snapshots:
-    folders = {update: folder / str(update) for update in range(1, N_SNAPSHOTS + 1)}
-    for update, to in folders.items():
-        to.mkdir()
-        tensors = {name: torch.full(shape, update, dtype=torch.bfloat16) for name, shape in LARGE.items()}
-        save_file(tensors, to / "model.safetensors")
-    return Checkpoints(folders, Parameters(LARGE, {}, str, ()))
-
-
-@pytest.mark.parametrize("written", [own_snapshots, rounded_checkpoints])
-def test_memory_is_two_copies_of_the_model_at_any_time_whatever_the_window(
-    written: Callable[[Path], Snapshots], tmp_path: Path
-) -> None:
-    """Fourteen snapshots of four million numbers on disk, averaged in one step."""
-    model_bytes = sum(4 * rows * columns for rows, columns in LARGE.values())
-    watched, done = Watched(written(tmp_path)), threading.Event()
-    every = tuple(range(1, N_SNAPSHOTS + 1))
-    ctypes.CDLL(None).malloc_trim(0)
-    before = anonymous_bytes()
-    weights = {name: torch.zeros(shape) for name, shape in LARGE.items()}
-    mean = WeightedMean(weights)
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(watching, watched, done)
-        mean.step(Step(0.0, tuple((i, 1 / N_SNAPSHOTS) for i in range(N_SNAPSHOTS))), every, watched)
-        watched.look()
-        done.set()
-    assert 1.9 * model_bytes < watched.most - before < 2.1 * model_bytes + 2e6
-    for name, shape in LARGE.items():
-        assert torch.equal(weights[name], torch.full(shape, (N_SNAPSHOTS + 1) / 2))
+@pytest.mark.parametrize("written", ["own_snapshots", "rounded_checkpoints"])
+def test_memory_is_two_copies_of_the_model_at_any_time_whatever_the_window(written: str, tmp_path: Path) -> None:
+    """Fourteen snapshots on disk, in a process of its own."""
+    command = [sys.executable, "-m", "tests.training.averaging_memory", written, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["right"]
+    assert 1.9 * found["model"] < found["used"] < 2.1 * found["model"] + 2e6
