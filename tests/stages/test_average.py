@@ -191,3 +191,13 @@ def test_other_snapshots_or_another_version_are_measured_anew(monkeypatch: pytes
     evaluations = counted(monkeypatch)
     run(SPEC.model_copy(update={"averaging_version": 2}))
     assert len(evaluations) == 2 * len(BY_HAND)
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("before", ['{"segments": ["trunk", "tail"]}', "", "[]"])
+def test_what_another_version_has_described_is_left_alone(before: str) -> None:
+    folder = Path("out/tail-of-another-version")
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text(before, encoding="utf-8")
+    losses, _ = run()
+    assert len(losses) == 2 * len(BY_HAND)

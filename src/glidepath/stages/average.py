@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from glidepath.corpus.store import TokenStore
 from glidepath.science.averaging import shape_of
@@ -106,6 +107,8 @@ class Records:
             if folder == output or not (folder / SPEC).is_file():
                 continue
             same = shared_averages(spec, (folder / SPEC).read_text(encoding="utf-8"))
+            if not same:
+                continue
             losses = tables.read(tables.AVERAGE_LOSSES, folder / "losses.parquet")
             blocks = tables.read(tables.AVERAGE_BLOCK_LOSSES, folder / "block_losses.parquet")
             losses, blocks = (
@@ -163,7 +166,10 @@ class Records:
 
 def shared_averages(spec: AverageSpec, other_json: str) -> set[str]:
     """Names of the averages that another job on this segment has measured in the same way, `raw` among them."""
-    other = AverageSpec.model_validate_json(other_json)
+    try:
+        other = AverageSpec.model_validate_json(other_json)
+    except ValidationError:
+        return set()  # Written by a version that described averages otherwise.
     ours = spec.averaging_version, spec.segment, spec.snapshot_at
     if ours != (other.averaging_version, other.segment, other.snapshot_at):
         return set()
