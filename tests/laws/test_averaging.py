@@ -16,9 +16,9 @@ from glidepath.laws.averaging import (
     half_width,
     pooled_shares,
     replicate_means,
-    usable,
 )
 from glidepath.study import tables
+from glidepath.study.final_losses import open_to_fits
 
 COOLDOWN = ["val_loss_cooldown", "gap_to_cooldown", "gap_to_cooldown_sem", "closed_fraction"]
 
@@ -244,7 +244,7 @@ def test_a_learning_rate_that_lost_a_replicate_is_left_out(status: str) -> None:
     runs = cells(status=("constant-0.02-1", status))
     assert at_cell_ends(ends(), runs)["gain"].tolist() == [0.0, 1.0]
     assert at_cell_ends(ends().iloc[:3], runs)["gain"].tolist() == [0.0, 1.0]
-    assert len(usable(runs)) == 6
+    assert len(open_to_fits(runs)) == 6
 
 
 def test_cells_that_are_held_out_answer_nothing() -> None:

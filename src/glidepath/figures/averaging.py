@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 
 from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
-from glidepath.laws.averaging import half_width, replicate_means, usable, usable_averages
+from glidepath.laws.averaging import half_width, replicate_means, usable_averages
+from glidepath.study.final_losses import open_to_fits
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -42,11 +43,11 @@ def data(tables: Tables) -> pd.DataFrame:
     """Per learning rate and point of training, over replicates: the raw loss, the best average of each kind and the
     real cooldown that ends there.
 
-    On the domain that is written first, of usable runs (see `laws.averaging`). Of cells on one trunk the longest: it
+    On the domain that is written first, of runs that are open to fits. Of cells on one trunk the longest: it
     runs through the ends of the others.
     """
     averages = select.first_domain(tables["averages"])
-    runs = select.longest_on_trunk(select.main_model(select.among(usable(tables["runs"]), averages)))
+    runs = select.longest_on_trunk(select.main_model(select.among(open_to_fits(tables["runs"]), averages)))
     rows = select.among(usable_averages(averages, tables["runs"]), runs)
     rows = rows[np.isfinite(rows["val_loss_averaged"]) & (rows["tokens_seen"] >= rows["token_horizon"] / 2**OCTAVES)]
     if rows.empty:

@@ -26,6 +26,7 @@ OCTAVES = 3
 """Last doublings of training whose losses set the limits."""
 MANY_POINTS = 40
 """From here on points are drawn as a line only."""
+NO_AVERAGE = "No average is defined at any point.", "Give more checkpoints, or schemes that average fewer of them."
 
 
 def data(tables: Tables) -> pd.DataFrame:
@@ -45,11 +46,7 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
-            TITLE,
-            "No average is defined at any point.",
-            "Give more checkpoints, or schemes that average fewer of them.",
-        )
+        return style.nothing_to_draw(TITLE, *NO_AVERAGE)
     trajectories = list(frame["cell_id"].unique())
     shown = trajectories[:MOST_COLUMNS]
     averages = chosen_averages(frame)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glidepath.figures import style, text
-from glidepath.figures.checkpoint_averages import COLORS, MANY_POINTS, MOST_AVERAGES, MOST_COLUMNS
+from glidepath.figures.checkpoint_averages import COLORS, MANY_POINTS, MOST_AVERAGES, MOST_COLUMNS, NO_AVERAGE
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
-            TITLE,
-            "No average is defined at any point.",
-            "Give more checkpoints, or schemes that average fewer of them.",
-        )
+        return style.nothing_to_draw(TITLE, *NO_AVERAGE)
     trajectories = list(frame["cell_id"].unique())
     shown = trajectories[:MOST_COLUMNS]
     best = frame.groupby("average")["updates_saved"].median().sort_values(ascending=False, kind="stable")

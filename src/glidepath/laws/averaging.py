@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from glidepath.study.final_losses import POINT
+from glidepath.study.final_losses import open_to_fits
 
 SETTING = ["schedule", "peak_lr", "average", "tokens_per_parameter"]
 CELL = [
@@ -30,18 +30,9 @@ SHARE_LEVEL = 0.95
 """Where this interval of raw minus cooled loss reaches zero, there is no gap of which a share could be closed."""
 
 
-def usable(runs: pd.DataFrame) -> pd.DataFrame:
-    """Of all runs those that answers rest on, as `study.final_losses` takes them: completed and open to fits, and at a
-    learning rate at which no replicate diverged or was excluded."""
-    lost = pd.MultiIndex.from_frame(runs.loc[runs["status"].isin(["diverged", "excluded"]), POINT])
-    unstable = pd.MultiIndex.from_frame(runs[POINT]).isin(lost)
-    found: pd.DataFrame = runs[(runs["status"] == "completed") & ~runs["holdout"] & ~unstable]
-    return found
-
-
 def usable_averages(averages: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Averages of the usable ones of all runs, with what their cells are; a cooldown that is not usable is null."""
-    open_runs = usable(runs)
+    """Averages of the runs that are open to fits, with what their cells are; a cooldown that is not open is null."""
+    open_runs = open_to_fits(runs)
     rows = averages.merge(open_runs[CELL], on="cell_id")
     cooled = rows["cooldown_cell_id"].isin(open_runs["cell_id"])
     return rows.assign(**{name: rows[name].where(cooled) for name in COOLDOWN})

@@ -109,25 +109,21 @@ class Records:
             same = shared_averages(spec, (folder / SPEC).read_text(encoding="utf-8"))
             if not same:
                 continue
-            losses = tables.read(tables.AVERAGE_LOSSES, folder / "losses.parquet")
-            blocks = tables.read(tables.AVERAGE_BLOCK_LOSSES, folder / "block_losses.parquet")
-            losses, blocks = (
-                frame[frame["average"].isin(same) & frame["updates_done"].isin(spec.evaluate_at)]
-                for frame in (losses, blocks)
-            )
-            fresh = {(str(r["average"]), int(r["updates_done"])) for _, r in losses.iterrows()} - known
-            self._rows += [
-                {str(column): value for column, value in row.items()}
-                for _, row in losses.iterrows()
-                if (row["average"], row["updates_done"]) in fresh
-            ]
-            self._blocks += [
-                rows
-                for _, rows in blocks.groupby(["average", "updates_done"], sort=False)
-                if (rows["average"].iloc[0], rows["updates_done"].iloc[0]) in fresh
-            ]
-            known |= fresh
+            known |= self.take(folder, {(name, point) for name in same for point in spec.evaluate_at} - known)
         return known
+
+    def take(self, folder: Path, wanted: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Take over averages, by name and point, as far as a directory has them; returns those."""
+        frames = []
+        for table in (tables.AVERAGE_LOSSES, tables.AVERAGE_BLOCK_LOSSES):
+            frame = tables.read(table, folder / f"{table.name}.parquet")
+            keys = pd.MultiIndex.from_frame(frame[["average", "updates_done"]])
+            frames.append(frame[keys.isin(list(wanted))])
+        losses, blocks = frames
+        self._rows += [{str(column): value for column, value in row.items()} for row in losses.to_dict("records")]
+        if len(blocks):
+            self._blocks.append(blocks)
+        return set(zip(losses["average"], losses["updates_done"].astype(int), strict=True))
 
     def add(self, name: str, scheme: str, weights: dict[int, NDArray[np.float64]], losses: Iterable[Losses]) -> None:
         """Losses of one average at its points; without weights they are those of the snapshots themselves."""

@@ -19,7 +19,6 @@ from glidepath.corpus.store import TokenStore
 from glidepath.interop.checkpoints import Checkpoints
 from glidepath.interop.pretrained_model import PretrainedModel, check_same_model, read_config
 from glidepath.stages.average import Records
-from glidepath.study import tables
 from glidepath.study.averages import snapshot_weights
 from glidepath.study.averaging_config import RAW
 from glidepath.study.checkpoints import EVALUATED, CheckpointAverageSpec, check_n_params, history_of, record_path
@@ -55,8 +54,8 @@ def _average(spec: CheckpointAverageSpec, tokens: TokenStore, output: Path, devi
     updates_done = np.array(sorted(folders))
     kept = tuple(updates_done.tolist())
     history = history_of(spec, kept[-1])
-    found = _Records(history, kept, tokens)
-    known = found.take_over(spec, output)
+    found = Records(history, kept, tokens)
+    known = _take_over(found, spec, output)
     points = [point for point in spec.evaluate_at if point not in known]
     validation = {domain: tokens.validation(domain) for domain in tokens.domains}
     if spec.scheme is None:
@@ -80,22 +79,15 @@ def _average(spec: CheckpointAverageSpec, tokens: TokenStore, output: Path, devi
         temporary.write_text(canonical_json(evaluated) + "\n", encoding="utf-8")
 
 
-class _Records(Records):
-    def take_over(self, spec: CheckpointAverageSpec, output: Path) -> set[int]:
-        """Add what directories beside `output` have of the same average of the same checkpoints; returns the points."""
-        known: set[int] = set()
-        for record in sorted(output.parent.glob(f"{spec.average}-*/{EVALUATED}")):
-            if record.parent == output:
-                continue
-            other = json.loads(record.read_text(encoding="utf-8"))["spec"]
-            fresh = spec.points_shared_with(other) - known
-            losses = tables.read(tables.AVERAGE_LOSSES, record.parent / "losses.parquet")
-            blocks = tables.read(tables.AVERAGE_BLOCK_LOSSES, record.parent / "block_losses.parquet")
-            rows = losses[losses["updates_done"].isin(fresh)].to_dict("records")
-            self._rows += [{str(column): value for column, value in row.items()} for row in rows]
-            self._blocks.append(blocks[blocks["updates_done"].isin(fresh)])
-            known |= fresh
-        return known
+def _take_over(records: Records, spec: CheckpointAverageSpec, output: Path) -> set[int]:
+    """What directories beside `output` have of the same average of the same checkpoints; returns the points."""
+    known: set[tuple[str, int]] = set()
+    for record in sorted(output.parent.glob(f"{spec.average}-*/{EVALUATED}")):
+        other = json.loads(record.read_text(encoding="utf-8")).get("spec", {})
+        wanted = {(spec.average, point) for point in spec.points_shared_with(other)} - known
+        if wanted and record.parent != output:
+            known |= records.take(record.parent, wanted)
+    return {point for _, point in known}
 
 
 def _finite(losses: Iterable[Losses], checkpoints: Checkpoints, used: Mapping[int, Iterable[int]]) -> Iterator[Losses]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from glidepath.laws.averaging import usable
 from glidepath.laws.steps_saved import Trajectory, steps_saved
 from glidepath.stages.average_records import CellPoints, cell_points
 from glidepath.study import tables
 from glidepath.study.averaging_config import RAW
+from glidepath.study.final_losses import open_to_fits
 
 TRAJECTORY = ["model", "schedule", "peak_lr", "batch_sequences"]
 
@@ -49,8 +49,8 @@ def steps_saved_frame(runs: pd.DataFrame, store: Path, ci_level: float) -> pd.Da
 
 
 def replicates_of_trajectories(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The cells of every trajectory, which differ in their replicate: usable, averaged, of the longest horizon."""
-    open_runs = usable(runs)
+    """The cells of every trajectory, which differ in their replicate: open to fits, averaged, the longest horizon."""
+    open_runs = open_to_fits(runs)
     for _, cells in open_runs[open_runs["averages"] != ""].groupby(TRAJECTORY, sort=False):
         longest = cells[cells["token_horizon"] == cells["token_horizon"].max()]
         yield longest.drop_duplicates("replicate")

@@ -53,19 +53,29 @@ class FinalLosses:
         return "validation blocks and pooled replicates" if self.noise.degrees_of_freedom else "none: no replicates"
 
 
-def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: bool = False) -> FinalLosses:
-    """Final losses of the completed cells that are (or, with `holdout`, are not) open to fits.
+def open_to_fits(runs: pd.DataFrame, *, holdout: bool = False) -> pd.DataFrame:
+    """The completed cells that are (or, with `holdout`, are not) open to fits.
 
     A learning rate at which any replicate diverged or was excluded (`study.exclusion`) is left out with all its
     replicates: the mean over the survivors says nothing of training there, and a lucky one could be taken for the best.
-    The replicate noise is estimated per model and pooled over models, weighted by degrees of freedom: a size without
-    replicates borrows it from the others. Raises ValueError when there is no such cell or one without block losses.
     """
     import pandas as pd
 
     lost = pd.MultiIndex.from_frame(runs.loc[runs["status"].isin(["diverged", "excluded"]), POINT])
     unstable = pd.MultiIndex.from_frame(runs[POINT]).isin(lost)
-    open_runs = runs[(runs["status"] == "completed") & (runs["holdout"] == holdout) & ~unstable]
+    found: pd.DataFrame = runs[(runs["status"] == "completed") & (runs["holdout"] == holdout) & ~unstable]
+    return found
+
+
+def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: bool = False) -> FinalLosses:
+    """Final losses of the cells that are (or, with `holdout`, are not) `open_to_fits`.
+
+    The replicate noise is estimated per model and pooled over models, weighted by degrees of freedom: a size without
+    replicates borrows it from the others. Raises ValueError when there is no such cell or one without block losses.
+    """
+    import pandas as pd
+
+    open_runs = open_to_fits(runs, holdout=holdout)
     if open_runs.empty:
         raise ValueError(
             "no cell of the study is completed and open to fits; see `status` and `holdout` in runs.parquet"
