@@ -52,7 +52,7 @@ setup: .venv/installed
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --no-header --quiet \
 	    --output-file requirements.lock $$(uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \
-	    --no-header --quiet | grep -oE '^(torch|nvidia[a-z0-9-]*|triton|cuda-[a-z]+)' | sed 's/^/--no-emit-package /')
+	    --no-header --quiet | grep -oE '^(torch|nvidia[a-z0-9-]*|cuda-[a-z]+)' | sed 's/^/--no-emit-package /')
 
 clean:
 	rm -rf .venv .snakemake results logs .pytest_cache .mypy_cache .ruff_cache .hypothesis
