@@ -1,0 +1,79 @@
+"""The figures of a study as plain data, by the question that they serve: what each shows, which tables it needs and
+which columns its Parquet has.
+
+The Snakefile reads this list while it is parsed, so nothing here may import a drawing library.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glidepath.study.figure_list import averaging, batch, checkpoints, loss, noise_scale, peak_lr, schedules
+from glidepath.study.figure_list.figure_entry import LOSS_HORIZON, LR_HORIZON, LR_OPTIMUM, LR_TRANSFER, FigureEntry
+from glidepath.study.tables import CHECKPOINT_TABLES, COORDINATE_CHECK, LAW_TABLES, TABLES, Table
+
+if TYPE_CHECKING:
+    from glidepath.study.config import StudyConfig
+
+FIGURES: tuple[FigureEntry, ...] = (
+    *schedules.FIGURES,
+    *peak_lr.FIGURES,
+    *noise_scale.FIGURES,
+    *batch.FIGURES,
+    *averaging.FIGURES,
+    *loss.FIGURES,
+)
+FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in FIGURES)
+
+CHECKPOINT_FIGURES = checkpoints.FIGURES
+"""Figures of checkpoints trained elsewhere, which no study has."""
+CHECKPOINT_FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in CHECKPOINT_FIGURES)
+
+SCHEMAS = {table.name: table for table in (*TABLES, *CHECKPOINT_TABLES)}
+LAW_SCHEMAS = {table.name: table for table in LAW_TABLES}
+
+
+def figures_of(study: StudyConfig) -> tuple[str, ...]:
+    """Names of the figures that a study has."""
+    asked = {None, *(f"laws/{law}" for law in study.analysis.laws)}
+    if study.coordinate_check:
+        asked.add(COORDINATE_CHECK.name)
+    if study.spikes:
+        asked.add("spikes")
+    return tuple(entry.name for entry in FIGURES if entry.asked_for in asked)
+
+
+def entry(name: str) -> FigureEntry:
+    """The figure of that name. Raises ValueError naming the known ones."""
+    for candidate in (*FIGURES, *CHECKPOINT_FIGURES):
+        if candidate.name == name:
+            return candidate
+    raise ValueError(f"there is no figure {name!r}; choose one of {', '.join(FIGURE_NAMES + CHECKPOINT_FIGURE_NAMES)}")
+
+
+def table_schema(name: str) -> Table:
+    """Schema of a table named as in `FigureEntry.tables`. Raises KeyError for an unknown name."""
+    return LAW_SCHEMAS[name.rsplit("/", 1)[1]] if name.startswith("laws/") else SCHEMAS[name]
+
+
+def table_path(name: str, results: Path) -> Path:
+    """File of a table named as in `FigureEntry.tables`."""
+    return results / f"{name}.parquet"
+
+
+__all__ = [
+    "CHECKPOINT_FIGURES",
+    "CHECKPOINT_FIGURE_NAMES",
+    "FIGURES",
+    "FIGURE_NAMES",
+    "LOSS_HORIZON",
+    "LR_HORIZON",
+    "LR_OPTIMUM",
+    "LR_TRANSFER",
+    "FigureEntry",
+    "entry",
+    "figures_of",
+    "table_path",
+    "table_schema",
+]

@@ -1,0 +1,90 @@
+"""Question 5: the loss; and what the study cost."""
+
+from __future__ import annotations
+
+from glidepath.study.figure_list.figure_entry import (
+    CI_HIGH,
+    CI_LEVEL,
+    CI_LOW,
+    EXTRAPOLATED,
+    LOSS_HORIZON,
+    MODEL,
+    N_REPLICATES,
+    PEAK_LR,
+    SCHEDULE,
+    TPP,
+    VAL_LOSS,
+    VAL_LOSS_SE,
+    FigureEntry,
+)
+from glidepath.study.tables import Column, Table
+
+FIGURES: tuple[FigureEntry, ...] = (
+    FigureEntry(
+        "Loss against horizon, and where it leads",
+        5,
+        ("runs", f"{LOSS_HORIZON}/predictions"),
+        Table(
+            "loss_horizon",
+            "Loss at the best peak learning rate of each schedule against tokens per parameter, with the law.",
+            (
+                Column("item", "string", "-", "loss, diverged or law"),
+                MODEL,
+                *SCHEDULE,
+                TPP,
+                Column(
+                    "peak_lr",
+                    "float64",
+                    "-",
+                    "best peak learning rate of the grid; null for law and diverged",
+                ),
+                Column("n_replicates", "int64", "-", "replicates averaged; null for the law"),
+                Column("holdout", "bool", "-", "hidden from the fits"),
+                VAL_LOSS,
+                VAL_LOSS_SE,
+                CI_LOW,
+                CI_HIGH,
+                CI_LEVEL,
+                EXTRAPOLATED,
+            ),
+        ),
+    ),
+    FigureEntry(
+        "Best loss against training compute",
+        5,
+        ("runs",),
+        Table(
+            "size",
+            "Best loss of each model at each horizon against exact training FLOPs.",
+            (
+                MODEL,
+                Column("n_params_counted", "int64", "parameters", "parameters by the study's count"),
+                TPP,
+                *SCHEDULE,
+                PEAK_LR,
+                N_REPLICATES,
+                Column("train_flops_exact", "float64", "FLOP", "every matrix product forward and backward"),
+                VAL_LOSS,
+                VAL_LOSS_SE,
+                Column("frontier", "bool", "-", "no cell reaches a lower or equal loss with fewer FLOPs"),
+            ),
+        ),
+    ),
+    FigureEntry(
+        "What the study cost, and what sharing saved",
+        0,
+        ("runs",),
+        Table(
+            "cost",
+            "Updates and training time of each schedule's cells: alone, and what only they needed.",
+            (
+                *SCHEDULE,
+                Column("n_cells", "int64", "-", "cells"),
+                Column("unshared_updates", "int64", "updates", "updates if every cell were trained alone"),
+                Column("own_updates", "int64", "updates", "updates that no other cell shares"),
+                Column("unshared_seconds", "float64", "s", "training time if every cell were trained alone"),
+                Column("own_seconds", "float64", "s", "training time of the updates that no other cell shares"),
+            ),
+        ),
+    ),
+)

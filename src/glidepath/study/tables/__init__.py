@@ -1,0 +1,91 @@
+"""The tables a user may rely on, by subject; `docs/tables.md` is generated from here."""
+
+from __future__ import annotations
+
+from glidepath.study.tables.averaging import (
+    AVERAGE_BLOCK_LOSSES,
+    AVERAGE_LOSSES,
+    AVERAGE_SHAPE,
+    AVERAGES,
+    COOLDOWN_ORACLE,
+    COOLDOWN_ORACLE_SCORES,
+    STEPS_SAVED,
+)
+from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
+from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
+from glidepath.study.tables.laws import LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
+from glidepath.study.tables.noise_scale import GRADIENT_STATISTICS, NOISE_SCALE
+from glidepath.study.tables.parametrization import COORDINATE_CHECK, COORDINATE_SLOPES
+from glidepath.study.tables.plan import BUDGET, PLAN, SPENDING
+from glidepath.study.tables.schedules import COMPARISONS, EMA_VIEW
+from glidepath.study.tables.spikes import SPIKE_EXCESS, SPIKE_REMOVAL
+from glidepath.study.tables.table import SCHEMA_VERSION, Column, Table, arrow_schema, empty, read, write, writer
+from glidepath.study.tables.training import BLOCK_LOSSES, EVALUATIONS, RUNS, UPDATES, of_segment
+
+TABLES = (
+    PLAN,
+    BUDGET,
+    SPENDING,
+    RUNS,
+    UPDATES,
+    EVALUATIONS,
+    BLOCK_LOSSES,
+    AVERAGES,
+    STEPS_SAVED,
+    COOLDOWN_ORACLE,
+    COOLDOWN_ORACLE_SCORES,
+    GRADIENT_STATISTICS,
+    NOISE_SCALE,
+    EMA_VIEW,
+    COMPARISONS,
+    COORDINATE_CHECK,
+    COORDINATE_SLOPES,
+    REGIMES,
+    LARGE_LR,
+    SPIKE_EXCESS,
+    SPIKE_REMOVAL,
+)
+
+__all__ = [
+    "AVERAGES",
+    "AVERAGE_BLOCK_LOSSES",
+    "AVERAGE_LOSSES",
+    "AVERAGE_SHAPE",
+    "BLOCK_LOSSES",
+    "BUDGET",
+    "CHECKPOINTS",
+    "CHECKPOINT_STEPS_SAVED",
+    "CHECKPOINT_TABLES",
+    "COMPARISONS",
+    "COOLDOWN_ORACLE",
+    "COOLDOWN_ORACLE_SCORES",
+    "COORDINATE_CHECK",
+    "COORDINATE_SLOPES",
+    "EMA_VIEW",
+    "EVALUATIONS",
+    "GRADIENT_STATISTICS",
+    "LARGE_LR",
+    "LAW_PARAMETERS",
+    "LAW_PREDICTIONS",
+    "LAW_SCORES",
+    "LAW_TABLES",
+    "NOISE_SCALE",
+    "PLAN",
+    "REGIMES",
+    "RUNS",
+    "SCHEMA_VERSION",
+    "SPENDING",
+    "SPIKE_EXCESS",
+    "SPIKE_REMOVAL",
+    "STEPS_SAVED",
+    "TABLES",
+    "UPDATES",
+    "Column",
+    "Table",
+    "arrow_schema",
+    "empty",
+    "of_segment",
+    "read",
+    "write",
+    "writer",
+]

@@ -1,0 +1,74 @@
+"""Fitted laws: parameters, predictions, scores."""
+
+from __future__ import annotations
+
+from glidepath.study.tables.schedules import INTERVAL
+from glidepath.study.tables.table import Column, Table
+
+GROUP_COLUMNS = (
+    Column("model", "string", "-", "model", key=True),
+    Column("schedule", "string", "-", "schedule", key=True),
+    Column("batch_sequences", "int64", "sequences", "batch", key=True),
+)
+
+HORIZON_OF_GROUP = Column(
+    "tokens_per_parameter",
+    "float64",
+    "tokens/parameter",
+    "horizon of the group; 0 when the law spans horizons",
+    key=True,
+)
+
+LAW_PARAMETERS = Table(
+    "parameters",
+    "Parameters of a law, one row per group and parameter.",
+    (
+        *GROUP_COLUMNS,
+        HORIZON_OF_GROUP,
+        Column("parameter", "string", "-", "name of the parameter in the law's formula", key=True),
+        Column("value", "float64", "see law", "estimate"),
+        Column("se", "float64", "see law", "bootstrap standard error"),
+        *INTERVAL,
+        Column("n_points", "int64", "-", "points fitted"),
+        Column("n_bootstrap", "int64", "-", "bootstrap fits that succeeded"),
+        Column("resampling_unit", "string", "-", "what the bootstrap resamples"),
+        Column("status", "string", "-", "converged, max_iter, bound_hit, edge_of_grid, not_identified or failed"),
+    ),
+)
+
+LAW_PREDICTIONS = Table(
+    "predictions",
+    "A law evaluated on a grid, with its band.",
+    (
+        *GROUP_COLUMNS,
+        Column("x_name", "string", "-", "peak_lr, token_horizon, tokens_per_parameter, d_model or n_layer", key=True),
+        Column("x", "float64", "see x_name", "abscissa", key=True),
+        Column("quantity", "string", "-", "what is predicted: val_loss, peak_lr, compute_saving", key=True),
+        HORIZON_OF_GROUP,
+        Column("value", "float64", "see quantity", "prediction"),
+        *INTERVAL,
+        Column("extrapolated", "bool", "-", "outside the fitted range"),
+    ),
+)
+
+LAW_SCORES = Table(
+    "scores",
+    "Out-of-sample error of a law: cells hidden from the fit, predicted and compared.",
+    (
+        *GROUP_COLUMNS,
+        Column("holdout", "string", "-", "what was hidden: longest_horizon or one cell after another", key=True),
+        Column("quantity", "string", "-", "what is predicted", key=True),
+        Column("n_hidden", "int64", "-", "hidden points"),
+        Column("mean_absolute_error", "float64", "as quantity", "mean of |prediction - observation|"),
+        Column("mean_relative_error", "float64", "-", "mean of |prediction - observation| / observation"),
+        Column(
+            "baseline_mean_absolute_error",
+            "float64",
+            "as quantity",
+            "error of carrying the nearest observation over",
+        ),
+        Column("status", "string", "-", "scored, or why not"),
+    ),
+)
+
+LAW_TABLES = (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)
