@@ -100,7 +100,7 @@ def test_a_missing_column_is_refused(tmp_path: Path) -> None:
 
 
 def test_parts_make_the_file_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "ROW_GROUP", 2)
+    monkeypatch.setattr(tables.table, "ROW_GROUP", 2)
     whole = pd.DataFrame(ROWS)
     tables.write(SMALL, whole, tmp_path / "whole.parquet")
     with tables.writer(SMALL, tmp_path / "parts.parquet") as append:
