@@ -74,6 +74,11 @@ STAGES = {"kind": "stages", "milestones": [0.2, 0.5], "batch_fractions": [0.25, 
             {"kind": "constant", "batch": STAGES},
             "no decay; batch 25 % of its end, 50 % from 20 %, 100 % from 50 %",
         ),
+        (
+            {"kind": "constant", "batch": {**STAGES, "lr_scaling": "sqrt"}},
+            "no decay; batch 25 % of its end, 50 % from 20 %, 100 % from 50 %, learning rate times the root of the "
+            "batch",
+        ),
     ],
 )  # fmt: skip
 def test_words(keys: dict[str, Any], words: str) -> None:

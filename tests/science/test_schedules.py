@@ -24,6 +24,7 @@ from glidepath.science.schedules import (
     length,
     positions,
     sampled_decay,
+    scaled,
     warmup,
 )
 
@@ -178,6 +179,16 @@ def test_a_fixed_batch_does_not_move_a_bit(batch: int, D: int, W: int, shape: sc
     np.testing.assert_array_equal(values(path(batch), batch), values(path(1)))
 
 
+def test_a_factor_cuts_pieces_and_multiplies_them() -> None:
+    path = scaled(wsd("linear", 1.0, 0.0, 2, 4, 4), [(0.5, 1), (1.0, 7), (2.0, 2)])
+    assert values(path).tolist() == [0.25, 1, 1, 1, 1, 1, 1, 0.75, 1.0, 0.5]
+    # Constants whose products are equal become one, so that neighbours of a path always differ.
+    assert scaled(join(constant(1.0, 3), constant(0.5, 2)), [(0.5, 3), (1.0, 2)]) == constant(0.5, 5)
+    for wrong in ([(1.0, 9)], [(1.0, 11)], [(0.0, 10)], [(-1.0, 5), (1.0, 5)]):
+        with pytest.raises(ValueError, match="factors"):
+            scaled(constant(1.0, 10), wrong)
+
+
 def test_a_path_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="5 sequences for updates of 4"):
         schedules.values(constant(1.0, 5), positions(np.array([2, 2])))
@@ -207,6 +218,47 @@ def test_clip_is_a_prefix_and_clips_like_a_prefix(path: schedules.Path, data: st
     np.testing.assert_array_equal(values(clipped), values(path)[:stop])
     assert clip(clipped, earlier) == clip(path, earlier)
     assert clip(path, length(path)) == path
+
+
+def as_long_as(stretches: list[tuple[float, int]], total: int) -> list[tuple[float, int]]:
+    """The stretches up to a length, the last one stretched to it."""
+    found: list[tuple[float, int]] = []
+    for factor, stretch in stretches:
+        if (left := total - sum(n for _, n in found)) > 0:
+            found.append((factor, min(stretch, left)))
+    factor, stretch = found[-1]
+    return [*found[:-1], (factor, total - sum(n for _, n in found[:-1]))]
+
+
+STRETCHES = st.lists(
+    st.tuples(st.sampled_from([0.125, 1.0, 0.3535533906, 2 / 3]), st.integers(1, 30)), min_size=1, max_size=6
+)
+
+
+@given(a=paths(), b=paths(), stretches=STRETCHES, data=st.data())
+def test_a_scaled_path_is_the_product_and_clips_like_the_path(
+    a: schedules.Path, b: schedules.Path, stretches: list[tuple[float, int]], data: st.DataObject
+) -> None:
+    of_a = as_long_as(stretches, length(a))
+    product = scaled(a, of_a)
+    factors = np.repeat([factor for factor, _ in of_a], [n for _, n in of_a])
+    np.testing.assert_allclose(values(product), values(a) * factors, rtol=1e-9, atol=0)
+    assert join(product) == product
+    stop = data.draw(st.integers(1, length(a)))
+    assert clip(product, stop) == scaled(clip(a, stop), as_long_as(of_a, stop))
+    # What two paths share they still share: the planner trains it once.
+    other = join(clip(a, stop), b)
+    long = as_long_as(stretches, max(length(a), length(other)))
+    scaled_a, scaled_other = (scaled(path, as_long_as(long, length(path))) for path in (a, other))
+    alike = schedules.common(a, other)
+    if alike:
+        assert clip(scaled_a, alike) == clip(scaled_other, alike)
+    assert schedules.common(scaled_a, scaled_other) >= alike
+
+
+@given(path=paths())
+def test_a_factor_of_one_moves_no_bit(path: schedules.Path) -> None:
+    assert scaled(path, [(1.0, length(path))]) == path
 
 
 @given(a=paths(), b=paths(), c=paths())

@@ -162,6 +162,55 @@ def test_the_learning_rate_of_a_ramp_is_that_of_its_tokens() -> None:
     np.testing.assert_allclose(ramped, fixed[[0, 1, 2, 4, 6, 7]])
 
 
+SMALL_THEN_ALL = {"kind": "stages", "milestones": [0.5], "batch_fractions": [0.25]}
+
+
+def ramped_cells(lr_scaling: str, optimizer: dict[str, Any] | None = None) -> tuple[Cell, ...]:
+    """A constant and two decays to another value, their batch 1 and then 4."""
+    batch = {**SMALL_THEN_ALL, "lr_scaling": lr_scaling}
+    named = {
+        "ramped": {"kind": "constant", "batch": batch},
+        "cooled": {"kind": "wsd", "decay_fraction": 0.2, "decay_shape": "cosine", "final_lr_fraction": 0,
+                   "batch": batch},
+    }  # fmt: skip
+    block = {**GOOD["grid"][0], "schedules": list(named), "peak_lrs": [0.02], "tokens_per_parameter": [10]}
+    return planned(
+        ("schedules", {**GOOD["schedules"], **named}),
+        ("grid", [{**block, "replicates": [0]}, GOOD["grid"][0]]),
+        ("warmup", {"tokens": 2048}),
+        ("optimizer", optimizer or {}),
+    ).cells[:2]
+
+
+@pytest.mark.parametrize(("lr_scaling", "exponent"), [("none", 0.0), ("sqrt", 0.5), ("linear", 1.0)])
+def test_a_scaled_learning_rate_is_that_of_the_tokens_times_a_power_of_the_batch(
+    lr_scaling: str, exponent: float
+) -> None:
+    for cell, of_tokens in zip(ramped_cells(lr_scaling), ramped_cells("none"), strict=True):
+        path, plain = cell.trajectory.path.arrays(), of_tokens.trajectory.path.arrays()
+        assert set(path.batch_sequences.tolist()) == {1, 4}
+        np.testing.assert_allclose(path.lr, plain.lr * (path.batch_sequences / 4) ** exponent, rtol=1e-9)
+        assert path.lr.max() == cell.peak_lr == 0.02
+
+
+def test_a_time_scale_in_tokens_is_kept_whatever_scales_the_learning_rate() -> None:
+    """lr·λ per token is the same function of the tokens under every scaling."""
+    policy = {"weight_decay_policy": "constant_timescale", "weight_decay": None, "weight_decay_timescale_fraction": 0.2}
+    shrinkage = [
+        path.lr * path.weight_decay / path.batch_sequences
+        for scaling in ("none", "sqrt", "linear")
+        for path in [ramped_cells(scaling, policy)[0].trajectory.path.arrays()]
+    ]
+    np.testing.assert_allclose(shrinkage[1], shrinkage[0], rtol=1e-9)
+    np.testing.assert_allclose(shrinkage[2], shrinkage[0], rtol=1e-9)
+
+
+def test_cells_share_their_trunk_under_a_scaled_learning_rate() -> None:
+    constant, cooled = ramped_cells("sqrt")
+    start = cooled.total_steps - cooled.decay_steps + 1
+    assert constant.trajectory.clip(start) == cooled.trajectory.clip(start)
+
+
 # -- policies
 
 

@@ -58,7 +58,18 @@ def _descent(schedule: Schedule) -> str:
     raise TypeError(f"the kind {schedule.kind} has no words; add them in report/schedule_words.py")
 
 
+LR_SCALINGS = {
+    "none": "",
+    "sqrt": ", learning rate times the root of the batch",
+    "linear": ", learning rate times the batch",
+}
+
+
 def _ramp(ramp: BatchRamp) -> str:
+    return _growth(ramp) + LR_SCALINGS[ramp.lr_scaling]
+
+
+def _growth(ramp: BatchRamp) -> str:
     if isinstance(ramp, LinearRamp):
         return f"growing from {_percent(ramp.start_fraction)} of its end, linearly until {_percent(ramp.until)}"
     first, *others = ramp.batch_fractions

@@ -213,6 +213,52 @@ def join(*paths: Sequence[Piece]) -> Path:
     return tuple(joined)
 
 
+def scaled(path: Path, stretches: Sequence[tuple[float, int]]) -> Path:
+    """A path times a factor per stretch: pairs of factor and length [sequences], in order.
+
+    Every shape is homogeneous in its two values, so a piece is cut where the factor changes and its values are
+    multiplied, to ten digits; a factor of 1 leaves them as they are. Paths that are written alike up to a position
+    are still written alike up to there. Raises ValueError for a factor that is not positive, or if the stretches have
+    another length than the path.
+    """
+    if any(factor <= 0.0 for factor, _ in stretches):
+        raise ValueError(f"factors {sorted({factor for factor, _ in stretches})}: each must be positive")
+    if sum(stretch for _, stretch in stretches) != length(path):
+        raise ValueError(
+            f"a path of {length(path)} sequences and factors for {sum(stretch for _, stretch in stretches)}: make them "
+            "equal"
+        )
+    parts: list[Piece] = []
+    waiting = list(path)
+    for factor, stretch in stretches:
+        left = stretch
+        while left:
+            piece = waiting.pop(0)
+            used, rest = _cut(piece, min(len(piece), left))
+            if rest:
+                waiting.insert(0, rest)
+            left -= len(used)
+            parts.append(_times(used, factor))
+    return join(parts)
+
+
+def _cut(piece: Piece, used: int) -> tuple[Piece, Piece | None]:
+    """The first `used` sequences of a piece, and what follows them."""
+    (first,) = clip((piece,), used)
+    if used == len(piece):
+        return first, None
+    if piece.shape == "constant":
+        return first, constant(piece.start_value, len(piece) - used)[0]
+    return first, replace(piece, begin=piece.begin + used)
+
+
+def _times(piece: Piece, factor: float) -> Piece:
+    if factor == 1.0:
+        return piece
+    start, end = (portable(value * factor) for value in (piece.start_value, piece.end_value))
+    return replace(piece, start_value=start, end_value=end)
+
+
 def clip(path: Path, stop: int) -> Path:
     """The first `stop` sequences of a path. A clipped constant is a constant of that length, and so with every shape
     that knows no horizon.

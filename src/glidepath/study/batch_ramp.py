@@ -7,10 +7,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from glidepath.science.schedules import portable
 from glidepath.study.section import Count, Number, Section, Share, check_rising
 
 
-class LinearRamp(Section):
+LR_EXPONENTS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
+
+
+class BatchGrowth(Section):
+    """What every path of the batch has."""
+
+    lr_scaling: Literal["none", "sqrt", "linear"] = "none"
+    """none: the learning rate is a function of the tokens, whatever the batch; sqrt, linear: that function times
+    (batch / the cell's batch)^(1/2 or 1) at every update."""
+
+    def lr_factor(self, batch_sequences: int, end_sequences: int) -> float:
+        """What the learning rate of an update is multiplied by, given its batch and the one at the end."""
+        return portable((batch_sequences / end_sequences) ** LR_EXPONENTS[self.lr_scaling])
+
+
+class LinearRamp(BatchGrowth):
     """The batch grows linearly in tokens, to the cell's batch."""
 
     kind: Literal["linear"]
@@ -27,7 +43,7 @@ class LinearRamp(Section):
         return self.multiple_of * math.ceil(round(share * batch_sequences / self.multiple_of, 9))
 
 
-class Stages(Section):
+class Stages(BatchGrowth):
     """The batch jumps at given points, to the cell's batch."""
 
     kind: Literal["stages"]

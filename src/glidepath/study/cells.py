@@ -216,8 +216,10 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
                 data_seed=replicate,
                 path=PathSpec(
                     batch_sequences=schedules.batch_path(batches),
-                    lr=lr.path,
-                    weight_decay=_weight_decay(study.optimizer, weight_decay, batches, batch_sequences),
+                    lr=_scaled_lr(lr.path, schedule.batch, batches, batch_sequences),
+                    weight_decay=_weight_decay(
+                        study.optimizer, weight_decay, schedule.batch, batches, batch_sequences
+                    ),
                     adam_beta1=schedule.beta1(room, study.optimizer.adam_beta1),
                     adam_beta2=_beta2(study.optimizer, batches, model.context_length),
                 ),
@@ -271,13 +273,32 @@ def peak_weight_decay(optimizer: OptimizerConfig, peak_lr: float, total_steps: i
     return weight_decay / peak_lr if optimizer.weight_decay_policy == "independent" else weight_decay
 
 
-def _weight_decay(
-    optimizer: OptimizerConfig, weight_decay: float, batches: list[int], batch_sequences: int
+def _scaled_lr(
+    path: schedules.Path, ramp: LinearRamp | Stages | None, batches: list[int], batch_sequences: int
 ) -> schedules.Path:
-    """Weight decay of every update. A time-scale counts tokens, so that smaller batches of a ramp shrink less."""
-    if optimizer.weight_decay_policy != "constant_timescale":
+    """The learning rate of every update: a function of the tokens, scaled by the batch if the ramp says so."""
+    if ramp is None or ramp.lr_scaling == "none":
+        return path
+    stages = schedules.batch_path(batches)
+    return schedules.scaled(
+        path, [(ramp.lr_factor(s.sequences, batch_sequences), s.sequences * s.updates) for s in stages]
+    )
+
+
+def _weight_decay(
+    optimizer: OptimizerConfig,
+    weight_decay: float,
+    ramp: LinearRamp | Stages | None,
+    batches: list[int],
+    batch_sequences: int,
+) -> schedules.Path:
+    """Weight decay of every update. A time-scale counts tokens, so that smaller batches of a ramp shrink less: by
+    their share of the batch, of which a scaled learning rate has taken its part."""
+    if optimizer.weight_decay_policy != "constant_timescale" or ramp is None:
         return schedules.constant(weight_decay, sum(batches))
-    return _staircase(batches, lambda batch: weight_decay * (batch / batch_sequences))
+    return _staircase(
+        batches, lambda batch: weight_decay * (batch / batch_sequences) / ramp.lr_factor(batch, batch_sequences)
+    )
 
 
 def _beta2(optimizer: OptimizerConfig, batches: list[int], context_length: int) -> schedules.Path:
