@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from glidepath.science.schedules import portable
 from glidepath.study.section import Count, Number, Section, Share, check_rising
 
-
 LR_EXPONENTS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 

@@ -217,9 +217,7 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
                 path=PathSpec(
                     batch_sequences=schedules.batch_path(batches),
                     lr=_scaled_lr(lr.path, schedule.batch, batches, batch_sequences),
-                    weight_decay=_weight_decay(
-                        study.optimizer, weight_decay, schedule.batch, batches, batch_sequences
-                    ),
+                    weight_decay=_weight_decay(study.optimizer, weight_decay, schedule.batch, batches, batch_sequences),
                     adam_beta1=schedule.beta1(room, study.optimizer.adam_beta1),
                     adam_beta2=_beta2(study.optimizer, batches, model.context_length),
                 ),
