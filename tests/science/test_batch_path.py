@@ -67,9 +67,7 @@ def test_a_root_reaches_each_batch_where_it_should() -> None:
     np.testing.assert_allclose(growing_stages(0.5, 16.0, 8, 4, 4).begins, [1 / 16])
 
 
-@given(
-    exponent=st.floats(0.1, 3), end=st.integers(2, 40), multiple_of=st.integers(1, 3), smallest=st.integers(1, 40)
-)
+@given(exponent=st.floats(0.1, 3), end=st.integers(2, 40), multiple_of=st.integers(1, 3), smallest=st.integers(1, 40))
 def test_what_holds_for_every_path(exponent: float, end: int, multiple_of: int, smallest: int) -> None:
     """Rounded up, never falling, never below the smallest, and written as the stages of a study the same batches."""
     end *= multiple_of

@@ -108,11 +108,12 @@ def growing_stages(
     first = multiple_of * -(-max(min_batch_sequences, 1) // multiple_of)
     sizes = list(range(first, batch_sequences + 1, multiple_of))
     begins = [((size - multiple_of) / wanted_at_end) ** (1.0 / exponent) for size in sizes[1:]]
-    if begins and begins[-1] >= 1.0:
-        reached = sizes[sum(begin < 1.0 for begin in begins)]
+    # Less than a millionth before the end is rounding.
+    within = sum(begin < 1.0 - 1e-6 for begin in begins)
+    if within < len(begins):
         raise ValueError(
             f"the batch wanted at the end of the horizon is {wanted_at_end:.3g} sequences, so that the path ends at "
-            f"{reached} and never gets to {batch_sequences}"
+            f"{sizes[within]} and never gets to {batch_sequences}"
         )
     if not begins:
         raise ValueError(

@@ -43,7 +43,8 @@ class LinearRamp(BatchGrowth):
 
 
 class Stages(BatchGrowth):
-    """The batch jumps at given points, to the cell's batch."""
+    """The batch jumps at given points, to the cell's batch. `glidepath batch-path` derives such a path from a measured
+    gradient noise scale: it grows as the same power of the tokens."""
 
     kind: Literal["stages"]
     milestones: Annotated[tuple[Share, ...], Field(min_length=1)]
