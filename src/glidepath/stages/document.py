@@ -126,6 +126,7 @@ EXAMPLES = {
             tokens_per_parameter: [5, 20]
             replicates: [0, 1]
         """,
+    "BatchLrConfig": "batch_lr: {rule: sqrt, at_batch_sequences: 8}",
     "EvaluationConfig": "evaluation: {points_per_octave: 2, subset_tokens: 16384}",
     "LoggingConfig": "logging: {every_updates: 16}",
     "AveragingConfig": """\

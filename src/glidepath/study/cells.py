@@ -166,7 +166,8 @@ def _block_cells(study: StudyConfig, block: GridConfig, key: str, corpus_id: str
         block.schedules,
         block.peak_lrs,
     )
-    for model_name, batch_sequences, replicate, tokens_per_parameter, schedule_name, peak_lr in axes:
+    for model_name, batch_sequences, replicate, tokens_per_parameter, schedule_name, given_lr in axes:
+        peak_lr = block.peak_lr_at(given_lr, batch_sequences)
         model = model_spec(study.models[model_name], vocab_size)
         schedule = study.schedules[schedule_name]
         counts = param_counts(model)

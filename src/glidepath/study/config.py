@@ -14,7 +14,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from glidepath.science.schedules import portable
 from glidepath.study.averaging_config import AveragingConfig
+from glidepath.study.batch_ramp import LR_EXPONENTS
 from glidepath.study.coordinate_check import CoordinateCheckConfig
 from glidepath.study.corpus import CorpusConfig
 from glidepath.study.schedule_config import ScheduleConfig
@@ -167,6 +169,21 @@ class OptimizerConfig(Section):
         return self
 
 
+class BatchLrConfig(Section):
+    """How a block carries its peak learning rates from one batch to its others."""
+
+    rule: Literal["none", "sqrt", "linear"]
+    """none: peak_lrs hold at every batch; sqrt, linear: they are multiplied by the batch over at_batch_sequences, or
+    its root."""
+    at_batch_sequences: Count = 8
+    """The batch that peak_lrs are meant for [sequences/update]; the block need not train it."""
+
+    def carried(self, peak_lr: float, batch_sequences: int) -> float:
+        """The peak learning rate at another batch, to ten digits; at the same batch the number itself."""
+        factor = (batch_sequences / self.at_batch_sequences) ** LR_EXPONENTS[self.rule]
+        return peak_lr if factor == 1.0 else portable(peak_lr * factor)
+
+
 class GridConfig(Section):
     """One block of cells: the product of its axes. A study is the union of its blocks."""
 
@@ -180,10 +197,16 @@ class GridConfig(Section):
     """Horizons [tokens/parameter]."""
     batch_sequences: Annotated[tuple[Count, ...], SOME] = (8,)
     """[sequences/update]"""
+    batch_lr: BatchLrConfig | None = None
+    """How peak_lrs follow the batch; null: they hold at every batch."""
     replicates: Annotated[tuple[NonNegative, ...], SOME] = (0,)
     """Each is another initialisation and data order, the same for all schedules."""
     holdout: Flag = False
     """Hide these cells from all fits until the fits are scored."""
+
+    def peak_lr_at(self, peak_lr: float, batch_sequences: int) -> float:
+        """What one of `peak_lrs` is at one of the batches."""
+        return peak_lr if self.batch_lr is None else self.batch_lr.carried(peak_lr, batch_sequences)
 
 
 class EvaluationConfig(Section):
@@ -235,6 +258,10 @@ class AnalysisConfig(Section):
     """Seed of the resampling."""
     laws: Annotated[tuple[Law, ...], SOME] = ("lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon")
     """Laws to fit."""
+    critical_batch_target_losses: Annotated[tuple[Positive, ...], SOME] | None = None
+    """Losses to which updates and examples are counted at every batch [nat/token], on the validation tokens used along
+    training; null: the lowest that all batches reach, and those that target.batch_sequences reaches with a half and a
+    quarter of the tokens to it."""
 
 
 class TargetConfig(Section):
@@ -432,8 +459,10 @@ def _replicates(grid: tuple[GridConfig, ...], schedule: str) -> dict[tuple[str, 
     found: dict[tuple[str, int, float, float], set[int]] = defaultdict(set)
     for block in grid:
         if schedule in block.schedules:
-            for where in product(block.models, block.batch_sequences, block.tokens_per_parameter, block.peak_lrs):
-                found[where].update(block.replicates)
+            axes = product(block.models, block.batch_sequences, block.tokens_per_parameter, block.peak_lrs)
+            for model, batch_sequences, tokens_per_parameter, given_lr in axes:
+                peak_lr = block.peak_lr_at(given_lr, batch_sequences)
+                found[model, batch_sequences, tokens_per_parameter, peak_lr].update(block.replicates)
     return found
 
 

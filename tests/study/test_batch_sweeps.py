@@ -1,0 +1,105 @@
+"""Peak learning rates that follow the batch, and which schedules tell a critical batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from glidepath.study.batch_sweeps import batch_sweeps
+from glidepath.study.cells import cells
+from glidepath.study.config import StudyConfig
+from glidepath.study.section import StudyError
+from tests.study.studies import CORPUS_ID, VOCAB_SIZE, study
+
+BATCHES = [2, 4, 16]
+
+
+def with_rule(rule: str | None, *changes: tuple[str, Any]) -> StudyConfig:
+    batch_lr = None if rule is None else {"rule": rule, "at_batch_sequences": 4}
+    return study(("grid.0.batch_sequences", BATCHES), ("grid.0.batch_lr", batch_lr), *changes)
+
+
+def ids(config: StudyConfig) -> set[str]:
+    return {cell.cell_id for cell in cells(config, CORPUS_ID, VOCAB_SIZE)}
+
+
+@pytest.mark.parametrize(
+    ("rule", "of_002"),
+    [("none", [0.02] * 3), ("sqrt", [0.01414213562, 0.02, 0.04]), ("linear", [0.01, 0.02, 0.08])],
+)
+def test_peaks_are_carried_from_their_batch(rule: str, of_002: list[float]) -> None:
+    """0.02 at 4 sequences; to ten digits, so that a recipe is the same number everywhere."""
+    found: dict[int, set[float]] = {batch: set() for batch in BATCHES}
+    for cell in cells(with_rule(rule), CORPUS_ID, VOCAB_SIZE):
+        found[cell.batch_sequences].add(cell.peak_lr)
+        assert cell.trajectory.path.arrays().lr.max() == cell.peak_lr
+    for batch, expected in zip(BATCHES, of_002, strict=True):
+        assert max(found[batch]) == expected
+        assert len(found[batch]) == 2
+
+
+def test_cells_that_the_rule_leaves_as_they_are_keep_their_identity() -> None:
+    """At the batch that the rates are meant for, and everywhere under none."""
+    peaks = ("grid.0.peak_lrs", [0.01, 0.03])
+    plain = ids(with_rule(None, peaks))
+    assert ids(with_rule("none", peaks)) == plain
+    at_reference = {name for name in plain if "-b4-" in name}
+    assert len(at_reference) == len(plain) // 3
+    assert ids(with_rule("sqrt", peaks)) & plain == at_reference
+
+
+def test_a_carried_rate_must_leave_some_weight() -> None:
+    with pytest.raises(StudyError, match=r"batch_sequences 16: peak_lr 20 × weight decay 0.1"):
+        cells(with_rule("linear", ("grid.0.peak_lrs", [5.0])), CORPUS_ID, VOCAB_SIZE)
+
+
+@pytest.mark.parametrize(
+    ("batch_lr", "says"),
+    [
+        ({"rule": "cube"}, "grid.0.batch_lr.rule = 'cube'"),
+        ({}, "grid.0.batch_lr.rule: the key is required"),
+        ({"rule": "sqrt", "at_batch_sequences": 0}, "grid.0.batch_lr.at_batch_sequences = 0"),
+        ("sqrt", "grid.0.batch_lr = 'sqrt': a mapping is needed"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(batch_lr: Any, says: str) -> None:
+    with pytest.raises(StudyError, match=says):
+        study(("grid.0.batch_lr", batch_lr))
+
+
+@pytest.mark.parametrize("losses", [[], [0.0], [3.0, 3.0]])
+def test_target_losses_are_positive_and_different(losses: list[float]) -> None:
+    with pytest.raises(StudyError, match=r"analysis\.critical_batch_target_losses"):
+        study(("analysis.critical_batch_target_losses", losses))
+
+
+def test_sweeps_are_of_schedules_without_a_horizon() -> None:
+    """linear_0 and wsd decay; their batches tell nothing along the way."""
+    assert batch_sweeps(with_rule("sqrt")) == {("d16", "constant"): (2, 4, 16)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("grid.0.batch_sequences", [4, 16]),
+        ("target.batch_sequences", 8),
+        ("grid.0.holdout", True),
+        ("warmup", {"fraction": 0.1}),
+        ("schedules.constant.batch", {"kind": "linear", "start_fraction": 0.5, "multiple_of": 1}),
+        (
+            "optimizer",
+            {"weight_decay": None, "weight_decay_policy": "constant_timescale", "weight_decay_timescale_fraction": 0.2},
+        ),
+    ],
+    ids=["two batches", "not the target's", "hidden", "warm-up of the horizon", "a ramp", "memory of the horizon"],
+)
+def test_what_is_no_sweep(change: tuple[str, Any]) -> None:
+    visible = {
+        "models": ["d16"], "schedules": ["linear_0"], "peak_lrs": [0.01], "tokens_per_parameter": [5],
+        "batch_sequences": [8, 4],
+    }  # fmt: skip
+    grid = study().model_dump(mode="json")["grid"][0] | {"batch_sequences": BATCHES}
+    changes = [("grid", [grid, visible]), ("averaging", None), ("noise_scale", None), ("warmup", {"tokens": 1024})]
+    assert batch_sweeps(study(*changes))
+    assert batch_sweeps(study(*changes, change)) == {}
