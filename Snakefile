@@ -45,6 +45,7 @@ else:
     include: "workflow/rules/parametrization.smk"
     include: "workflow/rules/averaging.smk"
     include: "workflow/rules/noise.smk"
+    include: "workflow/rules/batch.smk"
     include: "workflow/rules/ema_view.smk"
     include: "workflow/rules/analysis.smk"
     include: "workflow/rules/publication.smk"

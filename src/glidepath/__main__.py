@@ -40,6 +40,7 @@ COMMANDS = {
     "report": "write report.html",
     "refine": "a schedule from the gradient norms of a trained cell",
     "batch-path": "a batch path from the measured gradient noise scale",
+    "critical-batch": "updates and examples to a loss at every batch, and the critical batch",
     "batch-saving": "what a batch path saves against a fixed batch at equal loss",
     "export": "write trained weights as a Hugging Face directory",
     "document": "write the generated documentation",

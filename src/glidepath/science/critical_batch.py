@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
+from glidepath.science.replicates import ReplicateNoise
 from glidepath.science.slopes import log_log_slope
 
 Floats = NDArray[np.float64]
@@ -53,6 +54,15 @@ class StepNoise:
     shared_variance: float = 0.0
     """Of what replicates do to all batches alike, of their mean: it moves S_min and E_min, not their ratio."""
     shared_degrees_of_freedom: int = 0
+
+    @classmethod
+    def of(cls, found: ReplicateNoise) -> StepNoise | None:
+        """From an analysis of ln steps, every batch a position; None without replicates."""
+        if not found.degrees_of_freedom:
+            return None
+        known = found.shared_degrees_of_freedom > 0
+        shared = found.shared_sd**2 / int(found.counts.max()) if known else 0.0
+        return cls(found.own_sd**2, found.degrees_of_freedom, shared, found.shared_degrees_of_freedom)
 
 
 @dataclass(frozen=True)

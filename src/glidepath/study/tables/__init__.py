@@ -11,6 +11,7 @@ from glidepath.study.tables.averaging import (
     COOLDOWN_ORACLE_SCORES,
     STEPS_SAVED,
 )
+from glidepath.study.tables.batch import CRITICAL_BATCH, STEPS_TO_LOSS
 from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
 from glidepath.study.tables.laws import LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
@@ -36,6 +37,8 @@ TABLES = (
     COOLDOWN_ORACLE_SCORES,
     GRADIENT_STATISTICS,
     NOISE_SCALE,
+    STEPS_TO_LOSS,
+    CRITICAL_BATCH,
     EMA_VIEW,
     COMPARISONS,
     COORDINATE_CHECK,
@@ -61,6 +64,7 @@ __all__ = [
     "COOLDOWN_ORACLE_SCORES",
     "COORDINATE_CHECK",
     "COORDINATE_SLOPES",
+    "CRITICAL_BATCH",
     "EMA_VIEW",
     "EVALUATIONS",
     "GRADIENT_STATISTICS",
@@ -78,6 +82,7 @@ __all__ = [
     "SPIKE_EXCESS",
     "SPIKE_REMOVAL",
     "STEPS_SAVED",
+    "STEPS_TO_LOSS",
     "TABLES",
     "UPDATES",
     "Column",

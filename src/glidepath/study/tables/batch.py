@@ -1,0 +1,134 @@
+"""Batch size: updates to a loss at several batches, and the critical batch."""
+
+from __future__ import annotations
+
+from glidepath.study.tables.table import Column, Table
+
+SWEEP_AT_TARGET = (
+    Column("model", "string", "-", "model", key=True),
+    Column("schedule", "string", "-", "schedule whose loss along the way does not depend on its horizon", key=True),
+    Column("weights", "string", "-", "raw, or the average whose losses are read", key=True),
+    Column(
+        "lr_rule",
+        "string",
+        "-",
+        "peak learning rate at a batch: re_tuned, the one with the fewest updates; none, sqrt, linear: the best of the "
+        "reference batch, times the ratio of batches to the power 0, 1/2, 1",
+        key=True,
+    ),
+    Column("target_loss", "float64", "nat/token", "loss to which updates and examples are counted", key=True),
+)
+TARGET = Column(
+    "target",
+    "string",
+    "-",
+    "how target_loss was chosen: given; lowest, that every batch reaches; half_tokens, quarter_tokens: what the "
+    "reference batch reaches with so much of its tokens to the lowest",
+)
+
+STEPS_TO_LOSS = Table(
+    "steps_to_loss",
+    "One row per sweep of batches, rule for the learning rate, target loss and batch: updates and examples to the loss "
+    "(laws/steps_to_loss.py). Schedules that decay to a horizon are left out.",
+    (
+        *SWEEP_AT_TARGET,
+        Column("batch_sequences", "int64", "sequences", "batch", key=True),
+        TARGET,
+        Column("batch_tokens", "int64", "tokens", "batch"),
+        Column("peak_lr", "float64", "-", "peak learning rate under the rule"),
+        Column("n_peak_lrs", "int64", "-", "peak learning rates tried at this batch"),
+        Column(
+            "edge_of_grid",
+            "bool",
+            "-",
+            "re_tuned: this learning rate is the lowest or highest tried here; others: that of the reference batch is",
+        ),
+        Column(
+            "status",
+            "string",
+            "-",
+            "reached; not_reached by a replicate; before_first: already at the first evaluation; too_sparse: "
+            "evaluations about the loss are too far apart; unstable: diverged or excluded at this learning rate",
+        ),
+        Column("steps", "float64", "updates", "updates to the loss, geometric mean over replicates; else null"),
+        Column("examples", "float64", "sequences", "steps × batch_sequences"),
+        Column("tokens", "float64", "tokens", "steps × batch_tokens"),
+        Column(
+            "ln_steps_se",
+            "float64",
+            "-",
+            "standard error of ln steps between batches: replicate noise pooled over the sweep, without what a seed "
+            "does to all batches alike; null without replicates",
+        ),
+        Column("n_replicates", "int64", "-", "replicates"),
+    ),
+)
+
+
+def _with_interval(name: str, unit: str, meaning: str) -> tuple[Column, Column, Column]:
+    return (
+        Column(name, "float64", unit, meaning),
+        Column(f"{name}_ci_low", "float64", unit, "lower end of its interval; null where the sweep leaves it open"),
+        Column(f"{name}_ci_high", "float64", unit, "upper end"),
+    )
+
+
+def _beside(group: str, meaning: str) -> tuple[Column, ...]:
+    return (
+        Column(
+            f"noise_scale_{group}_tokens",
+            "float64",
+            "tokens",
+            f"gradient noise scale of {meaning} where the reference batch is at the loss; null if not probed",
+        ),
+        Column(f"noise_scale_{group}_tokens_se", "float64", "tokens", "its standard error"),
+        Column(f"noise_scale_{group}_status", "string", "-", "ok, untrusted (no ratio), or none: not probed"),
+        *_with_interval(f"over_noise_scale_{group}", "-", "critical batch over it"),
+    )
+
+
+CRITICAL_BATCH = Table(
+    "critical_batch",
+    "One row per sweep of batches, rule for the learning rate, target loss and definition: the critical batch from the "
+    "hyperbola steps = steps_min + examples_min/batch (science/critical_batch.py), beside the gradient noise scale.",
+    (
+        *SWEEP_AT_TARGET,
+        Column(
+            "definition",
+            "string",
+            "-",
+            "step_data_tradeoff: examples_min/steps_min; fixed_overhead_20pct: 20 % more examples than updates that "
+            "fall in proportion from the reference batch on would need",
+            key=True,
+        ),
+        TARGET,
+        Column("reference_batch_sequences", "int64", "sequences", "the target's batch"),
+        *_with_interval("critical_batch_sequences", "sequences", "critical batch; infinite where steps_min is 0"),
+        *_with_interval("critical_batch_tokens", "tokens", "critical batch"),
+        *_with_interval("steps_min", "updates", "fewest updates, at a very large batch"),
+        *_with_interval("examples_min", "sequences", "fewest examples, at a very small batch"),
+        Column("rms_residual", "float64", "-", "root mean square of ln steps about the hyperbola"),
+        Column(
+            "noise_from",
+            "string",
+            "-",
+            "what the interval rests on: replicates; residuals about the hyperbola, where there are none or it misses "
+            "their means",
+        ),
+        Column("n_batches", "int64", "-", "batches that reach the loss"),
+        Column("batches_left_out", "string", "-", "batches of the sweep that do not, or not known when: steps_to_loss"),
+        Column("edge_of_grid", "bool", "-", "a learning rate used is the lowest or highest tried"),
+        Column(
+            "status",
+            "string",
+            "-",
+            "converged; not_identified: no bend within the batches, or an interval open to one side; bound_hit: "
+            "steps_min or examples_min is 0; failed: fewer than three batches",
+        ),
+        Column("reason", "string", "-", "why it is not converged, and what to do"),
+        Column("ci_level", "float64", "-", "level of the intervals"),
+        *_beside("total", "all layers"),
+        *_beside("body", "all layers without embedding and head"),
+        *_beside("norm", "the norm layers"),
+    ),
+)
