@@ -1,5 +1,6 @@
 # What the rules of a study share: the validated study and its plan.
 from glidepath.study.averages import average_specs
+from glidepath.study.batch_pairs import batch_pairs
 from glidepath.study.batch_sweeps import batch_sweeps
 from glidepath.study.budget import budget, described
 from glidepath.study.cells import param_counts
@@ -51,6 +52,8 @@ if STUDY.spikes:
     RESULT_TABLES += ("spike_excess", "spike_removal")
 if batch_sweeps(STUDY):
     RESULT_TABLES += ("steps_to_loss", "critical_batch")
+if batch_pairs(STUDY):
+    RESULT_TABLES += ("batch_saving",)
 FINAL_FILES = [
     *(LAYOUT.table(table) for table in RESULT_TABLES),
     *LAW_FILES,

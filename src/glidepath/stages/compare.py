@@ -6,10 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from glidepath.science.comparison import paired_difference
 from glidepath.study import tables
 from glidepath.study.final_losses import FinalLosses, final_losses
 
@@ -50,20 +48,7 @@ def _best(cells: pd.DataFrame) -> int:
 
 def _row(losses: FinalLosses, here: pd.DataFrame, mine: int, theirs: int, ci_level: float) -> dict[str, Any]:
     point, reference = losses.points.iloc[mine], losses.points.iloc[theirs]
-    differences = losses.replicates[mine] - losses.replicates[theirs]
-    common = np.isfinite(differences)
-    # Without a common replicate the shared effect of replicates is taken off by the adjusted means.
-    paired = differences[common] if common.any() else np.array([point["val_loss"] - reference["val_loss"]])
-    result = paired_difference(
-        paired,
-        losses.blocks[mine] - losses.blocks[theirs],
-        # At one peak learning rate the two share what the replicate does there; at different ones they do not.
-        losses.noise.own_sd
-        if point["peak_lr"] == reference["peak_lr"]
-        else float(np.hypot(losses.noise.own_sd, losses.noise.position_sd)),
-        losses.noise.degrees_of_freedom,
-        ci_level,
-    )
+    result = losses.difference(mine, theirs, ci_level)
     return {
         **{key: point[key] for key in WHERE},
         "schedule": point["schedule"],
@@ -77,7 +62,7 @@ def _row(losses: FinalLosses, here: pd.DataFrame, mine: int, theirs: int, ci_lev
         "difference_relative": result.difference / reference["val_loss"],
         "standard_error": result.standard_error,
         "degrees_of_freedom": result.degrees_of_freedom,
-        "n_replicates": int(common.sum()),
+        "n_replicates": int(losses.common_replicates(mine, theirs).sum()),
         "minimum_detectable_difference": result.minimum_detectable_difference,
         "ci_low": result.ci_low,
         "ci_high": result.ci_high,

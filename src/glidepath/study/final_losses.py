@@ -13,6 +13,8 @@ from glidepath.science.replicates import ReplicateNoise, replicate_noise, resamp
 if TYPE_CHECKING:
     import pandas as pd
 
+    from glidepath.science.comparison import Difference
+
 Floats = NDArray[np.float64]
 
 GROUP = ["model", "schedule", "batch_sequences"]
@@ -47,6 +49,30 @@ class FinalLosses:
         if not self.noise.degrees_of_freedom:
             return np.full((n_samples, len(self.points)), np.nan)
         return resampled_losses(self.noise, self.positions, self.blocks, n_samples, seed)
+
+    def common_replicates(self, mine: int, theirs: int) -> NDArray[np.bool_]:
+        """Which replicates two points both have, shape [replicates]."""
+        return np.isfinite(self.replicates[mine] - self.replicates[theirs])
+
+    def difference(self, mine: int, theirs: int, ci_level: float) -> Difference:
+        """Loss of one point minus that of another, paired by replicate and validation block."""
+        from glidepath.science.comparison import paired_difference
+
+        differences = self.replicates[mine] - self.replicates[theirs]
+        common = self.common_replicates(mine, theirs)
+        point, other = self.points.iloc[mine], self.points.iloc[theirs]
+        # Without a common replicate the shared effect of replicates is taken off by the adjusted means.
+        paired = differences[common] if common.any() else np.array([point["val_loss"] - other["val_loss"]])
+        return paired_difference(
+            paired,
+            self.blocks[mine] - self.blocks[theirs],
+            # At one peak learning rate the two share what the replicate does there; at different ones they do not.
+            self.noise.own_sd
+            if point["peak_lr"] == other["peak_lr"]
+            else float(np.hypot(self.noise.own_sd, self.noise.position_sd)),
+            self.noise.degrees_of_freedom,
+            ci_level,
+        )
 
     @property
     def resampling_unit(self) -> str:

@@ -11,7 +11,7 @@ from glidepath.study.tables.averaging import (
     COOLDOWN_ORACLE_SCORES,
     STEPS_SAVED,
 )
-from glidepath.study.tables.batch import CRITICAL_BATCH, STEPS_TO_LOSS
+from glidepath.study.tables.batch import BATCH_SAVING, CRITICAL_BATCH, STEPS_TO_LOSS
 from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
 from glidepath.study.tables.laws import LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
@@ -39,6 +39,7 @@ TABLES = (
     NOISE_SCALE,
     STEPS_TO_LOSS,
     CRITICAL_BATCH,
+    BATCH_SAVING,
     EMA_VIEW,
     COMPARISONS,
     COORDINATE_CHECK,
@@ -54,6 +55,7 @@ __all__ = [
     "AVERAGE_BLOCK_LOSSES",
     "AVERAGE_LOSSES",
     "AVERAGE_SHAPE",
+    "BATCH_SAVING",
     "BLOCK_LOSSES",
     "BUDGET",
     "CHECKPOINTS",

@@ -132,3 +132,69 @@ CRITICAL_BATCH = Table(
         *_beside("norm", "the norm layers"),
     ),
 )
+
+
+def _saved(unit: str, meaning: str) -> tuple[Column, ...]:
+    return (
+        Column(f"{unit}_saved_fraction", "float64", "-", f"1 - path/fixed, of {meaning}; mean over replicates"),
+        Column(f"{unit}_saved_fraction_low", "float64", "-", "lower end of Student's interval; null for one replicate"),
+        Column(f"{unit}_saved_fraction_high", "float64", "-", "upper end"),
+    )
+
+
+BATCH_SAVING = Table(
+    "batch_saving",
+    "What a batch path saves against the schedule that is equal but for it (laws/batch_saving.py): a row per pair, "
+    "model, horizon, batch, peak learning rate and loss, those along the curves and the one at the end of training.",
+    (
+        Column("schedule", "string", "-", "schedule with the batch path", key=True),
+        Column("fixed_schedule", "string", "-", "the schedule without", key=True),
+        Column("model", "string", "-", "model", key=True),
+        Column("tokens_per_parameter", "float64", "tokens/parameter", "horizon", key=True),
+        Column("batch_sequences", "int64", "sequences", "fixed batch, at which the path ends", key=True),
+        Column(
+            "lr_choice",
+            "string",
+            "-",
+            "equal: both at one peak learning rate; best: each at its own of lowest final loss",
+            key=True,
+        ),
+        Column("peak_lr", "float64", "-", "peak learning rate of the path", key=True),
+        Column(
+            "at",
+            "string",
+            "-",
+            "end: the higher one of the two final losses on all validation tokens; curve: a loss on the tokens "
+            "evaluated along training",
+            key=True,
+        ),
+        Column("point", "int64", "-", "index of the loss along the curves, the highest first; 0 at the end", key=True),
+        Column("fixed_peak_lr", "float64", "-", "peak learning rate of the fixed batch"),
+        Column("edge_of_grid", "bool", "-", "best: one of the two is the lowest or highest tried"),
+        Column("val_loss", "float64", "nat/token", "the loss that both reach; at the end the mean over replicates"),
+        Column("tokens_path", "float64", "tokens", "tokens after which the path is there, mean over replicates"),
+        Column("tokens_fixed", "float64", "tokens", "tokens after which the fixed batch is there"),
+        Column("updates_path", "float64", "updates", "updates after which the path is there"),
+        Column("updates_fixed", "float64", "updates", "updates after which the fixed batch is there"),
+        *_saved("tokens", "training tokens, which are time at a fixed number of tokens per second"),
+        *_saved("updates", "updates; negative where the path makes more of them"),
+        *_saved("seconds", "seconds on the study's machine, a·updates + b·tokens fitted to its cells' times"),
+        Column(
+            "loss_difference",
+            "float64",
+            "nat/token",
+            "at the end: final loss of the path minus that of the fixed batch at equal tokens, paired; else null",
+        ),
+        Column("loss_difference_se", "float64", "nat/token", "its error: replicates (pooled) and validation blocks"),
+        Column("loss_difference_low", "float64", "nat/token", "lower end of its interval"),
+        Column("loss_difference_high", "float64", "nat/token", "upper end"),
+        Column("n_replicates", "int64", "-", "replicates that both have"),
+        Column("ci_level", "float64", "-", "level of the intervals"),
+        Column(
+            "status",
+            "string",
+            "-",
+            "saves or costs tokens: the interval lies on one side of zero; not resolved; one replicate: no interval",
+        ),
+    ),
+)
