@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from glidepath.report import averaging, batch, loss, peak_lr, schedule
 from glidepath.report.answer import Answer, Tables, Target
+from glidepath.study.batch_pairs import batch_pairs
+from glidepath.study.batch_sweeps import batch_sweeps
 from glidepath.study.config import StudyConfig
 
 QUESTIONS = (schedule, peak_lr, batch, averaging, loss)
@@ -30,6 +32,8 @@ def tables_for(study: StudyConfig) -> tuple[str, ...]:
     """Tables that the answers of a study rest on."""
     asked = ["laws/lr_transfer/parameters"] if "lr_transfer" in study.analysis.laws else []
     asked += ["coordinate_slopes"] if study.coordinate_check else []
+    asked += ["critical_batch"] if batch_sweeps(study) else []
+    asked += ["batch_saving"] if batch_pairs(study) else []
     return (*NEEDED_TABLES, *asked)
 
 
