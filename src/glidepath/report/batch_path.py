@@ -29,9 +29,10 @@ def path(tables: Tables, target: Target) -> Finding | None:
     found = own if len(own) else found
     if found.empty:
         return None
-    longest = found[found["tokens_per_parameter"] == found["tokens_per_parameter"].max()]
-    best = where(longest, lr_choice="best")
-    best = (best if len(best) else longest).sort_values("tokens_saved_fraction", ascending=False, kind="stable")
+    each_at_its_best = where(found, lr_choice="best")
+    found = each_at_its_best if len(each_at_its_best) else found
+    best = found[found["tokens_per_parameter"] == found["tokens_per_parameter"].max()]
+    best = best.sort_values("tokens_saved_fraction", ascending=False, kind="stable")
     resolved = best[best["status"].isin(RESOLVED)]
     replicates = int(best["n_replicates"].min())
     return Finding(
