@@ -35,6 +35,7 @@ from glidepath.training import probed_functions as functions
 from glidepath.training.per_example import square_sums
 
 TIED = "embedding_head"
+NORMS = (nn.RMSNorm, nn.LayerNorm)
 GRADIENT_TOLERANCE = 1e-2
 """How much longer than the sum of its examples' a gradient may seem, in the coarsest precision."""
 
@@ -44,21 +45,20 @@ class SquaredNorms:
     """Squared gradient norms at two batch sizes of one group of parameters, as `gradient_statistics` has them."""
 
     grad_sq_norm_small: float
-    """mean_b |g_b|² over single examples, g_b being the gradient of example b's own loss."""
+    """|g_b|², a mean over examples, or over the parts of a batch."""
     grad_sq_norm_big: float
-    """|Σ_b w_b·g_b|² of the whole batch."""
+    """|g_B|² of the whole batch."""
     small_batch_examples: float
-    """1."""
     big_batch_examples: float
-    """1/Σ_b w_b², which is B for equal shares: a weighted mean is as noisy as a plain one of so many examples, if the
-    gradients of short and long examples are equally noisy."""
 
 
 def layer_type(name: str, module: nn.Module) -> str:  # noqa: ARG001
-    """embedding, linear or norm."""
+    """embedding, linear, norm or other."""
     if isinstance(module, nn.Embedding):
         return "embedding"
-    return "linear" if isinstance(module, nn.Linear) else "norm"
+    if isinstance(module, nn.Linear):
+        return "linear"
+    return "norm" if isinstance(module, NORMS) else "other"
 
 
 class Probe:
@@ -156,7 +156,9 @@ class Probe:
 
         An example's gradient arrives as w_b·g_b, so its square is divided by w_b². The shares w_b are 1/B, or in
         proportion to the weights given, in the order in which examples were seen: where targets are masked and the loss
-        is a mean over tokens, the numbers of valid tokens. The noise scale is then that of the mean so weighted.
+        is a mean over tokens, the numbers of valid tokens. The noise scale is then that of the mean so weighted. Such a
+        mean is as noisy as a plain one of 1/Σ_b w_b² examples (B for equal shares), if the gradients of short and long
+        examples are equally noisy: that is the big batch.
 
         Raises ValueError for weights that are not one positive number per example, for a gradient that is longer than
         the sum of its examples' (there is more in it than this batch), and as `squared_norms`.
@@ -310,7 +312,6 @@ ProbedModule: TypeAlias = ProbedLinear | ProbedEmbedding | ProbedRMSNorm | Probe
 WITH_PROBE: dict[type[nn.Module], type[ProbedModule]] = {
     nn.Linear: ProbedLinear, nn.Embedding: ProbedEmbedding, nn.RMSNorm: ProbedRMSNorm, nn.LayerNorm: ProbedLayerNorm,
 }  # fmt: skip
-NORMS = (nn.RMSNorm, nn.LayerNorm)
 
 
 def _known(layers: Literal["all", "norm"]) -> str:
