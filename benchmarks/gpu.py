@@ -209,7 +209,7 @@ def updates(work: Work, how: str, at_once: int, device: torch.device) -> tuple[C
     scale = 1.0 / work.batch_tokens
 
     def gradients(micro_BT: Tensor) -> Tensor:
-        return decoder.accumulate_gradients(micro_BT[:, :-1], micro_BT[:, 1:], scale)
+        return decoder.accumulate_gradients(micro_BT[:, :-1], micro_BT[:, 1:], scale)[0]
 
     if how == "compiled":
         gradients = torch.compile(gradients)

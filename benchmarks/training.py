@@ -177,7 +177,7 @@ def our_update(spec: ModelSpec, ids_BT: Tensor) -> Update:
     def update() -> float:
         with torch.no_grad():
             decoder.flat_gradients.zero_()
-            loss = decoder.accumulate_gradients(ids_BT[:, :-1], ids_BT[:, 1:], 1.0 / BATCH_TOKENS)
+            loss, _ = decoder.accumulate_gradients(ids_BT[:, :-1], ids_BT[:, 1:], 1.0 / BATCH_TOKENS)
             clip_gradients(decoder.flat_gradients, OPTIMIZER.grad_clip_norm)
             optimizer.update(next(steps))
             return loss.item()

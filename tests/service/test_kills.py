@@ -44,7 +44,8 @@ RECORDING: dict[str, Any] = {
     "evaluate_subset_at": tuple(range(5, UPDATES + 1, 5)),
     "evaluate_full_at": (11, 29, UPDATES),
     "snapshot_at": (3, 8, 17, 23, 24, 31, UPDATES),
-    "probe_at": (4, 18, 30),
+    "probe_every": 14,
+    "probe_norm_layers_every": 3,
 }
 
 

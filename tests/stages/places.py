@@ -29,7 +29,8 @@ def write_segment(root: Path, segment: Segment, loss: float, **record: Any) -> N
     norms = [0.5 if (s + 1) % every == 0 or s + 1 == spec.stop else None for s in steps]
     subset = [u for u in spec.recording.evaluate_subset_at if u <= limit]
     full = [u for u in spec.recording.evaluate_full_at if u <= limit]
-    probes = [u for u in spec.recording.probe_at if u <= limit]
+    probe_every = spec.recording.probe_every
+    probes = [u for u in range(spec.start + 1, limit + 1) if probe_every and u % probe_every == 0]
     batch_tokens = 256
     evaluated = [(u, "python", "subset") for u in subset] + [(u, d, "full") for u in full for d in DOMAINS]
     blocks = [(u, d, i) for u in full for d in DOMAINS for i in range(N_BLOCKS)]

@@ -90,7 +90,7 @@ def seconds_one_by_one(segment: Segment) -> float:
     """The time of a job with `SPEED`, counted event by event."""
     spec, total = segment.spec, 0.0
     for updates_done in range(spec.start + 1, spec.stop + 1):
-        total += 3.0 if updates_done in spec.recording.probe_at else 1.0
+        total += 3.0 if (every := spec.recording.probe_every) and updates_done % every == 0 else 1.0
         if updates_done in spec.recording.evaluate_full_at:
             total += 1e-3 * (16_384 + 4096)
         elif updates_done in spec.recording.evaluate_subset_at:

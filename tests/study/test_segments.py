@@ -248,7 +248,7 @@ def test_chains_amount_to_their_cells(changes: tuple[tuple[str, Any], ...]) -> N
             assert kept == {*SnapshotGrid(first_update=32, per_octave=8).updates(cell.total_steps), *ends}
         for segment in chain:
             record = segment.spec.recording
-            recorded = (*record.evaluate_subset_at, *record.evaluate_full_at, *record.snapshot_at, *record.probe_at)
+            recorded = (*record.evaluate_subset_at, *record.evaluate_full_at, *record.snapshot_at)
             assert all(segment.spec.start < update <= segment.spec.stop for update in recorded)
             assert cell.cell_id in segment.cell_ids
 
@@ -324,4 +324,3 @@ def test_evaluations_lie_on_a_grid_common_to_all_horizons() -> None:
     on_grid = {round(32 * 2 ** (i / 3)) for i in range(20)}
     for segment in plan.segments.values():
         assert set(segment.spec.recording.evaluate_subset_at) <= on_grid | ends
-        assert all(update % 8 == 0 for update in segment.spec.recording.probe_at)

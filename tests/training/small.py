@@ -61,8 +61,8 @@ def segment_spec(start: int = 0, stop: int = 12, peak_lr: float = 0.01, **change
     """Warm-up, then constant; the batch doubles at update 6. `changes` are fields of the recording or of the
     model."""
     recording: dict[str, Any] = {
-        "norms_every": 1, "evaluate_subset_at": (), "evaluate_full_at": (), "snapshot_at": (), "probe_at": (),
-        "subset_blocks": 4,
+        "norms_every": 1, "evaluate_subset_at": (), "evaluate_full_at": (), "snapshot_at": (),
+        "probe_every": 0, "probe_norm_layers_every": 0, "subset_blocks": 4,
     }  # fmt: skip
     for key in recording.keys() & changes.keys():
         recording[key] = changes.pop(key)

@@ -19,7 +19,7 @@ from glidepath.study.cells import ENGINE_VERSION
 from glidepath.study.specs import OptimizerSpec, PathSpec, Recording, SegmentSpec, Trajectory
 from tests.training.small import model_spec, train
 
-RECORDED_ENGINE_VERSION = 2
+RECORDED_ENGINE_VERSION = 3
 RECORDED: dict[str, dict[str, float]] = {
     "swiglu_mup": {
         "train_loss_0": 3.1369243,
@@ -27,32 +27,34 @@ RECORDED: dict[str, dict[str, float]] = {
         "train_loss_5": 2.7866338,
         "train_loss_10": 2.2156071,
         "train_loss_20": 1.6618277,
-        "train_loss_29": 1.3859592,
+        "train_loss_29": 1.3859591,
         "grad_norm_29": 0.63756782,
-        "update_norm_29": 0.028265208,
+        "update_norm_29": 0.028265215,
         "param_norm_29": 18.499588,
         "val_loss_counting": 1.3262875,
         "val_loss_other": 2.6182017,
-        "grad_sq_norm_small_embedding": 0.019090868,
-        "grad_sq_norm_small_matrix": 0.43828073,
+        "grad_sq_norm_small_norm": 0.047240891,
+        "grad_sq_norm_small_attention": 0.14827865,
+        "grad_sq_norm_small_feed_forward": 0.29000216,
+        "grad_sq_norm_small_embedding": 0.019090872,
         "grad_sq_norm_small_head": 1.5517003,
-        "grad_sq_norm_small_norm": 0.04724089,
     },
     "gelu_tied": {
         "train_loss_0": 4.7378423,
         "train_loss_1": 4.108948,
-        "train_loss_5": 3.2018157,
-        "train_loss_10": 2.2980964,
-        "train_loss_20": 2.0231454,
-        "train_loss_29": 1.8223986,
-        "grad_norm_29": 0.88897407,
-        "update_norm_29": 0.041831814,
+        "train_loss_5": 3.2018158,
+        "train_loss_10": 2.2980962,
+        "train_loss_20": 2.0231453,
+        "train_loss_29": 1.8223988,
+        "grad_norm_29": 0.88897401,
+        "update_norm_29": 0.041831817,
         "param_norm_29": 19.659931,
-        "val_loss_counting": 1.609805,
+        "val_loss_counting": 1.6098051,
         "val_loss_other": 3.3643726,
-        "grad_sq_norm_small_embedding_head": 3.0733983,
-        "grad_sq_norm_small_matrix": 5.9000359,
-        "grad_sq_norm_small_norm": 0.67526615,
+        "grad_sq_norm_small_norm": 0.67526636,
+        "grad_sq_norm_small_attention": 4.3754187,
+        "grad_sq_norm_small_feed_forward": 1.5246195,
+        "grad_sq_norm_small_embedding_head": 3.0734005,
     },
 }
 RELATIVE_TOLERANCE = 1e-4
@@ -92,8 +94,8 @@ def golden_spec(model: dict[str, Any]) -> SegmentSpec:
         init_seed=3, data_seed=4, path=path,
     )  # fmt: skip
     recording = Recording(
-        norms_every=1, evaluate_subset_at=(), evaluate_full_at=(UPDATES,), snapshot_at=(), probe_at=(16,),
-        subset_blocks=4,
+        norms_every=1, evaluate_subset_at=(), evaluate_full_at=(UPDATES,), snapshot_at=(), probe_every=16,
+        probe_norm_layers_every=0, subset_blocks=4,
     )  # fmt: skip
     return SegmentSpec(trajectory=trajectory, start=0, recording=recording)
 

@@ -23,7 +23,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 GPU = replace(CPU, device="cuda")
 SHAPE = {"n_head": 2, "d_head": 8}
 """Attention kernels want heads of a multiple of eight."""
-EVERYTHING = {"evaluate_full_at": (12,), "snapshot_at": (9,), "probe_at": (4, 8)}
+EVERYTHING = {"evaluate_full_at": (12,), "snapshot_at": (9,), "probe_every": 4, "probe_norm_layers_every": 1}
 
 
 @needs_gpu

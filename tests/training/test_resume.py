@@ -29,7 +29,7 @@ from tests.training.small import assert_same_tables, segment_spec, train
 
 SPEC = segment_spec(
     stop=12, norms_every=1, evaluate_subset_at=(3, 8), evaluate_full_at=(5, 12), snapshot_at=(2, 4, 9, 12),
-    probe_at=(4, 10),
+    probe_every=5, probe_norm_layers_every=2,
 )  # fmt: skip
 DIED_AT = 8
 """The job of these tests dies when it has logged this update: the last progress is of the one before."""

@@ -26,7 +26,8 @@ EVERYTHING = {
     "evaluate_subset_at": (3, 12),
     "evaluate_full_at": (12,),
     "snapshot_at": (2, 9, 12),
-    "probe_at": (4, 8),
+    "probe_every": 4,
+    "probe_norm_layers_every": 1,
 }
 
 
@@ -48,9 +49,13 @@ def test_a_segment_records_what_it_was_asked_to(tmp_path: Path) -> None:
     assert list(result.evaluations["n_eval_tokens"]) == [48, 48, 120, 60]
     assert list(result.block_losses["domain"]) == ["counting"] * 10 + ["other"] * 5
     assert list(result.block_losses["block"]) == [*range(10), *range(5)]
-    assert list(result.gradient_statistics["step"]) == [3] * 4 + [7] * 4
-    assert set(result.gradient_statistics["group"]) == {"norm", "matrix", "embedding", "head"}
-    assert list(result.gradient_statistics["big_batch_tokens"]) == [48] * 4 + [96] * 4
+    # Every fourth update all layers, in between the norm layers alone.
+    all_types = ["norm", "attention", "feed_forward", "embedding", "head"]
+    steps = [0, 1, 2, *[3] * 5, 4, 5, 6, *[7] * 5, 8, 9, 10, *[11] * 5]
+    assert list(result.gradient_statistics["step"]) == steps
+    assert list(result.gradient_statistics["group"]) == (["norm"] * 3 + all_types) * 3
+    assert list(result.gradient_statistics["big_batch_tokens"]) == [48 if step < 6 else 96 for step in steps]
+    assert list(result.gradient_statistics["tokens_seen"]) == [result.updates["tokens_seen"][step] for step in steps]
     assert set(result.gradient_statistics["small_batch_tokens"]) == {12}
     # The mean of squared norms is at least the squared norm of the mean.
     assert np.all(result.gradient_statistics["grad_sq_norm_small"] >= result.gradient_statistics["grad_sq_norm_big"])
@@ -60,9 +65,15 @@ def test_a_segment_records_what_it_was_asked_to(tmp_path: Path) -> None:
 
 
 def test_the_probe_sees_the_whole_gradient_before_clipping(tmp_path: Path) -> None:
-    result = train(segment_spec(probe_at=(4,)), tmp_path)
-    big = result.gradient_statistics["grad_sq_norm_big"].sum()
-    assert big == pytest.approx(result.updates["grad_norm"][3] ** 2, rel=1e-5)
+    spec = segment_spec(probe_every=4)
+    optimizer = spec.trajectory.optimizer.model_copy(update={"grad_clip_norm": 0.1})
+    spec = spec.model_copy(update={"trajectory": spec.trajectory.model_copy(update={"optimizer": optimizer})})
+    result = train(spec, tmp_path)
+    statistics = result.gradient_statistics
+    for step in (3, 7, 11):
+        big = statistics["grad_sq_norm_big"][statistics["step"] == step].sum()
+        assert big == pytest.approx(result.updates["grad_norm"][step] ** 2, rel=1e-5)
+    assert (result.updates["grad_norm"] > 0.1).all()
 
 
 def test_training_learns(tmp_path: Path) -> None:
@@ -97,7 +108,7 @@ def test_a_chain_of_segments_is_bit_identical_to_one(tmp_path: Path) -> None:
 
 
 def test_micro_batches_do_not_change_the_result(tmp_path: Path) -> None:
-    spec = segment_spec(probe_at=(4,))
+    spec = segment_spec(probe_every=4)
     whole = train(spec, tmp_path / "whole")
     for size in (1, 3):
         machine = Machine("cpu", 1, micro_batch_sequences=size, compile=False, compile_cache=None)

@@ -21,7 +21,13 @@ from glidepath.training.whole_buffers import WholeBuffers
 from glidepath.training.workers import Workers, joined
 from tests.training.small import counting_tokens, model_spec, segment_spec, train
 
-EVERYTHING = {"evaluate_subset_at": (3, 12), "evaluate_full_at": (12,), "snapshot_at": (2, 9, 12), "probe_at": (4, 8)}
+EVERYTHING = {
+    "evaluate_subset_at": (3, 12),
+    "evaluate_full_at": (12,),
+    "snapshot_at": (2, 9, 12),
+    "probe_every": 4,
+    "probe_norm_layers_every": 1,
+}
 BATCHES = (5, 5, 1, 1, 4, 4, 3)
 """None of them divides by two and by three; with one sequence a process has nothing to do."""
 
@@ -54,7 +60,7 @@ def several_updates(workers: Workers, dtype: torch.dtype, kind: str = "adamw") -
             first = int(path.positions[s]) + share.start
             ids = torch.from_numpy(batch(tokens.train, 2, first, len(share), model.context_length))
             order.extend(ids[:, 0].tolist())
-            loss += decoder.accumulate_gradients(ids[:, :-1], ids[:, 1:], 1.0 / (n * model.context_length))
+            loss += decoder.accumulate_gradients(ids[:, :-1], ids[:, 1:], 1.0 / (n * model.context_length))[0]
         workers.sum_into_slices(decoder.flat_gradients)
         norm = clip_gradients(own_gradients, spec.grad_clip_norm, workers)
         optimizer.update(s)

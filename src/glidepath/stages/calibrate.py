@@ -169,7 +169,8 @@ class Jobs:
             evaluate_subset_at=(),
             evaluate_full_at=(updates,),
             snapshot_at=(updates,),
-            probe_at=tuple(range(1, updates + 1, PROBED_EVERY)) if probed else (),
+            probe_every=min(PROBED_EVERY, updates) if probed else 0,
+            probe_norm_layers_every=int(probed),
             subset_blocks=1,
         )
         return SegmentSpec(trajectory=trajectory, start=0, recording=recording)
@@ -178,7 +179,7 @@ class Jobs:
 def _parts(spec: SegmentSpec, timing: dict[str, float], wall_seconds: float, undisturbed: float) -> dict[str, Any]:
     """What a job says about itself, per unit of work, as if nothing else had run beside the study's own jobs."""
     context_length = spec.trajectory.model.context_length
-    probed = len(spec.recording.probe_at)
+    probed = spec.stop // spec.recording.probe_every if spec.recording.probe_every else 0
     update_seconds = timing["updates"] / (spec.stop - probed)
     known = sum(timing[part] for part in ("updates", "probes", "evaluation", "snapshots"))
     parts = {

@@ -179,7 +179,9 @@ class _Known:
         measured_at, speeds = found
         recording, trajectory = segment.spec.recording, segment.spec.trajectory
         batches = batches_of(segment)
-        at_probes = batches[np.array(recording.probe_at, dtype=np.int64) - segment.spec.start - 1]
+        at_probes = (
+            batches[-(segment.spec.start + 1) % every :: every] if (every := recording.probe_every) else batches[:0]
+        )
         update_seconds = [speed.update_seconds for speed in speeds]
         extra = [speed.probed_update_seconds - speed.update_seconds for speed in speeds]
         evaluated = len(recording.evaluate_full_at) * sum(self.validation_tokens)

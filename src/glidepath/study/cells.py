@@ -28,7 +28,7 @@ from glidepath.study.schedule_config import Plateau
 from glidepath.study.section import StudyError
 from glidepath.study.specs import ModelSpec, OptimizerSpec, PathSpec, PlateauSpec, Trajectory
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Version of the numerics of training. Raise it when a change moves any trained number: it is part of every
 identity, so all cells are trained anew. A golden test fails when numbers move without it."""
 

@@ -226,9 +226,14 @@ class NoiseScaleConfig(Section):
     schedules: Annotated[tuple[Name, ...], SOME]
     """Schedules whose updates are probed."""
     every_updates: Count = 16
-    """Distance of probed updates."""
+    """Distance of the updates at which all layers are probed."""
+    norm_layers_every_updates: Count | None = 1
+    """Distance of the updates at which the norm layers alone are probed, which costs next to nothing; null: they never
+    are alone."""
     windows: Count = 8
     """Windows of the noise-scale curve along training."""
+    smoothing_decays: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (0.9, 0.95, 0.99)
+    """Decays per probe of the moving averages under which all layers are regressed on the norm layers."""
 
 
 class LoggingConfig(Section):

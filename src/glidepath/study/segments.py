@@ -177,13 +177,14 @@ def _segment(study: StudyConfig, through: Sequence[Cell], start: int, stop: int,
     cell = through[0]  # Any of them: what they share they write alike.
     ends_here = any(c.total_steps == stop for c in through)
     curve = _evaluation_grid(study.evaluation, stop)
-    probe_every = study.noise_scale.every_updates if study.noise_scale and any(c.probed for c in through) else 0
+    probes = study.noise_scale if any(c.probed for c in through) else None
     recording = Recording(
         norms_every=study.logging.every_updates,
         evaluate_subset_at=_within({*curve, *([stop] if ends_here else ())}, start, stop),
         evaluate_full_at=(stop,) if ends_here else (),
         snapshot_at=_snapshots(study.averaging, through, start, stop),
-        probe_at=_within(range(0, stop + 1, probe_every), start, stop) if probe_every else (),
+        probe_every=probes.every_updates if probes else 0,
+        probe_norm_layers_every=(probes.norm_layers_every_updates or 0) if probes else 0,
         subset_blocks=study.evaluation.subset_tokens // cell.trajectory.model.context_length,
     )
     spec = SegmentSpec(trajectory=cell.trajectory.clip(stop), start=start, recording=recording)

@@ -167,8 +167,11 @@ class Recording(Spec):
     """After these updates all blocks of all domains are evaluated and the loss of every block is kept."""
     snapshot_at: tuple[int, ...]
     """After these updates the weights are kept."""
-    probe_at: tuple[int, ...]
-    """At these updates (number of updates done once it is applied) per-example gradient norms are taken."""
+    probe_every: int
+    """At every so many updates (number of updates done once it is applied) per-example gradient norms of all layers are
+    taken; 0 is never."""
+    probe_norm_layers_every: int
+    """Likewise those of the norm layers alone, where not all layers are probed."""
     subset_blocks: int
 
 

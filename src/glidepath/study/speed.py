@@ -99,9 +99,9 @@ class Speed(Spec):
 
     device: str
     update_seconds: float
-    """One update without a probe."""
+    """One update without a probe, or with one of the norm layers alone."""
     probed_update_seconds: float
-    """One update with a probe; that of a plain one where the study probes none."""
+    """One update with a probe of all layers; that of a plain one where the study probes none."""
     evaluation_token_seconds: float
     """One token evaluated."""
     save_seconds: float
@@ -130,7 +130,7 @@ def _workloads(alike: list[Segment], conditions: Conditions) -> list[Workload]:
             optimizer=alike[0].spec.trajectory.optimizer,
             batch_sequences=int(batch),
             norms_every=alike[0].spec.recording.norms_every,
-            probed=any(segment.spec.recording.probe_at for segment in alike),
+            probed=any(segment.spec.recording.probe_every for segment in alike),
             gpu_share=share,
             threads=conditions.threads,
             processes=100 // share if share else conditions.processes,

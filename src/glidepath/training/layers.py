@@ -16,6 +16,7 @@ K d_head, F d_ff, O outputs, V vocabulary.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Literal
 
@@ -27,6 +28,7 @@ from glidepath.study.forward_constants import NORM_EPSILON
 
 QUERY_BLOCK = 64
 HAS_ONEDNN = torch._C._has_mkldnn
+HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 FeedForwardKind = Literal["swiglu", "gelu"]
 NormKind = Literal["rmsnorm", "layernorm"]
@@ -87,14 +89,18 @@ def norm(kind: NormKind, x_D: Tensor, gain_D: Tensor) -> tuple[Tensor, SavedNorm
 
 
 def norm_backward(
-    kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm, onto_D: Tensor | None = None
+    kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm, n_examples: int, onto_D: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """dx = (dx̂ - x̂·mean(dx̂·x̂))/rms with dx̂ = dy·gain, minus its mean for `layernorm`; overwrites dy.
 
-    Returns dx, added to `onto` in place if that is given, and dy·x̂, whose sum over tokens is the gradient of the
-    gain.
+    Examples follow one another in the first dimension. Returns dx, added to `onto` in place if that is given, and the
+    gradient of the gain by example, Σ_t dy·x̂, [B, D]. It is formed so always, and not only where the norms of single
+    examples are asked for: the sum over examples is the gradient, so that asking costs a square of [B, D] and changes
+    no bit.
     """
     xhat_D, inverse_rms = saved
+    if dy_D.is_cuda and HAS_TRITON and not torch.compiler.is_compiling():
+        return _norm_backward_by_kernel(kind, dy_D, gain_D, saved, n_examples, onto_D)
     dy_D = dy_D.to(gain_D.dtype)
     dgain_terms_D = dy_D * xhat_D
     projection = (dgain_terms_D @ gain_D).mul_(-1.0 / gain_D.shape[-1]).unsqueeze(-1)
@@ -102,7 +108,28 @@ def norm_backward(
     if kind == "layernorm":
         dx_D -= dx_D.mean(-1, keepdim=True)
     dx_D = dx_D.mul_(inverse_rms) if onto_D is None else onto_D.addcmul_(dx_D, inverse_rms)
-    return dx_D, dgain_terms_D
+    by_example = dgain_terms_D.view(n_examples, -1, *dgain_terms_D.shape[1:])
+    return dx_D, by_example.sum(tuple(range(1, by_example.dim() - 1)))
+
+
+def _norm_backward_by_kernel(
+    kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm, n_examples: int, onto_D: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`norm_backward` in one pass over memory; a compiler fuses what it reads by itself."""
+    from glidepath.training import norm_kernel
+
+    xhat_D, inverse_rms = saved
+    D = gain_D.shape[0]
+    dx_ND, dgain_BD = norm_kernel.norm_backward(
+        kind,
+        dy_D.reshape(-1, D),
+        gain_D,
+        xhat_D.reshape(-1, D),
+        inverse_rms.reshape(-1, 1),
+        n_examples,
+        onto_D,
+    )
+    return dx_ND.view(dy_D.shape), dgain_BD
 
 
 def rotary_table(context_length: int, d_head: int, base: float, device: torch.device) -> Tensor:

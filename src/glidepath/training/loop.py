@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glidepath.study.specs import SegmentSpec
+from glidepath.study.specs import Recording, SegmentSpec
 from glidepath.training import snapshots
 from glidepath.training.batches import TokenStore
 from glidepath.training.device import Machine, configure, synchronise
 from glidepath.training.evaluation import bits_per_byte, block_losses, mean_and_sem
 from glidepath.training.lock import locked
+from glidepath.training.model import Probe
 from glidepath.training.recorder import Columns, Recorder
 from glidepath.training.request import check_request
 from glidepath.training.resume import Progress, load_progress, save_progress, sigterm_noted
@@ -56,7 +58,8 @@ class SegmentResult:
     gradient_statistics: Columns
     timing: dict[str, float]
     """Seconds: setup, updates, evaluation, probes, snapshots, total (of all attempts, if resumed), and
-    tokens_per_second over the time of updates without a probe."""
+    tokens_per_second over the time of updates without a probe of all layers. What the norm layers alone cost is part
+    of the updates."""
 
 
 class Stopwatch:
@@ -136,7 +139,7 @@ def train_segment(
 
         # -- the loop
         subset_at, full_at = set(recording.evaluate_subset_at), set(recording.evaluate_full_at)
-        snapshot_at, probe_at = set(recording.snapshot_at), set(recording.probe_at)
+        snapshot_at = set(recording.snapshot_at)
         unread: list[Update] = []
         diverged_step: int | None = None
         last_saved = time.monotonic()
@@ -144,12 +147,11 @@ def train_segment(
         for s in range(begin, spec.stop):
             updates_done = s + 1
             norms_taken = updates_done % recording.norms_every == 0 or updates_done == spec.stop
-            probed = updates_done in probe_at
-            if probed:
+            probe = _probe(recording, updates_done)
+            if probe == "all":
                 watch.lap("updates", device)
-            update = trainer.update(s, norms_taken, probed)
-            unread.append(update)
-            if probed:
+            unread.append(trainer.update(s, norms_taken, probe))
+            if probe == "all":
                 watch.lap("probes", device)
             else:
                 watch.timed_tokens += int(path.batch_sequences[s]) * model.context_length
@@ -157,24 +159,24 @@ def train_segment(
             # Reading a number waits for the device: on a GPU only when something is to be written down.
             evaluated = updates_done in subset_at or updates_done in full_at
             judged = plateau is not None and plateau.due(updates_done)
-            due = norms_taken or evaluated or judged or probed or updates_done in snapshot_at
+            due = norms_taken or evaluated or judged or updates_done in snapshot_at
             late = workers.leads and time.monotonic() - last_saved >= resume_every_seconds
             save = workers.greatest(ASKED_TO_END if asked_to_end.is_set() else int(late))
             if not (due or save or device.type == "cpu"):
                 continue
-            for one, (train_loss, grad_norm) in zip(unread, _read(unread, workers), strict=True):
+            for one, (train_loss, grad_norm, *sq_norms) in zip(unread, _read(unread, workers), strict=True):
                 if has_diverged(train_loss, grad_norm, model.vocab_size):
                     diverged_step = one.step
                     break
                 last_loss = train_loss
                 recorder.add("updates", _update_row(one, trainer, train_loss, grad_norm))
+                for row in _gradient_rows(one, trainer, sq_norms):
+                    recorder.add("gradient_statistics", row)
             unread.clear()
             if diverged_step is not None:
                 break
             if norms_taken and workers.leads:
                 progress(updates_done)
-            for row in _gradient_rows(update, trainer):
-                recorder.add("gradient_statistics", row)
             if evaluated:
                 watch.lap("updates", device)
                 with trainer.evaluated_weights():
@@ -209,11 +211,20 @@ def train_segment(
         return _finish(spec, header, kept, recorder, watch, scratch, state_out, snapshots_out, workers)
 
 
-def _read(unread: list[Update], workers: Workers) -> list[tuple[float, float]]:
-    """Losses and gradient norms as numbers, in one transfer."""
-    both = torch.stack([x.double() for update in unread for x in (update.train_loss, update.grad_norm)])
-    values = workers.as_leader_has(both).tolist()
-    return list(zip(values[0::2], values[1::2], strict=True))
+def _probe(recording: Recording, updates_done: int) -> Probe:
+    """Of which layers an update takes per-example gradient norms."""
+    for probe, every in (("all", recording.probe_every), ("norms", recording.probe_norm_layers_every)):
+        if every > 0 and updates_done % every == 0:
+            return probe
+    return "none"
+
+
+def _read(unread: list[Update], workers: Workers) -> list[list[float]]:
+    """Loss, gradient norm and the squared norms of a probe of every update, as numbers, in one transfer."""
+    tensors = [[one.train_loss, one.grad_norm, *one.sq_norms.values()] for one in unread]
+    values = workers.as_leader_has(torch.cat([x.double().flatten() for several in tensors for x in several])).tolist()
+    ends = np.cumsum([sum(x.numel() for x in several) for several in tensors])
+    return [values[begin:end] for begin, end in pairwise([0, *ends])]
 
 
 def _update_row(update: Update, trainer: Trainer, train_loss: float, grad_norm: float) -> dict[str, float | int]:
@@ -235,12 +246,12 @@ def _update_row(update: Update, trainer: Trainer, train_loss: float, grad_norm: 
     }  # fmt: skip
 
 
-def _gradient_rows(update: Update, trainer: Trainer) -> Iterator[dict[str, float | int | str]]:
-    """Squared gradient norms of a probed update, a row per kind of parameter."""
+def _gradient_rows(update: Update, trainer: Trainer, sq_norms: list[float]) -> Iterator[dict[str, float | int | str]]:
+    """Squared gradient norms of a probed update, a row per type of layer."""
     path, step, context_length = trainer.path, update.step, trainer.trajectory.model.context_length
-    for kind, (small, big) in update.squared_norms.items():
+    for layer_type, small, big in zip(update.sq_norms, sq_norms[0::2], sq_norms[1::2], strict=True):
         yield {
-            "step": step, "tokens_seen": int(path.positions[step + 1]) * context_length, "group": kind,
+            "step": step, "tokens_seen": int(path.positions[step + 1]) * context_length, "group": layer_type,
             "grad_sq_norm_small": small, "grad_sq_norm_big": big, "small_batch_tokens": context_length,
             "big_batch_tokens": int(path.batch_sequences[step]) * context_length,
         }  # fmt: skip

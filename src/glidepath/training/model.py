@@ -5,7 +5,7 @@ Shape legend: B sequences, T tokens per sequence, N = B·T, D d_model, H heads, 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +14,18 @@ from torch import Tensor
 from glidepath.study.forward_constants import logits_multiplier, residual_multiplier
 from glidepath.study.specs import ModelSpec
 from glidepath.training import layers
-from glidepath.training.parameters import Layout, initial_values
-from glidepath.training.per_example import PerExampleNorms
+from glidepath.training.parameters import ALIGNMENT, LayerType, Layout, initial_values, matrix_layer_type
+from glidepath.training.per_example import (
+    embedding_sq_norms,
+    gain_sq_norms,
+    linear_weight_sq_norms,
+    tied_cross_terms,
+)
+
+Probe = Literal["none", "norms", "all"]
+"""Of which layers per-example gradient norms are taken: of none, of the norm layers, of all."""
+SqNorms = dict[LayerType, list[Tensor]]
+"""|g_b|² of one layer after another, each [B], by layer type."""
 
 
 class SavedBlock(NamedTuple):
@@ -76,7 +86,10 @@ class Decoder:
         self.logits_multiplier = logits_multiplier(spec)
         self.residual_multiplier = residual_multiplier(spec)
         self.head_name = "embedding" if spec.tied_embeddings else "head"
-        self.head_kind = "embedding_head" if spec.tied_embeddings else "head"
+        self.head_type: LayerType = "embedding_head" if spec.tied_embeddings else "head"
+        self.embedding_type: LayerType = "embedding_head" if spec.tied_embeddings else "embedding"
+        (norms,) = (stretch for stretch in self.layout.stretches if stretch.layer_type == "norm")
+        self._gain_gradients = self.flat_gradients[norms.begin : norms.end]
 
     @property
     def context_length(self) -> int:
@@ -123,16 +136,27 @@ class Decoder:
         losses_N = layers.cross_entropy(self.logits(inputs_BT), targets_BT.flatten())
         return losses_N.view(targets_BT.shape)
 
-    def accumulate_gradients(
-        self, inputs_BT: Tensor, targets_BT: Tensor, scale: float, probe: PerExampleNorms | None = None
-    ) -> Tensor:
-        """Add d(scale·Σ token losses)/dweights to the gradients; returns Σ token losses.
+    def layer_types(self, probe: Probe) -> list[LayerType]:
+        """The rows of what `accumulate_gradients` returns for a probe."""
+        return {"none": [], "norms": ["norm"], "all": self.layout.layer_types}[probe]
 
-        With scale = 1/(tokens of the whole batch) the micro-batches of one update add up to the gradient of
-        the mean loss. A probe is shown the same input and output gradients that the weight gradients are made
-        of, and changes nothing.
+    def accumulate_gradients(
+        self, inputs_BT: Tensor, targets_BT: Tensor, scale: float, probe: Probe = "none"
+    ) -> tuple[Tensor, Tensor | None]:
+        """Add d(scale·Σ token losses)/dweights to the gradients; returns Σ token losses and, for a probe, the squared
+        norms that every example's part of it has in every type of layer, float64 [types, B].
+
+        With scale = 1/(tokens of the whole batch) the micro-batches of one update add up to the gradient of the mean
+        loss.
+
+        A probe changes no bit of the gradients, since cells that are probed share trunks with cells that are not. So a
+        matrix' gradient stays one product over all examples, and its examples' norms are made of the same operands once
+        more: at most another such product, a third of what training costs.
         """
+        B, T = inputs_BT.shape
         weights, gradients = self._rounded_weights(), self.gradients
+        dgains: dict[str, Tensor] = {}
+        sq_norms: SqNorms | None = {name: [] for name in self.layout.layer_types} if probe == "all" else None
         saved: list[SavedBlock] = []
         logits_NV, final_norm, normed_ND = self._forward(inputs_BT, weights, saved)
         losses_N, dlogits_NV = layers.cross_entropy_with_gradient(logits_NV, targets_BT.flatten(), scale)
@@ -140,21 +164,29 @@ class Decoder:
         dlogits_NV = dlogits_NV.to(self.matmul_dtype)
         if self.logits_multiplier != 1.0:
             dlogits_NV *= self.logits_multiplier
-        head_VD = weights[self.head_name]
         layers.accumulate_linear_gradient(gradients[self.head_name], dlogits_NV, normed_ND)
-        if probe:
-            probe.linear(self.head_kind, normed_ND, dlogits_NV)
-        dx_ND = self._norm_backward("final_norm", layers.linear_backward(dlogits_NV, head_VD), final_norm, probe)
+        dnormed_ND = layers.linear_backward(dlogits_NV, weights[self.head_name])
+        dx_ND = self._norm_backward("final_norm", dnormed_ND, final_norm, B, dgains)
 
         for i in reversed(range(self.spec.n_layer)):
-            dx_ND = self._block_backward(i, dx_ND, saved.pop(), weights, inputs_BT.shape[1], probe)
+            dx_ND = self._block_backward(i, dx_ND, saved.pop(), weights, (B, T), dgains, sq_norms)
 
         gradients["embedding"].index_add_(0, inputs_BT.flatten(), dx_ND.to(gradients["embedding"].dtype))
-        if probe:
-            probe.embedding("embedding_head" if self.spec.tied_embeddings else "embedding", inputs_BT, dx_ND)
-            if self.spec.tied_embeddings:
-                probe.tied_cross_term(inputs_BT, dx_ND, normed_ND, dlogits_NV)
-        return losses_N.sum(dtype=torch.float64)
+        dgains_BG = self._side_by_side(dgains)
+        self._gain_gradients += dgains_BG.sum(0)
+        total_loss = losses_N.sum(dtype=torch.float64)
+        if probe == "none":
+            return total_loss, None
+        norms_B = gain_sq_norms(dgains_BG)
+        if sq_norms is None:
+            return total_loss, norms_B[None]
+        dx_BTD, normed_BTD, dlogits_BTV = (x.view(B, T, -1) for x in (dx_ND, normed_ND, dlogits_NV))
+        sq_norms["norm"].append(norms_B)
+        sq_norms[self.head_type].append(linear_weight_sq_norms(normed_BTD, dlogits_BTV))
+        sq_norms[self.embedding_type].append(embedding_sq_norms(inputs_BT, dx_BTD))
+        if self.spec.tied_embeddings:
+            sq_norms["embedding_head"].append(tied_cross_terms(inputs_BT, dx_BTD, normed_BTD, dlogits_BTV))
+        return total_loss, torch.stack([torch.stack(norms).sum(0) for norms in sq_norms.values()])
 
     def _rounded_weights(self) -> dict[str, Tensor]:
         """The weights as the products use them: matrices in `matmul_dtype`, gains as they are."""
@@ -211,32 +243,35 @@ class Decoder:
         dx_ND: Tensor,
         saved: SavedBlock,
         weights: dict[str, Tensor],
-        T: int,
-        probe: PerExampleNorms | None,
+        sizes: tuple[int, int],
+        dgains: dict[str, Tensor],
+        sq_norms: SqNorms | None,
     ) -> Tensor:
+        B, T = sizes
         spec, block = self.spec, f"blocks.{i}"
         table = self.rotary[:T]
         expand = f"{block}.gate_up" if spec.feed_forward == "swiglu" else f"{block}.up"
-        dactivated_NF = self._linear_backward(f"{block}.down", self._branch(dx_ND), saved.activated_NF, weights, probe)
+        dactivated_NF = self._linear_backward(
+            f"{block}.down", self._branch(dx_ND), saved.activated_NF, weights, B, sq_norms
+        )
         dhidden_NF = layers.feed_forward_activation_backward(spec.feed_forward, dactivated_NF, saved.activation)
-        dnormed_ND = self._linear_backward(expand, dhidden_NF, saved.feed_forward_normed_ND, weights, probe)
-        self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, probe, onto_ND=dx_ND)
+        dnormed_ND = self._linear_backward(expand, dhidden_NF, saved.feed_forward_normed_ND, weights, B, sq_norms)
+        self._norm_backward(f"{block}.feed_forward_norm", dnormed_ND, saved.feed_forward_norm, B, dgains, dx_ND)
 
         dattended_ND = self._linear_backward(
-            f"{block}.attention_out", self._branch(dx_ND), saved.attended_ND, weights, probe
+            f"{block}.attention_out", self._branch(dx_ND), saved.attended_ND, weights, B, sq_norms
         )
         do_BTHK = dattended_ND.view(-1, T, spec.n_head, spec.d_head)
         dq_BTHK, dk_BTHK, dv_BTHK = saved.attention_backward(do_BTHK)
         dq_BTHK, dk_BTHK = (layers.rotate(d_BTHK, table, inverse=True) for d_BTHK in (dq_BTHK, dk_BTHK))
         if saved.q_norm and saved.k_norm:
-            dq_BTHK = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, probe)
-            dk_BTHK = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, probe)
+            dq_BTHK = self._norm_backward(f"{block}.q_norm", dq_BTHK, saved.q_norm, B, dgains)
+            dk_BTHK = self._norm_backward(f"{block}.k_norm", dk_BTHK, saved.k_norm, B, dgains)
         dqkv = dv_BTHK.new_empty(do_BTHK.shape[0], T, 3, spec.n_head, spec.d_head)
         dqkv[:, :, 0], dqkv[:, :, 1], dqkv[:, :, 2] = dq_BTHK, dk_BTHK, dv_BTHK
-        dnormed_ND = self._linear_backward(
-            f"{block}.qkv", dqkv.flatten(0, 1).flatten(1), saved.normed_ND, weights, probe
-        )
-        self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, probe, onto_ND=dx_ND)
+        dqkv_NO = dqkv.flatten(0, 1).flatten(1)
+        dnormed_ND = self._linear_backward(f"{block}.qkv", dqkv_NO, saved.normed_ND, weights, B, sq_norms)
+        self._norm_backward(f"{block}.attention_norm", dnormed_ND, saved.attention_norm, B, dgains, dx_ND)
         return dx_ND
 
     def _branch(self, x_ND: Tensor) -> Tensor:
@@ -249,12 +284,14 @@ class Decoder:
         dy_NO: Tensor,
         x_ND: Tensor,
         weights: dict[str, Tensor],
-        probe: PerExampleNorms | None,
+        n_examples: int,
+        sq_norms: SqNorms | None,
     ) -> Tensor:
         dy_NO = dy_NO.to(self.matmul_dtype)
         layers.accumulate_linear_gradient(self.gradients[name], dy_NO, x_ND)
-        if probe:
-            probe.linear("matrix", x_ND, dy_NO)
+        if sq_norms is not None:
+            x_BTD, dy_BTO = (x.view(n_examples, -1, x.shape[1]) for x in (x_ND, dy_NO))
+            sq_norms[matrix_layer_type(name)].append(linear_weight_sq_norms(x_BTD, dy_BTO))
         return layers.linear_backward(dy_NO, weights[name])
 
     def _norm_backward(
@@ -262,12 +299,20 @@ class Decoder:
         name: str,
         dy_D: Tensor,
         saved: layers.SavedNorm,
-        probe: PerExampleNorms | None,
+        n_examples: int,
+        dgains: dict[str, Tensor],
         onto_ND: Tensor | None = None,
     ) -> Tensor:
+        """dx; the gradients of the gain by example, [B, D], are left in `dgains`."""
         kind = "rmsnorm" if name.endswith(("q_norm", "k_norm")) else self.spec.norm
-        dx_D, dgain_terms_D = layers.norm_backward(kind, dy_D, self.weights[name], saved, onto_ND)
-        self.gradients[name].add_(dgain_terms_D.sum(tuple(range(dgain_terms_D.dim() - 1))))
-        if probe:
-            probe.gain("norm", dgain_terms_D)
+        dx_D, dgains[name] = layers.norm_backward(kind, dy_D, self.weights[name], saved, n_examples, onto_ND)
         return dx_D
+
+    def _side_by_side(self, dgains: dict[str, Tensor]) -> Tensor:
+        """All gains' gradients by example as the flat buffer has them, gaps included, [B, G]."""
+        parts_BD = []
+        for p in self.layout.of_kind("norm"):
+            parts_BD.append(dgains[p.name])
+            if gap := -p.size % ALIGNMENT:
+                parts_BD.append(dgains[p.name].new_zeros(dgains[p.name].shape[0], gap))
+        return torch.cat(parts_BD, 1)

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -49,6 +49,10 @@ from glidepath.study.specs import ModelSpec
 
 Kind = Literal["embedding", "embedding_head", "matrix", "head", "norm"]
 KINDS: tuple[Kind, ...] = ("embedding", "embedding_head", "matrix", "head", "norm")
+
+LayerType = Literal["norm", "attention", "feed_forward", "embedding", "head", "embedding_head"]
+LAYER_TYPES: tuple[LayerType, ...] = ("norm", "attention", "feed_forward", "embedding", "head", "embedding_head")
+"""What gradient norms are taken of; kinds are what the optimizer tells apart."""
 
 ALIGNMENT = 16
 """Parameters start at multiples of so many numbers: 64 bytes in float32, so that vectorised kernels, and with
@@ -69,6 +73,16 @@ class Parameter:
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def layer_type(self) -> LayerType:
+        """The type of the layer that it belongs to."""
+        return matrix_layer_type(self.name) if self.kind == "matrix" else self.kind
+
+
+def matrix_layer_type(name: str) -> LayerType:
+    """The type of the layer that the matrix of this name belongs to."""
+    return "attention" if name.endswith(("qkv", "attention_out")) else "feed_forward"
 
 
 @dataclass(frozen=True)
@@ -163,6 +177,15 @@ class FlatGroup:
     multipliers: Multipliers
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of the flat buffers whose parameters belong to layers of one type."""
+
+    begin: int
+    end: int
+    layer_type: LayerType
+
+
 class Layout:
     """Where each parameter lies in one flat buffer: sorted by kind, so that a group of the optimizer is one
     slice.
@@ -174,6 +197,7 @@ class Layout:
     def __init__(self, spec: ModelSpec, n_slices: int = 1) -> None:
         self.parameters = parameters(spec)
         self.groups: list[FlatGroup] = []
+        self.stretches: list[Stretch] = []
         self._offsets: dict[str, int] = {}
         end = 0
         for kind in KINDS:
@@ -181,12 +205,18 @@ class Layout:
                 begin = self._offsets[p.name] = end
                 end += -(-p.size // ALIGNMENT) * ALIGNMENT
                 self._append(FlatGroup(begin, end, multipliers(spec, p)))
+                self._extend(Stretch(begin, end, p.layer_type))
         self.size = -(-end // (n_slices * ALIGNMENT)) * n_slices * ALIGNMENT
 
     def _append(self, group: FlatGroup) -> None:
         if self.groups and self.groups[-1].multipliers == group.multipliers:
             group = FlatGroup(self.groups.pop().begin, group.end, group.multipliers)
         self.groups.append(group)
+
+    def _extend(self, stretch: Stretch) -> None:
+        if self.stretches and self.stretches[-1].layer_type == stretch.layer_type:
+            stretch = replace(stretch, begin=self.stretches.pop().begin)
+        self.stretches.append(stretch)
 
     def of_kind(self, kind: Kind) -> list[Parameter]:
         """The parameters of one kind, in network order."""
@@ -196,6 +226,11 @@ class Layout:
     def kinds(self) -> list[Kind]:
         """The kinds this model has."""
         return [kind for kind in KINDS if self.of_kind(kind)]
+
+    @property
+    def layer_types(self) -> list[LayerType]:
+        """The types of layers this model has; norms first."""
+        return [layer_type for layer_type in LAYER_TYPES if any(s.layer_type == layer_type for s in self.stretches)]
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """The parameters as views of a flat buffer, by name in network order."""

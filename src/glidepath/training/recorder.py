@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from glidepath.training.parameters import LAYER_TYPES
 
 Columns = dict[str, NDArray[Any]]
 
@@ -48,7 +50,9 @@ COLUMNS: dict[str, dict[str, type]] = {
 }
 
 
-UPDATE_ROWS = "rows/updates"
+CODES: dict[str, dict[str, Sequence[str]]] = {"updates": {}, "gradient_statistics": {"group": LAYER_TYPES}}
+"""Tables with a row at every update or so, whose rows a resume file holds as numbers: by table, the columns that are
+not numbers and the values whose index stands for them."""
 
 
 class Recorder:
@@ -85,21 +89,31 @@ class Recorder:
         }
 
     def dump(self) -> tuple[str, dict[str, NDArray[Any]]]:
-        """Everything recorded, as text and arrays for a resume file. Rows of `updates`, one per update, go as numbers:
+        """Everything recorded, as text and arrays for a resume file. Rows of the tables of `CODES` go as numbers:
         float64 holds them exactly."""
         arrays: dict[str, NDArray[Any]] = {
             f"block_losses/{u}/{domain}": losses for (u, domain), losses in self._block_losses.items()
         }
-        arrays[UPDATE_ROWS] = np.array(self._rows["updates"], dtype=np.float64)
-        rows = {table: kept for table, kept in self._rows.items() if table != "updates"}
-        return json.dumps({"rows": rows, "block_losses": list(self._block_losses)}), arrays
+        for table, codes in CODES.items():
+            columns = list(COLUMNS[table])
+            coded = {
+                columns.index(name): {value: i for i, value in enumerate(values)} for name, values in codes.items()
+            }
+            rows = [[coded[i][x] if i in coded else x for i, x in enumerate(row)] for row in self._rows[table]]
+            arrays[f"rows/{table}"] = np.array(rows, dtype=np.float64).reshape(len(rows), len(columns))
+        rest = {table: kept for table, kept in self._rows.items() if table not in CODES}
+        return json.dumps({"rows": rest, "block_losses": list(self._block_losses)}), arrays
 
     @classmethod
     def restore(cls, text: str, arrays: Mapping[str, NDArray[Any]]) -> Recorder:
         """The recorder that was dumped."""
         recorder = cls()
         kept = json.loads(text)
-        recorder._rows = {**kept["rows"], "updates": arrays[UPDATE_ROWS].tolist()}
+        recorder._rows = dict(kept["rows"])
+        for table, codes in CODES.items():
+            values = {i: codes[name] for i, name in enumerate(COLUMNS[table]) if name in codes}
+            rows = arrays[f"rows/{table}"].tolist()
+            recorder._rows[table] = [[values[i][int(x)] if i in values else x for i, x in enumerate(r)] for r in rows]
         for updates_done, domain in kept["block_losses"]:
             recorder.add_block_losses(updates_done, domain, arrays[f"block_losses/{updates_done}/{domain}"])
         return recorder

@@ -18,9 +18,12 @@ def check_request(spec: SegmentSpec, tokens: TokenStore, parent_state: Path | No
         raise ValueError(
             f"start = {spec.start} with parent state {parent_state}: a parent is needed exactly if start > 0"
         )
+    for key in ("probe_every", "probe_norm_layers_every"):
+        if getattr(recording, key) < 0:
+            raise ValueError(f"recording.{key} = {getattr(recording, key)}: must be at least 1, or 0 for never")
     if recording.norms_every < 1:
         raise ValueError(f"recording.norms_every = {recording.norms_every}: must be at least 1")
-    for key in ("evaluate_subset_at", "evaluate_full_at", "snapshot_at", "probe_at"):
+    for key in ("evaluate_subset_at", "evaluate_full_at", "snapshot_at"):
         for updates_done in getattr(recording, key):
             if not spec.start < updates_done <= spec.stop:
                 raise ValueError(

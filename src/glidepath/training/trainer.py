@@ -13,9 +13,9 @@ from glidepath.study.specs import SegmentSpec
 from glidepath.training.batches import TokenStore, batch
 from glidepath.training.device import Machine, matmul_dtype
 from glidepath.training.evaluation import block_losses, mean_and_sem
-from glidepath.training.model import Decoder
+from glidepath.training.model import Decoder, Probe
 from glidepath.training.optimizer import clip_gradients, make_optimizer
-from glidepath.training.per_example import PerExampleNorms
+from glidepath.training.parameters import LayerType
 from glidepath.training.plateau import Plateau
 from glidepath.training.whole_buffers import WholeBuffers
 from glidepath.training.workers import Workers
@@ -36,8 +36,9 @@ class Update:
     """Sum of magnitudes before clipping, where norms were asked for."""
     weights_before: Tensor | None
     """This process' slice of the weights before the update, where norms were asked for."""
-    squared_norms: dict[str, list[float]]
-    """By kind of parameter, where a probe was asked for: mean |g_b|² of single sequences and |g|² of the batch."""
+    sq_norms: dict[LayerType, Tensor]
+    """By type of layer, where a probe was asked for: mean |g_b|² of single sequences and |g|² of the batch, before
+    clipping, [2]."""
 
 
 class Trainer:
@@ -86,25 +87,28 @@ class Trainer:
         self.optimizer.restored(updates_done)
         self.workers.join_slices(self.decoder.flat_weights)
 
-    def update(self, step: int, norms: bool, probed: bool) -> Update:
+    def update(self, step: int, norms: bool, probe: Probe) -> Update:
         """Apply update `step` (0-based); with its costly norms and with per-example norms where asked for.
 
         Micro-losses are scaled by the whole batch, so that their gradients add up to that of the mean.
         """
         context_length, n = self.trajectory.model.context_length, int(self.path.batch_sequences[step])
         scale = 1.0 / (n * context_length)
-        probe = PerExampleNorms(context_length) if probed else None
+        layer_types = self.decoder.layer_types(probe)
         self.decoder.flat_gradients.zero_()
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        sums = torch.zeros(1 + 2 * len(layer_types), dtype=torch.float64, device=self.device)
+        total_loss, small, big = sums.split([1, len(layer_types), len(layer_types)])
         share = self.workers.share(n)
         for micro_BT in self._micro_batches(int(self.path.positions[step]) + share.start, len(share)):
-            inputs_BT, targets_BT = micro_BT[:, :-1], micro_BT[:, 1:]
-            if probe:
-                loss += self.decoder.accumulate_gradients(inputs_BT, targets_BT, scale, probe)
-            else:
-                loss += self._accumulate_gradients(inputs_BT, targets_BT, scale)
+            loss, sq_norms = self._accumulate_gradients(micro_BT[:, :-1], micro_BT[:, 1:], scale, probe)
+            total_loss += loss
+            if sq_norms is not None:
+                # Each is that of g_b/n, and mean |g_b|² is n·Σ|g_b/n|².
+                small.add_(sq_norms.sum(1), alpha=n)
         self.workers.sum_into_slices(self.decoder.flat_gradients)
-        squared_norms = self._squared_norms(probe, n) if probe else {}
+        if layer_types:
+            big += self._batch_sq_norms(layer_types)
+        self.workers.sum(sums)
         grad_norm_l1 = self.workers.norm(self._gradients, 1) if norms else None
         grad_norm = clip_gradients(self._gradients, self.trajectory.optimizer.grad_clip_norm, self.workers)
         before = self.weights.clone() if norms else None
@@ -114,11 +118,11 @@ class Trainer:
         return Update(
             step=step,
             lr=float(self.path.lr[step]) * lr_factor,
-            train_loss=self.workers.sum(loss) / (n * context_length),
+            train_loss=total_loss[0] / (n * context_length),
             grad_norm=grad_norm,
             grad_norm_l1=grad_norm_l1,
             weights_before=before,
-            squared_norms=squared_norms,
+            sq_norms=dict(zip(layer_types, torch.stack([small, big], 1), strict=True)),
         )
 
     def observe(self, plateau: Plateau) -> None:
@@ -149,14 +153,11 @@ class Trainer:
             ids_BT = ids_BT.pin_memory().to(self.device, non_blocking=True)
         yield from torch.tensor_split(ids_BT, -(-n // (self.machine.micro_batch_sequences or n)))
 
-    def _squared_norms(self, probe: PerExampleNorms, n: int) -> dict[str, list[float]]:
-        """Squared norms of single sequences and of the whole batch, by kind of parameter, before clipping."""
-        decoder = self.decoder
-        self.workers.clear_others(decoder.flat_gradients)
-        kinds = decoder.layout.kinds
-        squares = {kind: torch.zeros((), dtype=torch.float64, device=self.device) for kind in kinds}
-        for p in decoder.layout.parameters:
-            squares[p.kind] += decoder.gradients[p.name].square().sum(dtype=torch.float64)
-        both = torch.stack([n * probe.sums(kinds, self.device), torch.stack(list(squares.values()))])
-        small, big = self.workers.sum(both).tolist()
-        return {str(kind): pair for kind, *pair in zip(kinds, small, big, strict=True)}
+    def _batch_sq_norms(self, layer_types: list[LayerType]) -> Tensor:
+        """|g|² of the whole batch in this process' slice of the gradients, by type of layer, float64 [types]."""
+        self.workers.clear_others(self.decoder.flat_gradients)
+        norms: dict[LayerType, list[Tensor]] = {layer_type: [] for layer_type in layer_types}
+        for s in self.decoder.layout.stretches:
+            if s.layer_type in norms:
+                norms[s.layer_type].append(torch.linalg.vector_norm(self.decoder.flat_gradients[s.begin : s.end]))
+        return torch.stack([torch.stack(of_type).double().square().sum() for of_type in norms.values()])
