@@ -75,7 +75,9 @@ CASES: dict[str, Callable[[], Tables]] = {
     "one_cell_each": lambda: planted.study_tables(planted.runs(horizons=(10.0,), replicates=1)),
     "one_schedule": lambda: planted.study_tables(planted.runs(schedules=("wsd_sqrt",), replicates=1)),
     "all_diverged": _all_diverged,
-    "no_measurements": lambda: _without("averages", "noise_scale", "comparisons", "laws/", "updates", "evaluations"),
+    "no_measurements": lambda: _without(
+        "averages", "noise_scale", "comparisons", "laws/", "updates", "evaluations", "batch_saving"
+    ),
     "no_intervals": _no_intervals,
     "negative_noise": _negative_noise,
 }

@@ -19,6 +19,7 @@ from glidepath.laws import lr_transfer
 from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
 from glidepath.study.size_groups import size_groups
+from tests.figures.planted_batch_paths import saving_tables
 from tests.figures.planted_coordinates import coordinate_tables
 from tests.figures.planted_large_lr import large_lr_tables, spike_tables
 from tests.figures.planted_worth import worth_tables
@@ -31,6 +32,9 @@ HORIZONS = (5.0, 10.0, 20.0)
 TARGET = 80.0
 LEVEL = 0.9
 REFERENCE = "cosine_10"
+PROBED = ("wsd_sqrt", "cosine_zero")
+TO_NORM = {"norm": 1.0, "attention": 0.8, "feed_forward": 1.1, "embedding": 2.0, "head": 2.5, "body": 0.9, "total": 1.4}
+"""Noise scale of a layer type over that of the norm layers."""
 EXPONENT = 0.4
 LAWS = ("lr_optimum", "lr_horizon", "loss_horizon", "lr_transfer")
 # kind, final_lr_fraction, decay_shape, decay fraction, offset, optimum at 10 tokens/parameter
@@ -290,15 +294,17 @@ def _ends(run: Any) -> set[int]:
 
 
 def noise_scale(cells: pd.DataFrame, windows: int = 8) -> pd.DataFrame:
-    """Noise scale growing as tokens^0.7; all layers 1.4 times the norm layers."""
+    """Noise scale of the norm layers growing as tokens^0.7; other layer types are `TO_NORM` times it. The first window
+    has no upper bound, the last is untrusted."""
     generator = np.random.default_rng(3)
     rows = []
-    probed = cells[(cells["schedule"].isin(("wsd_sqrt", "cosine_zero"))) & (cells["status"] == "completed")]
+    probed = cells[(cells["schedule"].isin(PROBED)) & (cells["status"] == "completed")]
     for run in probed.itertuples():
         for window in range(windows):
             tokens = round((window + 0.5) / windows * run.token_horizon)
             norm = 900.0 * (tokens / 1e5) ** 0.7 * math.exp(0.1 * generator.standard_normal())
-            for group, value in (("norm", norm), ("total", 1.4 * norm)):
+            for group, times in TO_NORM.items():
+                value = times * norm
                 rows.append(
                     {
                         "cell_id": run.cell_id,
@@ -308,10 +314,47 @@ def noise_scale(cells: pd.DataFrame, windows: int = 8) -> pd.DataFrame:
                         "noise_scale_tokens": value,
                         "noise_scale_sequences": value / CONTEXT,
                         "noise_scale_tokens_se": 0.2 * value,
+                        "ci_low": 0.75 * value,
+                        "ci_high": 1.5 * value if window else None,
+                        "ci_level": LEVEL,
                         "status": "ok" if window < windows - 1 else "untrusted",
                     }
                 )
     return filled(tables.NOISE_SCALE, rows)
+
+
+def noise_scale_regression(cells: pd.DataFrame) -> pd.DataFrame:
+    """Pooled rows: slopes are `TO_NORM`, less what noise takes off where smoothing is short."""
+    rows = []
+    probed = cells[(cells["schedule"].isin(PROBED)) & (cells["status"] == "completed")]
+    for (model, schedule), members in probed.groupby(["model", "schedule"]):
+        for smoothing, noise in (("windows", 0.02), ("ema_0.9", 0.12), ("ema_0.95", 0.05), ("ema_0.99", 0.01)):
+            for group, times in TO_NORM.items():
+                slope = times * (1 - noise)
+                row: dict[str, Any] = {"correlation": 0.95 - noise, "detrended_correlation": 0.6 - 2 * noise}
+                row |= {
+                    f"{name}_ci_{end}": value + by
+                    for name, value in row.items()
+                    for end, by in (("low", -0.1), ("high", 0.04))
+                }
+                rows.append(
+                    {
+                        "model": model,
+                        "schedule": schedule,
+                        "cell_id": "",
+                        "smoothing": smoothing,
+                        "group": group,
+                        "slope": slope,
+                        "slope_ci_low": 0.9 * slope,
+                        "slope_ci_high": 1.15 * slope,
+                        **row,
+                        "ci_level": LEVEL,
+                        "n_cells": len(members),
+                        "n_points": 8 * len(members),
+                        "status": "ok" if smoothing != "ema_0.9" else "untrusted",
+                    }
+                )
+    return filled(tables.NOISE_SCALE_REGRESSION, [row for row in rows if row["group"] != "norm"])
 
 
 def comparisons(cells: pd.DataFrame, se: float = 0.0015) -> pd.DataFrame:
@@ -537,7 +580,7 @@ def spending() -> pd.DataFrame:
 def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """All tables that figures and report read."""
     main = cells[cells["model"] == cells["model"].iloc[-1]] if len(cells) else cells
-    averaged = averages(main)
+    averaged, evaluated = averages(main), evaluations(main)
     return {
         "plan": cells[tables.PLAN.names],
         "budget": budget(),
@@ -545,10 +588,12 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "runs": cells,
         "updates": updates(main),
         "ema_view": ema_view(cells),
-        "evaluations": evaluations(main),
+        "evaluations": evaluated,
+        **saving_tables(main, evaluated),
         "averages": averaged,
         **worth_tables(main, averaged),
         "noise_scale": noise_scale(main),
+        "noise_scale_regression": noise_scale_regression(main),
         "comparisons": comparisons(cells),
         **laws(cells),
         **coordinate_tables(),

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glidepath.study.figure_list import averaging, batch, checkpoints, loss, noise_scale, peak_lr, schedules
-from glidepath.study.figure_list.figure_entry import LOSS_HORIZON, LR_HORIZON, LR_OPTIMUM, LR_TRANSFER, FigureEntry
+from glidepath.study.figure_list.figure_entry import (
+    BATCH_PATHS,
+    BATCH_SWEEPS,
+    LOSS_HORIZON,
+    LR_HORIZON,
+    LR_OPTIMUM,
+    LR_TRANSFER,
+    FigureEntry,
+)
 from glidepath.study.tables import CHECKPOINT_TABLES, COORDINATE_CHECK, LAW_TABLES, TABLES, Table
 
 if TYPE_CHECKING:
@@ -36,11 +44,18 @@ LAW_SCHEMAS = {table.name: table for table in LAW_TABLES}
 
 def figures_of(study: StudyConfig) -> tuple[str, ...]:
     """Names of the figures that a study has."""
+    from glidepath.study.batch_pairs import batch_pairs
+    from glidepath.study.batch_sweeps import batch_sweeps
+
     asked = {None, *(f"laws/{law}" for law in study.analysis.laws)}
     if study.coordinate_check:
         asked.add(COORDINATE_CHECK.name)
     if study.spikes:
         asked.add("spikes")
+    if batch_sweeps(study):
+        asked.add(BATCH_SWEEPS)
+    if batch_pairs(study):
+        asked.add(BATCH_PATHS)
     return tuple(entry.name for entry in FIGURES if entry.asked_for in asked)
 
 
@@ -63,6 +78,8 @@ def table_path(name: str, results: Path) -> Path:
 
 
 __all__ = [
+    "BATCH_PATHS",
+    "BATCH_SWEEPS",
     "CHECKPOINT_FIGURES",
     "CHECKPOINT_FIGURE_NAMES",
     "FIGURES",

@@ -10,6 +10,10 @@ LR_OPTIMUM = "laws/lr_optimum"
 LR_HORIZON = "laws/lr_horizon"
 LOSS_HORIZON = "laws/loss_horizon"
 LR_TRANSFER = "laws/lr_transfer"
+BATCH_SWEEPS = "batch_sweeps"
+"""Asked for by a schedule without a horizon at several batches."""
+BATCH_PATHS = "batch_paths"
+"""Asked for by a schedule with a batch path beside the one that is equal but for it."""
 
 
 @dataclass(frozen=True)
