@@ -125,6 +125,6 @@ def _note(frame: pd.DataFrame) -> str:
         f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter, against "
         f"{first['fixed_schedule']} with {first['batch_sequences']} sequences per update{at}: what it takes to the "
         "same loss, (fixed - growing)/fixed. Left: the first validation blocks; right: all validation tokens, at the "
-        "higher of the two final losses; own LRs: each at its best one. Tokens are time at a fixed number of tokens per second, "
-        f"seconds are this machine's. {interval}{edge}"
+        "higher of the two final losses; own LRs: each at its best one. Tokens are time at a fixed number "
+        f"of tokens per second, seconds are this machine's. {interval}{edge}"
     )
