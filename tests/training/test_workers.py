@@ -106,6 +106,12 @@ def assert_close(folder: Path, kind: str, alone: Path) -> None:
     expected = train(job_spec(kind), alone)
     for column, values in updates_of(folder).items():
         np.testing.assert_allclose(values, expected.updates[column], rtol=1e-5, err_msg=column)
+    with np.load(folder / "statistics0.npz") as statistics:
+        for column, values in expected.gradient_statistics.items():
+            if column == "group":
+                assert list(statistics[column]) == list(values)
+            else:
+                np.testing.assert_allclose(statistics[column], values, rtol=1e-4, err_msg=column)
     for name in ("state", "snapshots"):
         with (
             safe_open(folder / f"{name}.safetensors", "numpy") as ours,

@@ -123,6 +123,7 @@ def train_and_die(workers: Workers, folder: Path, at: str, signal_name: str, vic
 
     result = train(job_spec(folder.name), folder, resume_every_seconds=float(every), progress=die, workers=workers)
     np.savez(folder / f"updates{workers.rank}.npz", **result.updates)
+    np.savez(folder / f"statistics{workers.rank}.npz", **result.gradient_statistics)
 
 
 if __name__ == "__main__":

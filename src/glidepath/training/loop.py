@@ -213,9 +213,10 @@ def train_segment(
 
 def _probe(recording: Recording, updates_done: int) -> Probe:
     """Of which layers an update takes per-example gradient norms."""
-    for probe, every in (("all", recording.probe_every), ("norms", recording.probe_norm_layers_every)):
-        if every > 0 and updates_done % every == 0:
-            return probe
+    if recording.probe_every and updates_done % recording.probe_every == 0:
+        return "all"
+    if recording.probe_norm_layers_every and updates_done % recording.probe_norm_layers_every == 0:
+        return "norms"
     return "none"
 
 

@@ -138,7 +138,9 @@ class Decoder:
 
     def layer_types(self, probe: Probe) -> list[LayerType]:
         """The rows of what `accumulate_gradients` returns for a probe."""
-        return {"none": [], "norms": ["norm"], "all": self.layout.layer_types}[probe]
+        if probe == "all":
+            return self.layout.layer_types
+        return ["norm"] if probe == "norms" else []
 
     def accumulate_gradients(
         self, inputs_BT: Tensor, targets_BT: Tensor, scale: float, probe: Probe = "none"

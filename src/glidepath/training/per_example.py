@@ -30,7 +30,8 @@ GRAM_SHARE = (GRAM_BLOCKS + 1) / (2 * GRAM_BLOCKS)
 
 def linear_weight_sq_norms(x_BTD: Tensor, dy_BTO: Tensor) -> Tensor:
     """|Σ_t dy_bt ⊗ x_bt|² of a matrix with inputs x and output gradients dy, float64 [B], in the cheaper form."""
-    if gram_is_cheaper(*x_BTD.shape[1:], dy_BTO.shape[2], x_BTD.device.type):
+    _, tokens, inputs = x_BTD.shape
+    if gram_is_cheaper(tokens, inputs, dy_BTO.shape[2], x_BTD.device.type):
         return gram_sq_norms(x_BTD, dy_BTO)
     return square_sums(weight_gradients(x_BTD, dy_BTO))
 
@@ -107,7 +108,7 @@ def tied_cross_terms(inputs_BT: Tensor, dx_BTD: Tensor, normed_BTD: Tensor, dlog
 
 def square_sums(x_B: Tensor) -> Tensor:
     """Σ x² over all dimensions but the first, float64 [B]; reads x once and writes nothing of its size."""
-    squares = torch.linalg.vector_norm(x_B, dim=-1).double().square()
+    squares: Tensor = torch.linalg.vector_norm(x_B, dim=-1).double().square()
     return squares.flatten(1).sum(1) if squares.dim() > 1 else squares
 
 

@@ -96,8 +96,9 @@ class Trainer:
         scale = 1.0 / (n * context_length)
         layer_types = self.decoder.layer_types(probe)
         self.decoder.flat_gradients.zero_()
-        sums = torch.zeros(1 + 2 * len(layer_types), dtype=torch.float64, device=self.device)
-        total_loss, small, big = sums.split([1, len(layer_types), len(layer_types)])
+        k = len(layer_types)
+        sums = torch.zeros(1 + 2 * k, dtype=torch.float64, device=self.device)
+        total_loss, small, big = sums[:1], sums[1 : 1 + k], sums[1 + k :]
         share = self.workers.share(n)
         for micro_BT in self._micro_batches(int(self.path.positions[step]) + share.start, len(share)):
             loss, sq_norms = self._accumulate_gradients(micro_BT[:, :-1], micro_BT[:, 1:], scale, probe)
