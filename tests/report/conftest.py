@@ -62,6 +62,8 @@ def recommended(**changes: Any) -> Recommendation:
         "weight_decay": 0.1,
         "batch_tokens": BATCH_TOKENS,
         "noise_scale_tokens": None,
+        "critical_batch_tokens": None,
+        "batch_path": None,
         "averaging": Averaging(
             average=None,
             averaging_scheme=None,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from glidepath.report.batch import answer
@@ -13,12 +11,7 @@ from glidepath.report.batch_path import path
 from glidepath.report.critical_batch import critical
 from glidepath.study import tables
 from tests.report.conftest import BATCH_TOKENS, TARGET, Tables
-
-
-def filled(table: tables.Table, *rows: dict[str, Any]) -> pd.DataFrame:
-    """Rows of a table, the columns that they do not name filled with what is neutral."""
-    neutral = {"string": "", "int64": 1, "float64": np.nan, "bool": False}
-    return pd.DataFrame([{c.name: row.get(c.name, neutral[c.type]) for c in table.columns} for row in rows])
+from tests.rows import filled
 
 
 def swept(**changes: Any) -> dict[str, Any]:

@@ -97,6 +97,7 @@ rule recommend:
         block_losses=f"{LAYOUT.results}/block_losses.parquet",
         averages=f"{LAYOUT.results}/averages.parquet",
         noise_scale=f"{LAYOUT.results}/noise_scale.parquet",
+        batches=BATCH_TABLES.values(),
         # Not read: the rows that the recommendation names must be there.
         laws=LAW_FILES,
     output:
@@ -111,9 +112,10 @@ rule recommend:
         level=STUDY.analysis.ci_level,
         samples=STUDY.analysis.bootstrap_samples,
         seed=STUDY.analysis.seed,
+        batches=" ".join(f"--{name} {path}" for name, path in BATCH_TABLES.items()),
         code=code("recommend"),
     shell:
         "glidepath recommend --study-name {params.study} --runs {input.runs} --block-losses {input.block_losses}"
-        " --averages {input.averages} --noise-scale {input.noise_scale} --target {params.target:q}"
+        " --averages {input.averages} --noise-scale {input.noise_scale} {params.batches} --target {params.target:q}"
         " --optimizer {params.optimizer:q} --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
         " --seed {params.seed} --output {output} > {log} 2>&1"

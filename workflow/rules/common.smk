@@ -40,6 +40,7 @@ RESULT_TABLES = (
     "cooldown_oracle",
     "cooldown_oracle_scores",
     "noise_scale",
+    "noise_scale_regression",
     "ema_view",
     "comparisons",
     "regimes",
@@ -54,6 +55,10 @@ if batch_sweeps(STUDY):
     RESULT_TABLES += ("steps_to_loss", "critical_batch")
 if batch_pairs(STUDY):
     RESULT_TABLES += ("batch_saving",)
+# What the recommendation reads of batches, by the option that takes it.
+BATCH_TABLES = {
+    name.replace("_", "-"): str(LAYOUT.table(name)) for name in ("critical_batch", "batch_saving") if name in RESULT_TABLES
+}
 FINAL_FILES = [
     *(LAYOUT.table(table) for table in RESULT_TABLES),
     *LAW_FILES,

@@ -40,6 +40,8 @@ def card(recommended: Recommendation) -> Card:
         recommended.peak_lr,
         recommended.factor_2_lr_cost,
         recommended.noise_scale_tokens,
+        recommended.critical_batch_tokens,
+        recommended.batch_path.tokens_saved_fraction if recommended.batch_path else None,
         *recommended.predicted_loss,
     )
     sources = [rows for estimate in estimates if estimate for rows in source_rows(estimate)]
@@ -78,12 +80,12 @@ def _values(recommended: Recommendation) -> Iterator[Value]:
             _loss(recommended.factor_2_lr_cost),
             _range(recommended.factor_2_lr_cost),
         )
-    noise = recommended.noise_scale_tokens
-    yield Value(
-        "Batch",
-        f"{compact(float(recommended.batch_tokens))} tokens",
-        f"noise scale near the end {_range_of_tokens(noise)}" if noise else "noise scale not measured",
-    )
+    yield Value("Batch", f"{compact(float(recommended.batch_tokens))} tokens", _measured_batches(recommended))
+    if recommended.batch_path:
+        saved = recommended.batch_path.tokens_saved_fraction
+        yield Value(
+            "Batch that grows", recommended.batch_path.schedule, f"saves {_range_in_percent(saved)} of the tokens"
+        )
     yield Value("Weight decay", f"{recommended.weight_decay:.3g}")
     yield Value("Averaging", *_averaging(recommended.averaging))
     for estimate in recommended.predicted_loss[-1:]:
@@ -117,6 +119,18 @@ def _range_of_tokens(estimate: Estimate) -> str:
     value, low, high = (float(f"{end:.2g}") for end in ends(estimate))
     known = f" [{compact(low)}, {compact(high)}]" if is_known(estimate) else ""
     return f"{compact(value)}{known} tokens"
+
+
+def _range_in_percent(estimate: Estimate) -> str:
+    value, low, high = (plain(100 * end, 1) for end in ends(estimate))
+    return f"{value} % [{low}, {high}]" if is_known(estimate) else f"{value} %"
+
+
+def _measured_batches(recommended: Recommendation) -> str:
+    noise, critical = recommended.noise_scale_tokens, recommended.critical_batch_tokens
+    words = [f"critical batch {_range_of_tokens(critical)}"] if critical else []
+    words.append(f"noise scale near the end {_range_of_tokens(noise)}" if noise else "noise scale not measured")
+    return "; ".join(words)
 
 
 def _averaging(averaging: Averaging) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from glidepath.laws import batch_advice
 from glidepath.laws import target as at_target
 from glidepath.laws.averaging import at_cell_ends, at_longest_horizon, half_width, replicate_means
 from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block-losses", type=Path, required=True)
     parser.add_argument("--averages", type=Path, required=True)
     parser.add_argument("--noise-scale", type=Path, required=True)
+    parser.add_argument("--critical-batch", type=Path, help="critical_batch.parquet, if the study sweeps batches")
+    parser.add_argument("--batch-saving", type=Path, help="batch_saving.parquet, if the study has batch paths")
     parser.add_argument("--target", required=True, help="the target run as JSON")
     parser.add_argument("--optimizer", required=True, help="the study's optimizer section as JSON")
     parser.add_argument("--reference-schedule", required=True)
@@ -53,11 +55,17 @@ def main(args: argparse.Namespace) -> None:
         losses,
         tables.read(tables.AVERAGES, args.averages),
         tables.read(tables.NOISE_SCALE, args.noise_scale),
+        _read_or_empty(tables.CRITICAL_BATCH, args.critical_batch),
+        _read_or_empty(tables.BATCH_SAVING, args.batch_saving),
         settings,
     )
     temporary = args.output.with_name(f".{args.output.name}.partial")
     temporary.write_text(json.dumps(recommendation.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
     temporary.replace(args.output)
+
+
+def _read_or_empty(table: tables.Table, path: Path | None) -> pd.DataFrame:
+    return tables.read(table, path) if path else tables.empty(table)
 
 
 def recommend(
@@ -68,6 +76,8 @@ def recommend(
     losses: FinalLosses,
     averages: pd.DataFrame,
     noise_scale: pd.DataFrame,
+    critical_batch: pd.DataFrame,
+    batch_saving: pd.DataFrame,
     settings: Settings,
 ) -> Recommendation:
     """The recommendation for a target from a study's tables. Raises ValueError when no cell has the target's batch.
@@ -143,7 +153,9 @@ def recommend(
         else None,
         weight_decay=peak_weight_decay(optimizer, lr.value, target.total_steps),
         batch_tokens=target.batch_tokens,
-        noise_scale_tokens=_noise_scale(noise_scale, runs, choice.model, target.batch_sequences, settings.ci_level),
+        noise_scale_tokens=_noise_scale(noise_scale, runs, choice.model, target.batch_sequences),
+        critical_batch_tokens=batch_advice.critical_batch(critical_batch, choice.model),
+        batch_path=batch_advice.batch_path(batch_saving, choice.model, choice.schedule, target.batch_sequences),
         averaging=_averaging(averages, runs, choice, settings.ci_level),
         predicted_loss=tuple(_estimate(loss.value, loss.samples, level, loss_law) for level in LOSS_LEVELS)
         if loss
@@ -202,9 +214,7 @@ def _how_sure(
     return told, reached, replicates
 
 
-def _noise_scale(
-    noise_scale: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int, level: float
-) -> Estimate | None:
+def _noise_scale(noise_scale: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int) -> Estimate | None:
     """The last trusted window of the run that was probed longest and, among equals, reached the lowest loss."""
     of_model = runs[(runs["model"] == model) & (runs["batch_sequences"] == batch_sequences) & ~runs["holdout"]]
     total = noise_scale[(noise_scale["group"] == "total") & (noise_scale["status"] == "ok")]
@@ -215,8 +225,13 @@ def _noise_scale(
     source = Source(
         table="noise_scale", key={"cell_id": str(last["cell_id"]), "group": "total", "window": int(last["window"])}
     )
-    half = float(stats.norm.ppf((1 + level) / 2)) * float(last["noise_scale_tokens_se"])
-    return _symmetric(float(last["noise_scale_tokens"]), half, level, [source])
+    return Estimate(
+        value=float(last["noise_scale_tokens"]),
+        ci_low=None if pd.isna(last["ci_low"]) else float(last["ci_low"]),
+        ci_high=None if pd.isna(last["ci_high"]) else float(last["ci_high"]),
+        ci_level=float(last["ci_level"]),
+        sources=(source,),
+    )
 
 
 def _averaging(averages: pd.DataFrame, runs: pd.DataFrame, choice: at_target.Choice, level: float) -> Averaging:

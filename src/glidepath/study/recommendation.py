@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Part(BaseModel):
@@ -64,6 +64,15 @@ class Averaging(Part):
     """What that average still lacks to the real cooldown of the same trunk [nat/token]; negative: it is better."""
 
 
+class BatchPath(Part):
+    """A batch that grows, in place of the recommended schedule's fixed one."""
+
+    schedule: str
+    """Name in the study of the schedule with that path, equal to the recommended one but for it."""
+    tokens_saved_fraction: Estimate
+    """Tokens that it saves to the same loss, of the longest horizon at which it was tried."""
+
+
 class Recommendation(Part):
     """Everything to launch the target run with, how sure it is, and what it rests on."""
 
@@ -83,6 +92,11 @@ class Recommendation(Part):
     batch_tokens: int
     noise_scale_tokens: Estimate | None
     """Gradient noise scale of all layers near the end of the longest probed run [tokens]."""
+    critical_batch_tokens: Estimate | None
+    """Fewest examples over fewest updates to the lowest loss of a sweep of batches [tokens]: above it another doubling
+    costs more tokens than it saves updates."""
+    batch_path: BatchPath | None
+    """The path of the batch that was seen to save tokens; null: none was, or none was tried."""
     averaging: Averaging
     predicted_loss: tuple[Estimate, ...]
     """Validation loss that the target run should reach [nat/token], at 50 % and at 90 %; empty where no law holds."""
