@@ -20,6 +20,7 @@ from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
 from glidepath.study.size_groups import size_groups
 from tests.figures.planted_batch_paths import saving_tables
+from tests.figures.planted_batches import sweep_tables
 from tests.figures.planted_coordinates import coordinate_tables
 from tests.figures.planted_large_lr import large_lr_tables, spike_tables
 from tests.figures.planted_worth import worth_tables
@@ -599,6 +600,7 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         **coordinate_tables(),
         **large_lr_tables(cells),
         **spike_tables(),
+        **sweep_tables(),
     }
 
 
