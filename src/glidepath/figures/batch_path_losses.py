@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from glidepath.figures import select, style, text
-from glidepath.figures.batch_paths import LOOKS, shown_pairs
+from glidepath.figures.batch_paths import LOOKS, names_by_rank, shown_pairs
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def data(tables: Tables) -> pd.DataFrame:
     losses = losses.loc[losses["eval_set"] == "subset", ["cell_id", "tokens_seen", "val_loss"]]
     curves = cells.merge(losses, on="cell_id")
     keys = ["model", "schedule", "rank", "tokens_per_parameter", "peak_lr", "tokens_seen"]
-    means = curves.groupby(keys, as_index=False)["val_loss"].mean().sort_values(["rank", "tokens_seen"])
+    means = curves.groupby(keys, as_index=False).agg(val_loss=("val_loss", "mean"))
+    means = means.sort_values(["rank", "tokens_seen"])
     # All replicates of a schedule have the same batches.
     one_each = cells.drop_duplicates("schedule")
     return tidy(
@@ -51,7 +52,7 @@ def data(tables: Tables) -> pd.DataFrame:
     )
 
 
-def _batches(cell: pd.Series, updates: pd.DataFrame) -> pd.DataFrame:  # type: ignore[type-arg]
+def _batches(cell: pd.Series[Any], updates: pd.DataFrame) -> pd.DataFrame:
     """Where a batch begins, and where the last one ends. The last update, which takes what is left, is no batch."""
     applied = updates[updates["cell_id"] == cell["cell_id"]].sort_values("step")
     batch, seen = applied["batch_tokens"].to_numpy(), applied["tokens_seen"].to_numpy()
@@ -79,7 +80,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     (whole, last), (whole_batch, last_batch) = figure.subplots(
         2, 2, sharex="col", gridspec_kw={"height_ratios": [3.2, 1.0]}
     )
-    names = dict(frame[["rank", "schedule"]].drop_duplicates().sort_values("rank").itertuples(index=False))
+    names = names_by_rank(frame)
     for rank in names:
         rows = frame[frame["rank"] == rank]
         for ax in (whole, last):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from glidepath.figures import select, style
 
 MOST_PATHS = 4
-LOOKS = (
+LOOKS: tuple[tuple[str, Any, str], ...] = (
     (style.FAINT, "-", "o"),
     ("#0072B2", "-", "s"),
     ("#D55E00", (0, (5, 1.8)), "^"),
@@ -39,4 +41,11 @@ def shown_pairs(saving: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     common = rows.loc[rows["lr_choice"] == "equal", "peak_lr"].unique()
     equal = min(common, key=lambda lr: max(lr / best, best / lr)) if len(common) else None
     rows = rows[(rows["lr_choice"] == "best") | (rows["peak_lr"] == equal)]
-    return rows.assign(rank=rows["schedule"].map({name: i for i, name in enumerate(names, start=1)}))
+    found: pd.DataFrame = rows.assign(rank=rows["schedule"].map({name: i for i, name in enumerate(names, start=1)}))
+    return found
+
+
+def names_by_rank(frame: pd.DataFrame) -> dict[int, str]:
+    """Schedules of a figure's rows, the fixed one first if it is there."""
+    unique = frame.drop_duplicates("rank").sort_values("rank")
+    return {int(rank): str(name) for rank, name in zip(unique["rank"], unique["schedule"], strict=True)}

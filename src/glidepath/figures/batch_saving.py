@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from glidepath.figures import style, text
-from glidepath.figures.batch_paths import LOOKS, shown_pairs
+from glidepath.figures.batch_paths import LOOKS, names_by_rank, shown_pairs
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def data(tables: Tables) -> pd.DataFrame:
 def _as(rows: pd.DataFrame, item: str, unit: str) -> pd.DataFrame:
     name = f"{unit}_saved_fraction"
     rows = rows.assign(item=item, saved_fraction=rows[name], ci_low=rows[f"{name}_low"], ci_high=rows[f"{name}_high"])
-    return rows[np.isfinite(rows["saved_fraction"])]
+    known: pd.DataFrame = rows[np.isfinite(rows["saved_fraction"])]
+    return known
 
 
 @style.styled
@@ -53,7 +54,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         )
     figure = Figure(figsize=(11.6, 5.0))
     along, end = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [1.7, 1.0]})
-    names = dict(frame[["rank", "schedule"]].drop_duplicates().sort_values("rank").itertuples(index=False))
+    names = names_by_rank(frame)
     for rank in names:
         _draw_curve(along, frame[(frame["rank"] == rank) & (frame["item"] == "curve")], rank)
     _draw_ends(end, frame[frame["item"] != "curve"], list(names))
@@ -91,11 +92,12 @@ def _draw_ends(ax: Axes, rows: pd.DataFrame, ranks: list[int]) -> None:
     for place, (_, group) in enumerate(shown):
         for i, rank in enumerate(ranks):
             x = place + 0.5 * (i - (len(ranks) - 1) / 2) / max(len(ranks), 1)
-            for point in group[group["rank"] == rank].itertuples(index=False):
-                color, _, marker = LOOKS[rank]
-                face = "white" if point.edge_of_grid else color
-                ax.plot(x, point.saved_fraction, marker, color=color, markerfacecolor=face, zorder=3)
-                style.error_bars(ax, x, point.saved_fraction, point.ci_low, point.ci_high, color)
+            color, _, marker = LOOKS[rank]
+            here = group[group["rank"] == rank]
+            values = here[["saved_fraction", "ci_low", "ci_high"]].to_numpy(float)
+            for (saved, low, high), at_edge in zip(values, here["edge_of_grid"], strict=True):
+                ax.plot(x, saved, marker, color=color, markerfacecolor="white" if at_edge else color, zorder=3)
+                style.error_bars(ax, x, saved, low, high, color)
     ax.set_xticks(range(len(shown)), [label for label, _ in shown])
     ax.set_xlim(-0.6, len(shown) - 0.4)
     ax.grid(visible=False, axis="x")

@@ -109,10 +109,9 @@ def _best(runs: pd.DataFrame, noise_scale: pd.DataFrame, schedule: str) -> pd.Da
             f"--schedule {schedule}: none of its cells is probed and completed; probed are cells of {there}. Take one "
             "of these, or add it to noise_scale.schedules of the study"
         )
-    means = cells.groupby(SETTING)["val_loss"].mean()
-    best = dict(zip(SETTING, means.idxmin(), strict=True))
-    found: pd.DataFrame = cells[(cells[SETTING] == best).all(axis=1)]
-    return found
+    means = cells.groupby(SETTING, as_index=False).agg(val_loss=("val_loss", "mean"))
+    best = means.sort_values("val_loss", kind="stable")[SETTING].head(1)
+    return cells.merge(best, on=SETTING)
 
 
 def _errors(trusted: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[float]:

@@ -40,14 +40,16 @@ def main(args: argparse.Namespace) -> None:
         for frame in (tables.read(tables.UPDATES, args.updates), tables.read(tables.EVALUATIONS, args.evaluations))
     )
     open_runs = open_to_fits(runs)
+    rows = []
     # Without an open cell there are no final losses to be had, and no pair either.
-    losses = final_losses(runs, tables.read(tables.BLOCK_LOSSES, args.block_losses)) if len(open_runs) else None
-    rows = [
-        found
-        for path, fixed in pairs
-        for both in (_pairs(open_runs, path, fixed) if losses else ())
-        for found in _rows(both, open_runs, updates, evaluations, losses, args.ci_level)
-    ]
+    if len(open_runs):
+        losses = final_losses(runs, tables.read(tables.BLOCK_LOSSES, args.block_losses))
+        rows = [
+            found
+            for path, fixed in pairs
+            for both in _pairs(open_runs, path, fixed)
+            for found in _rows(both, open_runs, updates, evaluations, losses, args.ci_level)
+        ]
     frame = pd.concat(rows)[tables.BATCH_SAVING.names] if rows else tables.empty(tables.BATCH_SAVING)
     tables.write(tables.BATCH_SAVING, frame, args.output)
 
@@ -69,12 +71,18 @@ def _pairs(runs: pd.DataFrame, path: str, fixed: str) -> Iterator[Both]:
         for peak_lr in sorted(set(mine["peak_lr"]) & set(theirs["peak_lr"])):
             yield from _both("equal", mine, theirs, (peak_lr, peak_lr), edge_of_grid=False)
         if len(mine) and len(theirs):
-            best = tuple(float(cells.groupby("peak_lr")["val_loss"].mean().idxmin()) for cells in (mine, theirs))
+            best = [_best_lr(cells) for cells in (mine, theirs)]
             edge = any(
                 lr in (cells["peak_lr"].min(), cells["peak_lr"].max())
                 for cells, lr in zip((mine, theirs), best, strict=True)
             )
             yield from _both("best", mine, theirs, (best[0], best[1]), edge_of_grid=edge)
+
+
+def _best_lr(cells: pd.DataFrame) -> float:
+    """The peak learning rate of lowest mean final loss."""
+    means = cells.groupby("peak_lr")["val_loss"].mean()
+    return float(means.index.to_numpy(np.float64)[means.to_numpy().argmin()])
 
 
 def _both(
