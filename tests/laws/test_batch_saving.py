@@ -27,7 +27,7 @@ def only(frame: pd.DataFrame, at: str) -> pd.DataFrame:
     return frame[frame["at"] == at]
 
 
-@pytest.mark.parametrize(("saved", "status"), [(0.18, "saves"), (-0.25, "costs")])
+@pytest.mark.parametrize(("saved", "status"), [(0.18, "saves tokens"), (-0.25, "costs tokens")])
 def test_a_planted_saving_is_found_at_the_end_and_everywhere_along_the_curve(saved: float, status: str) -> None:
     """Replicates differ by what both cells of a pair have in common, and so by nothing that counts."""
     shifts = (0.0, 0.01, -0.02, 0.005)

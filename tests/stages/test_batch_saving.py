@@ -110,7 +110,7 @@ def test_a_planted_saving_at_every_learning_rate_and_at_the_best_ones(tmp_path: 
     equal = ends[ends["lr_choice"] == "equal"].set_index("peak_lr")
     for peak_lr, saved in SAVED.items():
         assert equal.loc[peak_lr, "tokens_saved_fraction"] == pytest.approx(saved, abs=1e-3)
-        assert equal.loc[peak_lr, "status"] == ("saves" if saved > 0 else "costs")
+        assert equal.loc[peak_lr, "status"] == ("saves tokens" if saved > 0 else "costs tokens")
         along = found[(found["at"] == "curve") & (found["lr_choice"] == "equal") & (found["peak_lr"] == peak_lr)]
         assert len(along) == 100
         np.testing.assert_allclose(along["tokens_saved_fraction"], saved, atol=0.01)

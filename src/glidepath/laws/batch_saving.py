@@ -118,7 +118,7 @@ def savings(
 ) -> pd.DataFrame:
     """A row for the end and one for each loss along the curves, with `COLUMNS`; replicates stand at equal places.
 
-    status, by the interval of tokens saved: `saves`, `costs`, `not resolved`; `one replicate` where there is none.
+    status, by the interval of tokens saved: `saves tokens`, `costs tokens`, `not resolved`; `one replicate` where there is none.
     Without `speed` seconds are NaN. There are no rows along curves that have no loss in common. Raises ValueError for
     no replicate, or another number of them on one side.
     """
@@ -173,7 +173,7 @@ def _rows(
         name = f"{unit}_saved_fraction"
         found |= {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
     low, high = found["tokens_saved_fraction_low"], found["tokens_saved_fraction_high"]
-    verdict = np.where(low > 0.0, "saves", np.where(high < 0.0, "costs", "not resolved"))
+    verdict = np.where(low > 0.0, "saves tokens", np.where(high < 0.0, "costs tokens", "not resolved"))
     rows = pd.DataFrame({**found, "n_replicates": n_replicates, "status": verdict}, columns=COLUMNS)
     if n_replicates == 1:
         rows["status"] = "one replicate"

@@ -194,7 +194,7 @@ BATCH_SAVING = Table(
             "status",
             "string",
             "-",
-            "saves or costs tokens: the interval lies on one side of zero; not resolved; one replicate: no interval",
+            "saves tokens, costs tokens: the interval lies on that side of zero; not resolved; one replicate: no interval",
         ),
     ),
 )
