@@ -23,7 +23,7 @@ every_study = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.ste
 
 def test_all_of_them_are_found() -> None:
     assert [path.stem for path in STUDIES] == [
-        *("h200", "high_lr", "laptop", "quick", "schedules", "sharing", "smoke", "spikes", "transfer")
+        *("batch_size", "h200", "high_lr", "laptop", "quick", "schedules", "sharing", "smoke", "spikes", "transfer")
     ]
 
 

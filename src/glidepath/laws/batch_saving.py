@@ -118,8 +118,8 @@ def savings(
 ) -> pd.DataFrame:
     """A row for the end and one for each loss along the curves, with `COLUMNS`; replicates stand at equal places.
 
-    status, by the interval of tokens saved: `saves tokens`, `costs tokens`, `not resolved`; `one replicate` where there is none.
-    Without `speed` seconds are NaN. There are no rows along curves that have no loss in common. Raises ValueError for
+    status, by the interval of tokens saved: `saves tokens`, `costs tokens`, `not resolved`; `one replicate` where there
+    is none. Without `speed` seconds are NaN. There are no rows along curves that have no loss in common. Raises ValueError for
     no replicate, or another number of them on one side.
     """
     if not path or len(path) != len(fixed):

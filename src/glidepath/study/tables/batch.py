@@ -194,7 +194,7 @@ BATCH_SAVING = Table(
             "status",
             "string",
             "-",
-            "saves tokens, costs tokens: the interval lies on that side of zero; not resolved; one replicate: no interval",
+            "saves tokens, costs tokens: the interval is on that side of zero; not resolved; one replicate: no interval",
         ),
     ),
 )
