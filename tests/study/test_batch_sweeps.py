@@ -85,14 +85,9 @@ def test_sweeps_are_of_schedules_without_a_horizon() -> None:
         ("grid.0.batch_sequences", [4, 16]),
         ("target.batch_sequences", 8),
         ("grid.0.holdout", True),
-        ("warmup", {"fraction": 0.1}),
         ("schedules.constant.batch", {"kind": "linear", "start_fraction": 0.5, "multiple_of": 1}),
-        (
-            "optimizer",
-            {"weight_decay": None, "weight_decay_policy": "constant_timescale", "weight_decay_timescale_fraction": 0.2},
-        ),
     ],
-    ids=["two batches", "not the target's", "hidden", "warm-up of the horizon", "a ramp", "memory of the horizon"],
+    ids=["two batches", "not the target's", "hidden", "a ramp"],
 )
 def test_what_is_no_sweep(change: tuple[str, Any]) -> None:
     visible = {
@@ -103,3 +98,21 @@ def test_what_is_no_sweep(change: tuple[str, Any]) -> None:
     changes = [("grid", [grid, visible]), ("averaging", None), ("noise_scale", None), ("warmup", {"tokens": 1024})]
     assert batch_sweeps(study(*changes))
     assert batch_sweeps(study(*changes, change)) == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("warmup", {"fraction": 0.1}),
+        (
+            "optimizer",
+            {"weight_decay": None, "weight_decay_policy": "constant_timescale", "weight_decay_timescale_fraction": 0.2},
+        ),
+    ],
+    ids=["warm-up of the horizon", "memory of the horizon"],
+)
+def test_a_sweep_that_depends_on_its_horizon_has_one(change: tuple[str, Any]) -> None:
+    changes = [("averaging", None), ("noise_scale", None), ("grid.0.batch_sequences", BATCHES), change]
+    one, two = (study(*changes, ("grid.0.tokens_per_parameter", horizons)) for horizons in ([10], [10, 20]))
+    assert ("d16", "constant") in batch_sweeps(one)
+    assert ("d16", "constant") not in batch_sweeps(two)

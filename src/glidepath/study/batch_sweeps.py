@@ -16,19 +16,23 @@ MIN_BATCHES = 3
 def batch_sweeps(study: StudyConfig) -> dict[tuple[str, str], tuple[int, ...]]:
     """Batches by model and schedule, ascending, where there are enough and the target's is one of them.
 
-    None in a study whose warm-up or weight decay depends on the horizon.
+    Where warm-up or weight decay depend on the horizon, so does the loss along the way: then only schedules that are
+    trained at one horizon, the same for all batches.
     """
-    if study.warmup.fraction or study.optimizer.weight_decay_policy == "constant_timescale":
-        return {}
-    found: dict[tuple[str, str], set[int]] = defaultdict(set)
+    depends = study.warmup.fraction is not None or study.optimizer.weight_decay_policy == "constant_timescale"
+    batches: dict[tuple[str, str], set[int]] = defaultdict(set)
+    horizons: dict[tuple[str, str], set[float]] = defaultdict(set)
     for block in study.grid:
         for name in block.schedules:
             schedule = study.schedules[name]
             if schedule.kind in HORIZON_FREE_KINDS and schedule.batch is None and not block.holdout:
                 for model in block.models:
-                    found[model, name].update(block.batch_sequences)
+                    batches[model, name].update(block.batch_sequences)
+                    horizons[model, name].update(block.tokens_per_parameter)
     return {
-        key: tuple(sorted(batches))
-        for key, batches in found.items()
-        if len(batches) >= MIN_BATCHES and study.target.batch_sequences in batches
+        key: tuple(sorted(found))
+        for key, found in batches.items()
+        if len(found) >= MIN_BATCHES
+        and study.target.batch_sequences in found
+        and not (depends and len(horizons[key]) > 1)
     }
