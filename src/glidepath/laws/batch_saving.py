@@ -20,7 +20,7 @@ savings are those of curves, as they are published, and those of a shorter horiz
 
 Time has two meanings. On an accelerator with a fixed number of tokens per second it is the tokens. On the machine of
 the study it is a·updates + b·tokens, a and b ≥ 0 by least squares from the measured times of the cells with that model
-and batch; what a shared segment took is counted in full in each of its cells, as if each had been trained alone.
+and batch; what a shared segment took is counted in full in each of its cells, as if each had been trained alone. The error of a and b is not in the interval.
 """
 
 from __future__ import annotations

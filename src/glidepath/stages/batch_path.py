@@ -4,6 +4,9 @@ The rule: through the trusted windows, weighted by their errors, log noise scale
 follows that growth, B(u) = B_end·u^p with u the fraction of the horizon, rounded up to a multiple of --multiple-of: the
 measurement decides the shape, --batch-sequences the level. With --multiplier M the level is measured too, B = M × the
 noise scale, and --batch-sequences only bounds it.
+
+Windows are not trusted where |G|² is not told from zero, and there the noise scale is large: leaving them out rather
+understates the growth.
 """
 
 from __future__ import annotations
