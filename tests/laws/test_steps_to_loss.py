@@ -201,7 +201,10 @@ def test_what_is_no_sweep_has_no_rows(batches: tuple[int, ...]) -> None:
     assert found(replace(Planted(), batches=batches)).empty
 
 
-def test_without_averages_there_are_raw_rows_only() -> None:
+def test_averages_are_read_one_by_one_where_there_are_any() -> None:
+    """best_window is another average at every point, and so no curve."""
     runs, evaluations, averages = Planted().runs_and_losses()
-    some = steps_to_losses(runs, evaluations, averages.iloc[:0], REFERENCE, None)
-    assert {steps.sweep.weights for steps in some} == {"raw"}
+    two = pd.concat([averages, averages.assign(average="best_window")])
+    for given, weights in ((two, {"raw", "window"}), (averages.iloc[:0], {"raw"})):
+        some = steps_to_losses(runs, evaluations, given, REFERENCE, None)
+        assert {steps.sweep.weights for steps in some} == weights

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from glidepath.figures import Tables
 
 TITLE = "Updates against tokens to a loss"
+RAW, RE_TUNED = "raw", "re_tuned"
 RULES = {
-    "re_tuned": "peak learning rate re-tuned",
+    RE_TUNED: "peak learning rate re-tuned",
     "none": "peak learning rate kept",
     "sqrt": "peak learning rate × √batch",
     "linear": "peak learning rate × batch",
@@ -29,6 +30,11 @@ MARKS = {
     "noise_scale": ("*", "noise scale, all layers"),
 }
 """Marker and name; those that are measured by gradients come last."""
+TARGETS = {
+    "lowest": "loss that every batch reaches",
+    "half_tokens": "with half of the tokens",
+    "quarter_tokens": "with a quarter",
+}
 MOST_TARGETS = 3
 MIN_BATCHES = 3
 FIT_POINTS = 49
@@ -41,32 +47,43 @@ FRONT = ["lr_rule", "target_loss"]
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """The raw weights of the sweep with most batches (of these the largest model), up to three losses; rules under
-    which three batches reach a loss."""
+    """The sweep with most batches (of these the largest model) at up to three losses: raw weights under every rule, and
+    the average of lowest loss re-tuned. Rules under which three batches reach a loss."""
     steps, critical = tables["steps_to_loss"], tables["critical_batch"]
+    n_reached = (steps["status"] == "reached").groupby([steps[name] for name in [*SWEEP, *FRONT]]).transform("sum")
+    steps = steps[n_reached >= MIN_BATCHES]
     if steps.empty:
         return tidy("critical_batch")
     sizes = tables["runs"].groupby("model")["n_params_total"].max()
     order = steps.assign(
-        not_raw=steps["weights"] != "raw",
         n=-steps.groupby(SWEEP)["batch_sequences"].transform("nunique"),
         size=-steps["model"].map(sizes).fillna(0.0),
-    ).sort_values(["not_raw", "n", "size"], kind="stable")
+    ).sort_values(["n", "size"], kind="stable")
     main = order.iloc[0]
-    steps, critical = (frame[(frame[SWEEP] == main[SWEEP]).all(axis=1)] for frame in (steps, critical))
-    n_reached = (steps["status"] == "reached").groupby([steps[name] for name in FRONT]).transform("sum")
-    steps = steps[n_reached >= MIN_BATCHES]
-    losses = sorted(steps["target_loss"].unique())[:MOST_TARGETS]
+    steps = steps[(steps["model"] == main["model"]) & (steps["schedule"] == main["schedule"])]
+    panels = [(RAW, rule) for rule in RULES]
+    if (averaged := _best_average(steps)) is not None:
+        panels.insert(1, (averaged, RE_TUNED))
     parts = []
-    for rule in RULES:
-        for rank, loss in enumerate(losses):
-            measured, fitted = (
-                frame[(frame["lr_rule"] == rule) & (frame["target_loss"] == loss)] for frame in (steps, critical)
-            )
-            if len(measured) and len(fitted):
-                of_fit = _of_fit(fitted, measured).assign(**{name: measured[name].iloc[0] for name in [*SWEEP, *FRONT]})
+    for weights, rule in panels:
+        of_weights = steps[steps["weights"] == weights]
+        for rank, loss in enumerate(sorted(of_weights["target_loss"].unique())[:MOST_TARGETS]):
+            measured = of_weights[(of_weights["lr_rule"] == rule) & (of_weights["target_loss"] == loss)]
+            if len(measured):
+                where = measured.iloc[0][[*SWEEP, *FRONT, "target"]]
+                fitted = critical[(critical[[*SWEEP, *FRONT]] == where[[*SWEEP, *FRONT]]).all(axis=1)]
+                of_fit = _of_fit(fitted, measured).assign(**{str(name): value for name, value in where.items()})
                 parts += [part.assign(rank=rank) for part in (measured.assign(item="batch"), of_fit)]
     return tidy("critical_batch", *parts)
+
+
+def _best_average(steps: pd.DataFrame) -> str | None:
+    """Of the averages that of lowest loss; of equal ones that with the fewest tokens to it."""
+    averaged = steps[(steps["weights"] != RAW) & (steps["lr_rule"] == RE_TUNED)]
+    if averaged.empty:
+        return None
+    tokens = averaged.groupby(["weights", "target_loss"])["tokens"].sum().reset_index()
+    return str(tokens.sort_values(["target_loss", "tokens"], kind="stable")["weights"].iloc[0])
 
 
 def _of_fit(fitted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
@@ -112,27 +129,24 @@ def draw(frame: pd.DataFrame) -> Figure:
             "Train a constant schedule at three or more `batch_sequences` around the target's, with `batch_lr` or "
             "several `peak_lrs` at each.",
         )
-    rules = [rule for rule in RULES if (frame["lr_rule"] == rule).any()]
+    panels = list(frame.groupby(["weights", "lr_rule"], sort=False))
     n_ranks = int(frame["rank"].max()) + 1
     colors = style.sequence(n_ranks)[::-1]
-    figure, axes = style.panels(len(rules), columns=2, width=5.6, height=4.3, share_x=True, share_y=True)
+    figure, axes = style.panels(len(panels), columns=2, width=5.6, height=4.3, share_x=True, share_y=True)
     # The asymptotes that a sweep identifies belong into view.
     ends = frame["item"].isin(("steps_min", "examples_min")) & (frame["status"] == "converged")
     drawn = frame[frame["item"].isin(("batch", "fit")) | (ends & (frame["rank"] == frame["rank"].min()))]
-    for ax, rule in zip(axes, rules, strict=True):
-        here = frame[frame["lr_rule"] == rule]
+    for ax, ((weights, rule), here) in zip(axes, panels, strict=True):
         # The lowest loss last, above the others.
         for rank in sorted(here["rank"].unique(), reverse=True):
             _draw_front(ax, here[here["rank"] == rank], colors[rank], lowest=rank == here["rank"].min())
-    for ax, rule in zip(axes, rules, strict=True):
         ax.set_xlim(0.75 * drawn["tokens"].min(), 1.25 * drawn["tokens"].max())
         ax.set_ylim(0.75 * drawn["steps"].min(), 1.25 * drawn["steps"].max())
         style.log_steps(ax, "x", text.compact)
         style.log_steps(ax, "y", text.compact)
-        here = frame[frame["lr_rule"] == rule]
         lowest = here[here["rank"] == here["rank"].min()]
         _draw_ends(ax, lowest)
-        ax.set_title(RULES[rule], pad=38)
+        ax.set_title(RULES[str(rule)] if weights == RAW else f"averaged: {weights}, re-tuned", pad=38)
         ax.text(0.0, 1.015, _in_words(lowest), transform=ax.transAxes, va="bottom", fontsize=10.5)
     for i, ax in enumerate(axes):
         if i % 2 == 0:
@@ -233,12 +247,10 @@ def _interval(low: float, high: float) -> str:
 
 
 def _handles(frame: pd.DataFrame, colors: list[str]) -> list[Line2D]:
-    losses = frame.drop_duplicates("rank").sort_values("rank")
+    fronts = frame.drop_duplicates("rank").sort_values("rank")
     handles = [
-        Line2D(
-            [], [], color=colors[int(row["rank"])], marker="o", markersize=5.5, label=f"loss {row['target_loss']:.3g}"
-        )
-        for row in losses.to_dict("records")
+        Line2D([], [], color=color, marker="o", markersize=5.5, label=TARGETS.get(target, f"loss {loss:.3g}"))
+        for color, target, loss in zip(colors, fronts["target"], fronts["target_loss"], strict=True)
     ]
     for item, (marker, name) in MARKS.items():
         if (frame["item"] == item).any():
@@ -254,13 +266,12 @@ def _handles(frame: pd.DataFrame, colors: list[str]) -> list[Line2D]:
 
 def _note(frame: pd.DataFrame) -> str:
     first = frame.iloc[0]
-    weights = "" if first["weights"] == "raw" else f", averaged by {first['weights']}"
     missing = sorted(frame.loc[(frame["item"] == "batch") & (frame["status"] != "reached"), "batch_sequences"].unique())
     listed = ", ".join(f"{batch:g}" for batch in missing)
     left_out = f" Batches {listed} have no point at some losses: see steps_to_loss.parquet." if missing else ""
     bars = " bars: two standard errors over replicates;" if frame["ln_steps_se"].notna().any() else ""
     return (
-        f"Model {first['model']}, schedule {first['schedule']}{weights}: numbers beside points are the batch in "
+        f"Model {first['model']}, schedule {first['schedule']}: numbers beside points are the batch in "
         f"sequences;{bars} hollow: learning rate at the edge of its grid. Lines: updates = fewest + c/batch, dashed "
         f"where the sweep does not identify it; thick: {text.interval(style.level_of(frame))} of the batch with twice "
         "the fewest updates and tokens. 20 % overhead: a fifth more tokens than in proportion from the reference batch "

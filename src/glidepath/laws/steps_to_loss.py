@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from glidepath.science.critical_batch import StepNoise
 from glidepath.science.loss_curves import monotone_curve, tokens_to_loss
 from glidepath.science.replicates import ReplicateNoise, replicate_noise
-from glidepath.study.averaging_config import RAW
+from glidepath.study.averaging_config import BEST_WINDOW, RAW
 from glidepath.study.batch_ramp import LR_EXPONENTS
 from glidepath.study.batch_sweeps import HORIZON_FREE_KINDS, MIN_BATCHES
 from glidepath.study.final_losses import open_to_fits
@@ -164,7 +164,9 @@ def sweeps(
     cells = open_to_fits(fixed).sort_values("token_horizon").drop_duplicates([*POINT, "replicate"], keep="last")
     subset = evaluations[evaluations["eval_set"] == "subset"]
     raw = _first_domain(subset).assign(weights=RAW)
-    averaged = _first_domain(averages).rename(columns={"average": "weights", "val_loss_averaged": "loss"})
+    # The best window is another average at every point.
+    one_average = averages[averages["average"] != BEST_WINDOW]
+    averaged = _first_domain(one_average).rename(columns={"average": "weights", "val_loss_averaged": "loss"})
     columns = ["cell_id", "weights", "tokens_seen", "loss"]
     losses = pd.concat([raw.rename(columns={"val_loss": "loss"})[columns], averaged[columns]])
     losses = losses[losses["loss"].notna()].merge(cells, on="cell_id")

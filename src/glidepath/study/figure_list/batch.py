@@ -46,14 +46,15 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", "steps_to_loss", "critical_batch"),
         Table(
             "critical_batch",
-            "Updates and training tokens to a loss at every batch, the hyperbola through them, and the critical batches "
-            "and the noise scale on it; a panel per rule for the learning rate.",
+            "Updates and training tokens to a loss at every batch, the hyperbola through them, and on it the critical "
+            "batches and the noise scale; a panel per rule for the learning rate, and one of averaged weights.",
             (
                 Column("item", "string", "-", "batch: measured; fit: on the hyperbola; or what is marked on it"),
                 MODEL,
                 Column("schedule", "string", "-", "schedule"),
                 Column("weights", "string", "-", "raw, or the average"),
-                Column("lr_rule", "string", "-", "rule for the peak learning rate: the panel"),
+                Column("lr_rule", "string", "-", "rule for the peak learning rate"),
+                Column("target", "string", "-", "how the target loss was chosen"),
                 Column("rank", "int64", "-", "place of the target loss, 0 the lowest: decides colour"),
                 Column("target_loss", "float64", "nat/token", "the loss"),
                 Column("batch_sequences", "float64", "sequences", "batch"),
