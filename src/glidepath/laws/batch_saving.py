@@ -20,7 +20,8 @@ savings are those of curves, as they are published, and those of a shorter horiz
 
 Time has two meanings. On an accelerator with a fixed number of tokens per second it is the tokens. On the machine of
 the study it is a·updates + b·tokens, a and b ≥ 0 by least squares from the measured times of the cells with that model
-and batch; what a shared segment took is counted in full in each of its cells, as if each had been trained alone. The error of a and b is not in the interval.
+and batch; what a shared segment took is counted in full in each of its cells, as if each had been trained alone. The
+error of a and b is not in the interval.
 """
 
 from __future__ import annotations
@@ -119,8 +120,8 @@ def savings(
     """A row for the end and one for each loss along the curves, with `COLUMNS`; replicates stand at equal places.
 
     status, by the interval of tokens saved: `saves tokens`, `costs tokens`, `not resolved`; `one replicate` where there
-    is none. Without `speed` seconds are NaN. There are no rows along curves that have no loss in common. Raises ValueError for
-    no replicate, or another number of them on one side.
+    is none. Without `speed` seconds are NaN. There are no rows along curves that have no loss in common. Raises
+    ValueError for no replicate, or another number of them on one side.
     """
     if not path or len(path) != len(fixed):
         raise ValueError(f"{len(path)} and {len(fixed)} cells: replicates are compared in pairs")
