@@ -14,7 +14,9 @@ from glidepath.study import tables
 from tests.laws.planted_sweeps import RATIO, REFERENCE, Planted, noise_scale, updates_to
 
 
-def concluded(place: Path, study: Planted, *losses: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+def concluded(
+    place: Path, study: Planted, *losses: float, sweeps: tuple[str, ...] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both tables, read back."""
     runs, evaluations, averages = study.runs_and_losses()
     noise = noise_scale(["constant-b8-lr0.01-r0"], tokens=[10**5, 10**7], values=[500.0, 1500.0])
@@ -24,6 +26,7 @@ def concluded(place: Path, study: Planted, *losses: float) -> tuple[pd.DataFrame
         tables.write(table, frame, place / f"{table.name}.parquet")
         arguments += [f"--{table.name.replace('_', '-')}", place / f"{table.name}.parquet"]
     arguments += ["--steps", place / "steps.parquet", "--output", place / "critical.parquet"]
+    arguments += ["--sweeps", *sweeps] if sweeps else []
     assert main([str(a) for a in (*arguments, "--target-losses", *losses)]) == 0
     return (
         tables.read(tables.STEPS_TO_LOSS, place / "steps.parquet"),
@@ -55,7 +58,11 @@ def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[
     study = replace(Planted(), schedules=(("constant", "constant"), ("fast", "linear"), ("cosine", "cosine")))
     steps, _ = concluded(tmp_path, study, 3.4)
     assert set(steps["schedule"]) == {"constant"}
-    assert "left out, their loss along the way depends on their horizon: cosine, fast" in capsys.readouterr().out
+    assert "depends on the horizon: cosine, fast" in capsys.readouterr().out
+    study = replace(Planted(), schedules=(("constant", "constant"), ("rsqrt", "inverse_sqrt")))
+    steps, _ = concluded(tmp_path, study, 3.4, sweeps=("tiny:rsqrt", "small:constant"))
+    assert set(steps["schedule"]) == {"rsqrt"}
+    assert "depends on the horizon: constant" in capsys.readouterr().out
 
 
 def test_without_a_sweep_the_tables_are_empty(tmp_path: Path) -> None:

@@ -15,13 +15,15 @@ if batch_sweeps(STUDY):
             f"logs/critical_batch/{STUDY.study}.log",
         params:
             reference=STUDY.target.batch_sequences,
+            sweeps=" ".join(f"{model}:{schedule}" for model, schedule in batch_sweeps(STUDY)),
             losses=" ".join(str(loss) for loss in STUDY.analysis.critical_batch_target_losses or ()),
             level=STUDY.analysis.ci_level,
             code=code("critical_batch"),
         shell:
             "glidepath critical-batch --runs {input.runs} --evaluations {input.evaluations} --averages {input.averages}"
-            " --noise-scale {input.noise_scale} --reference-batch {params.reference} --target-losses {params.losses}"
-            " --ci-level {params.level} --steps {output.steps} --output {output.critical} > {log} 2>&1"
+            " --noise-scale {input.noise_scale} --reference-batch {params.reference} --sweeps {params.sweeps}"
+            " --target-losses {params.losses} --ci-level {params.level} --steps {output.steps} --output {output.critical}"
+            " > {log} 2>&1"
 
 
 if batch_pairs(STUDY):
