@@ -28,6 +28,7 @@ COMMANDS = {
     "average-checkpoints": "evaluate one average of checkpoints that were trained elsewhere",
     "collect-checkpoints": "gather averages of checkpoints into tables and a summary",
     "noise-scale": "gradient noise scale from gradient statistics",
+    "noise-scale-regression": "noise scale of all layers against that of the norm layers, for several smoothings",
     "coordinate-check": "train a few updates at many sizes and say what grows with them",
     "ema-view": "what the final weights are an average of",
     "compare": "paired comparisons of schedules",

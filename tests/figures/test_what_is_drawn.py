@@ -181,16 +181,36 @@ def test_gain_against_spacing_joins_windows_of_one_length(tables_of: Callable[[s
 
 
 def test_norm_layers_predict_the_total(tables_of: Callable[[str], Tables]) -> None:
+    """Points of trusted windows, a line per group and schedule, and every smoothing beside."""
     frame = frame_of("noise_scale_norm_total", tables_of("whole"))
-    line = frame[frame["item"] == "line"]
-    np.testing.assert_allclose(line["slope"], 1.4)
-    np.testing.assert_allclose(line["correlation"], 1.0)
+    windows = frame[frame["item"] == "window"]
+    for group in ("body", "total"):
+        rows = windows[windows["group"] == group]
+        np.testing.assert_allclose(rows["noise_scale_tokens"], planted.TO_NORM[group] * rows["noise_scale_norm_tokens"])
+    estimates = frame[frame["item"] == "estimate"]
+    assert list(estimates["smoothing"].unique()) == ["windows", "ema_0.9", "ema_0.95", "ema_0.99"]
+    assert (estimates.groupby("smoothing").size() == 2 * len(planted.PROBED)).all()
+    figure = figures.load("noise_scale_norm_total").draw(frame)
+    ends = windows["noise_scale_norm_tokens"].min(), windows["noise_scale_norm_tokens"].max()
+    for row in estimates[estimates["smoothing"] == "windows"].itertuples():
+        assert has_line(figure.axes[0], ends, [row.slope * end for end in ends])
+    crosses = [line for ax in figure.axes[1:] for line in lines(ax) if line.get_marker() == "x"]
+    assert len(crosses) == 3 * (estimates["status"] == "untrusted").sum()
 
 
-def test_noise_scale_bands_are_two_standard_errors(tables_of: Callable[[str], Tables]) -> None:
+def test_noise_scale_of_every_layer_type_with_its_band(tables_of: Callable[[str], Tables]) -> None:
+    """A panel per layer type; a window without an upper bound is open to the top of the axis."""
     frame = frame_of("noise_scale", tables_of("whole"))
-    np.testing.assert_allclose(frame["ci_high"] - frame["noise_scale_tokens"], 1.96 * 0.2 * frame["noise_scale_tokens"])
+    assert set(frame["group"]) == set(planted.TO_NORM)
     assert frame.groupby("schedule")["peak_lr"].nunique().max() == 1
+    figure = figures.load("noise_scale").draw(frame)
+    assert len([ax for ax in figure.axes if ax.get_visible()]) == len(planted.TO_NORM)
+    (ax,) = [ax for ax in figure.axes if ax.get_title("left") == "all layers"]
+    band = ax.collections[0].get_paths()[0].vertices
+    rows = frame[frame["group"] == "total"].groupby("schedule", sort=False).head(1)
+    assert rows["ci_high"].isna().all()
+    at_first = band[band[:, 0] == rows["tokens_seen"].iloc[0], 1]
+    assert (at_first.min(), at_first.max()) == (pytest.approx(rows["ci_low"].iloc[0]), pytest.approx(ax.get_ylim()[1]))
 
 
 def test_negative_noise_scales_are_marked(tables_of: Callable[[str], Tables]) -> None:

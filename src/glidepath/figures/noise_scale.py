@@ -16,9 +16,19 @@ if TYPE_CHECKING:
     from glidepath.figures import Tables
 
 TITLE = "Gradient noise scale along training"
-GROUPS = {"norm": "norm layers only", "total": "all layers"}
-LEVEL = 0.95
-TWO_SIDED_95 = 1.96
+GROUPS = {
+    "norm": "norm layers",
+    "attention": "attention",
+    "feed_forward": "feed-forward",
+    "embedding": "embedding",
+    "head": "head",
+    "embedding_head": "embedding and head, tied",
+    "body": "body: without embedding and head",
+    "total": "all layers",
+}
+COLUMNS = 4
+ABOVE = 3.0
+"""The axis ends at this multiple of the largest trusted estimate or batch."""
 
 
 def data(tables: Tables) -> pd.DataFrame:
@@ -30,13 +40,10 @@ def data(tables: Tables) -> pd.DataFrame:
     cells = probed_cells(runs, noise)
     columns = ["cell_id", "model", "schedule", "tokens_per_parameter", "peak_lr", "replicate", "batch_tokens"]
     rows = noise.merge(cells[columns], on="cell_id")
-    half = TWO_SIDED_95 * rows["noise_scale_tokens_se"]
-    rows = rows.assign(
-        ci_low=rows["noise_scale_tokens"] - half, ci_high=rows["noise_scale_tokens"] + half, ci_level=LEVEL
-    )
+    rows = rows.assign(place=rows["group"].map(list(GROUPS).index)).sort_values("place", kind="stable")
     return tidy(
         "noise_scale",
-        select.in_family_order(select.with_families(rows, tables["runs"]), ["group", "tokens_seen"]),
+        select.in_family_order(select.with_families(rows, tables["runs"]), ["place", "tokens_seen"]),
     )
 
 
@@ -55,11 +62,13 @@ def probed_cells(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
 
 
 def probed_to_the_end(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
-    """Runs whose last window lies in the last part of training, one window wide; all probed if none does."""
+    """Runs with several windows of which the last lies about where it would if training was probed to its end; all
+    probed if there is none."""
     windows = noise.groupby("cell_id").agg(last=("tokens_seen", "max"), n_windows=("window", "nunique"))
     probed = select.among(runs, noise)
     own = windows.reindex(probed["cell_id"])
-    reached = own["last"].to_numpy(float) >= (1 - 1.0 / own["n_windows"].to_numpy(float)) * probed["token_horizon"]
+    reached = own["last"].to_numpy(float) >= (1 - 0.75 / own["n_windows"].to_numpy(float)) * probed["token_horizon"]
+    reached &= own["n_windows"].to_numpy() > 1
     return probed[reached] if reached.any() else probed
 
 
@@ -72,19 +81,19 @@ def draw(frame: pd.DataFrame) -> Figure:
             "Add a `noise_scale` section to the study that names the schedules to probe.",
         )
     groups = [group for group in GROUPS if (frame["group"] == group).any()]
-    figure, axes = style.panels(len(groups), width=5.4, height=4.2, share_y=True)
-    positive = frame.loc[frame["noise_scale_tokens"] > 0, "noise_scale_tokens"]
-    batches = sorted(frame["batch_tokens"].unique())
-    floor = 0.5 * min(float(positive.min()) if len(positive) else batches[0], batches[0])
-    ceiling = 2.0 * max(float(positive.max()) if len(positive) else batches[-1], batches[-1])
+    figure, axes = style.panels(len(groups), columns=COLUMNS, width=3.9, height=3.0, share_x=True, share_y=True)
+    floor, ceiling = _limits(frame)
+    everything = frame[frame["group"] == "total"]
     for ax, group in zip(axes, groups, strict=True):
-        _draw_group(ax, frame[frame["group"] == group], floor)
         ax.set_ylim(floor, ceiling)
         style.log_steps(ax, "y", text.compact)
-        style.log_ticks(ax, "x", frame["tokens_seen"], text.compact, most=5, unit_gap=0.2)
+        ax.set_xlim(0.85 * frame["tokens_seen"].min(), 1.15 * frame["tokens_seen"].max())
+        style.log_steps(ax, "x", text.compact)
         ax.set_title(GROUPS[group])
-        ax.set_xlabel("training tokens")
-        for batch in batches:
+        if group != "total":
+            _draw_for_comparison(ax, everything)
+        _draw_group(ax, frame[frame["group"] == group], floor, ceiling)
+        for batch in sorted(frame["batch_tokens"].unique()):
             ax.axhline(batch, color=style.INK, linewidth=1.2, linestyle=(0, (2, 2)))
             ax.annotate(
                 f"batch {text.compact(batch)}",
@@ -95,51 +104,75 @@ def draw(frame: pd.DataFrame) -> Figure:
                 ha="right",
                 fontsize=10.5,
             )
-    axes[0].set_ylabel("noise scale [tokens]")
-    negative = (
-        " Triangles at the bottom: negative estimates, |G|² is lost in noise."
-        if (frame["noise_scale_tokens"] <= 0).any()
-        else ""
-    )
+    for i, ax in enumerate(axes):
+        if i % COLUMNS == 0:
+            ax.set_ylabel("noise scale [tokens]")
+        if i + COLUMNS >= len(axes):
+            ax.set_xlabel("training tokens")
     first = frame.iloc[0]
     style.heading(
         figure,
         TITLE,
         f"Model {first['model']}, {frame['tokens_per_parameter'].max():g} tokens per parameter, each "
-        "schedule's best probed cell. tr Σ / |G|², ratio of window means; bands: 95 % by jackknife over "
-        f"probed updates; hollow: |G|² within two standard errors of zero.{negative}",
+        "schedule's best probed cell. tr Σ / |G|², ratio of window means. Bands: "
+        f"{text.interval(style.level_of(frame))} (Fieller, over blocks of probes), open at the top where there is no "
+        "upper bound. Hollow: |G|² is not told from zero."
+        + (" Grey: all layers." if len(groups) > 1 and len(everything) else "")
+        + _outside(frame, ceiling),
         [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure
 
 
-def _draw_group(ax: Axes, frame: pd.DataFrame, floor: float) -> None:
+def _limits(frame: pd.DataFrame) -> tuple[float, float]:
+    """Of the axis: what is trusted decides, since an untrusted ratio may be anything."""
+    values = frame.loc[frame["noise_scale_tokens"] > 0]
+    trusted = values[values["status"] == "ok"]
+    shown = [*(trusted if len(trusted) else values)["noise_scale_tokens"], *frame["batch_tokens"]]
+    return 0.5 * min(shown), ABOVE * max(shown)
+
+
+def _outside(frame: pd.DataFrame, ceiling: float) -> str:
+    """What triangles at the edges are, where there are any."""
+    below, above = (frame["noise_scale_tokens"] <= 0).any(), (frame["noise_scale_tokens"] > ceiling).any()
+    return (" Triangles at the bottom: negative estimates, |G|² is lost in noise." if below else "") + (
+        " Triangles at the top: estimates above the axis." if above else ""
+    )
+
+
+def _draw_for_comparison(ax: Axes, frame: pd.DataFrame) -> None:
+    """All layers, in grey."""
+    for name, _, _ in style.schedules_in_order(frame):
+        rows = frame[(frame["schedule"] == name) & (frame["noise_scale_tokens"] > 0)].sort_values("tokens_seen")
+        ax.plot(rows["tokens_seen"], rows["noise_scale_tokens"], color=style.BAND, linewidth=2.0, zorder=1)
+
+
+def _draw_group(ax: Axes, frame: pd.DataFrame, floor: float, ceiling: float) -> None:
     for name, kind, rank in style.schedules_in_order(frame):
         rows = frame[frame["schedule"] == name].sort_values("tokens_seen")
         look = style.schedule_look(kind, rank)
         above = rows[rows["noise_scale_tokens"] > 0]
+        inside = above[above["noise_scale_tokens"] <= ceiling]
         ax.plot(above["tokens_seen"], above["noise_scale_tokens"], color=look.color, linestyle=look.line_style)
+        bounded = above[above["ci_low"].notna()]
         ax.fill_between(
-            above["tokens_seen"],
-            above["ci_low"].clip(lower=floor),
-            above["ci_high"].clip(lower=floor),
+            bounded["tokens_seen"],
+            bounded["ci_low"].clip(lower=floor),
+            bounded["ci_high"].fillna(ceiling).clip(floor, ceiling),
             color=look.color,
             alpha=0.15,
             linewidth=0,
         )
         for trusted in (True, False):
-            points = above[(above["status"] == "ok") == trusted]
+            points = inside[(inside["status"] == "ok") == trusted]
             ax.plot(
                 points["tokens_seen"],
                 points["noise_scale_tokens"],
                 look.marker,
                 color=look.color,
+                markersize=6.0,
                 markerfacecolor=look.color if trusted else "white",
             )
-        style.edge_marks(
-            ax,
-            list(rows.loc[rows["noise_scale_tokens"] <= 0, "tokens_seen"]),
-            look.color,
-            marker="v",
-            edge=0.0,
-        )
+        negative, beyond = rows["noise_scale_tokens"] <= 0, rows["noise_scale_tokens"] > ceiling
+        style.edge_marks(ax, list(rows.loc[negative, "tokens_seen"]), look.color, marker="v", edge=0.0)
+        style.edge_marks(ax, list(rows.loc[beyond, "tokens_seen"]), look.color, marker="^", edge=1.0)

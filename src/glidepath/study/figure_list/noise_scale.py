@@ -18,6 +18,17 @@ from glidepath.study.figure_list.figure_entry import (
 )
 from glidepath.study.tables import Column, Table
 
+GROUP = Column("group", "string", "-", "layer type, body (without embedding and head) or total")
+
+
+def _with_interval(name: str, meaning: str) -> tuple[Column, ...]:
+    return (
+        Column(name, "float64", "-", f"{meaning}; estimates only"),
+        Column(f"{name}_ci_low", "float64", "-", f"lower end of the interval of {name}"),
+        Column(f"{name}_ci_high", "float64", "-", "its upper end"),
+    )
+
+
 FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
         "Gradient noise scale along training",
@@ -25,7 +36,7 @@ FIGURES: tuple[FigureEntry, ...] = (
         ("runs", "noise_scale"),
         Table(
             "noise_scale",
-            "Gradient noise scale of the norm layers and of all layers in windows along training.",
+            "Gradient noise scale of every layer type, of the body and of all layers in windows along training.",
             (
                 MODEL,
                 *SCHEDULE,
@@ -33,7 +44,7 @@ FIGURES: tuple[FigureEntry, ...] = (
                 PEAK_LR,
                 REPLICATE,
                 BATCH_TOKENS,
-                Column("group", "string", "-", "norm: gains of the norm layers; total: all parameters"),
+                GROUP,
                 TOKENS_SEEN,
                 Column("noise_scale_tokens", "float64", "tokens", "noise scale; may be negative"),
                 CI_LOW,
@@ -46,26 +57,28 @@ FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
         "Do the norm layers predict the noise scale?",
         3,
-        ("runs", "noise_scale"),
+        ("runs", "noise_scale", "noise_scale_regression"),
         Table(
             "noise_scale_norm_total",
-            "Noise scale of all layers against that of the norm layers, window by window, with the line through them.",
+            "Noise scale of all layers and of the body against that of the norm layers, window by window, with slopes "
+            "and correlations under every smoothing.",
             (
-                Column("item", "string", "-", "window or line"),
+                Column("item", "string", "-", "window, or estimate: of all cells of the schedule together"),
                 MODEL,
                 *SCHEDULE,
                 PEAK_LR,
-                Column("tokens_seen", "int64", "tokens", "training tokens seen; null for the line"),
-                Column("noise_scale_norm_tokens", "float64", "tokens", "noise scale of the norm layers"),
-                Column("noise_scale_total_tokens", "float64", "tokens", "noise scale of all layers"),
-                Column(
-                    "slope",
-                    "float64",
-                    "-",
-                    "total / norm, least squares through the origin in logarithms; line only",
-                ),
-                Column("correlation", "float64", "-", "Pearson correlation of the logarithms; line only"),
-                Column("n_windows", "int64", "-", "windows behind the line; null for windows"),
+                Column("group", "string", "-", "body (without embedding and head) or total"),
+                Column("tokens_seen", "int64", "tokens", "training tokens seen; windows only"),
+                Column("noise_scale_norm_tokens", "float64", "tokens", "noise scale of the norm layers; windows only"),
+                Column("noise_scale_tokens", "float64", "tokens", "noise scale of the group; windows only"),
+                Column("smoothing", "string", "-", "windows, or ema_<decay>; estimates only"),
+                *_with_interval("slope", "group = slope · norm, least squares through the origin"),
+                *_with_interval("correlation", "Pearson's r"),
+                *_with_interval("detrended_correlation", "r of logarithms less a quadratic in ln tokens"),
+                Column("n_points", "int64", "-", "points behind the estimate; null for windows"),
+                Column("n_cells", "int64", "-", "cells behind the estimate; null for windows"),
+                CI_LEVEL,
+                STATUS,
             ),
         ),
     ),

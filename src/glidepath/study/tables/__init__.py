@@ -15,7 +15,7 @@ from glidepath.study.tables.batch import BATCH_SAVING, CRITICAL_BATCH, STEPS_TO_
 from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
 from glidepath.study.tables.laws import LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
-from glidepath.study.tables.noise_scale import GRADIENT_STATISTICS, NOISE_SCALE
+from glidepath.study.tables.noise_scale import GRADIENT_STATISTICS, NOISE_SCALE, NOISE_SCALE_REGRESSION
 from glidepath.study.tables.parametrization import COORDINATE_CHECK, COORDINATE_SLOPES
 from glidepath.study.tables.plan import BUDGET, PLAN, SPENDING
 from glidepath.study.tables.schedules import COMPARISONS, EMA_VIEW
@@ -37,6 +37,7 @@ TABLES = (
     COOLDOWN_ORACLE_SCORES,
     GRADIENT_STATISTICS,
     NOISE_SCALE,
+    NOISE_SCALE_REGRESSION,
     STEPS_TO_LOSS,
     CRITICAL_BATCH,
     BATCH_SAVING,
@@ -76,6 +77,7 @@ __all__ = [
     "LAW_SCORES",
     "LAW_TABLES",
     "NOISE_SCALE",
+    "NOISE_SCALE_REGRESSION",
     "PLAN",
     "REGIMES",
     "RUNS",
