@@ -26,7 +26,8 @@ def test_a_hyperbola_is_recovered() -> None:
     assert front.steps_min == pytest.approx((STEPS_MIN,) * 3, rel=1e-6)
     assert front.examples_min == pytest.approx((STEPS_MIN * RATIO,) * 3, rel=1e-6)
     assert front.rms_residual < 1e-8
-    assert (front.status, front.reason, front.n_batches) == ("converged", "", 6)
+    assert front.judged(front.ratio) == ("converged", "")
+    assert front.batches == tuple(BATCHES)
     np.testing.assert_allclose(front.steps(BATCHES), steps(), rtol=1e-6)
 
 
@@ -72,7 +73,7 @@ def test_counts_are_repetitions() -> None:
     front = fit_front(BATCHES, noisy, LEVEL, counts)
     repeated = fit_front(np.repeat(BATCHES, counts), np.repeat(noisy, counts), LEVEL)
     assert front.ratio[0] == pytest.approx(repeated.ratio[0], rel=1e-6)
-    assert front.n_batches == repeated.n_batches == 6
+    assert front.batches == repeated.batches == tuple(BATCHES)
 
 
 def test_likelihood_interval_by_hand() -> None:
@@ -114,8 +115,9 @@ def test_a_sweep_that_misses_the_hyperbola_rests_on_its_residuals() -> None:
 
 def test_no_bend_before_the_largest_batch() -> None:
     front = fit_front(BATCHES, steps(ratio=150.0), LEVEL, noise=StepNoise(1e-4, 10))
-    assert front.status == "not_identified"
-    assert "beyond the largest batch, 64" in front.reason
+    status, reason = front.judged(front.ratio)
+    assert status == "not_identified"
+    assert "beyond the largest batch, 64" in reason
     assert front.ratio[0] == pytest.approx(150.0)
     assert np.isfinite(front.ratio).all(), "steps as exact as this still bend"
     noisy = fit_front(BATCHES, steps(ratio=150.0), LEVEL, noise=StepNoise(0.3**2, 10))
@@ -127,8 +129,9 @@ def test_no_bend_before_the_largest_batch() -> None:
 
 def test_no_bend_after_the_smallest_batch() -> None:
     front = fit_front(BATCHES, steps(ratio=0.5), LEVEL, noise=StepNoise(0.3**2, 10))
-    assert front.status == "not_identified"
-    assert "below the smallest batch, 2" in front.reason
+    status, reason = front.judged(front.ratio)
+    assert status == "not_identified"
+    assert "below the smallest batch, 2" in reason
     assert np.isnan(front.ratio[1])
     assert np.isnan(front.examples_min[1])
     assert front.steps_min[1] < front.steps_min[0] < front.steps_min[2]
@@ -137,29 +140,43 @@ def test_no_bend_after_the_smallest_batch() -> None:
 def test_an_open_interval_is_not_identified() -> None:
     front = fit_front(BATCHES, steps(), LEVEL, noise=StepNoise(1.0, 10))
     assert pytest.approx(front.ratio[0]) == RATIO
-    assert front.status == "not_identified"
-    assert "open" in front.reason
+    status, reason = front.judged(front.ratio)
+    assert status == "not_identified"
+    assert "open" in reason
+
+
+def test_an_overhead_may_be_shown_where_the_trade_off_is_not() -> None:
+    """The bend at 100 lies beyond batch 64; 20 % overhead over batch 2 needs 22 only."""
+    front = fit_front(BATCHES, steps(ratio=100.0), LEVEL, noise=StepNoise(0.02**2, 10))
+    assert front.judged(front.ratio)[0] == "not_identified"
+    overhead = front.critical_batch(2.0, 0.2)
+    assert overhead[0] == pytest.approx(22.4)
+    assert front.judged(overhead) == ("converged", "")
+    early = fit_front(BATCHES, steps(ratio=0.5), LEVEL, noise=StepNoise(0.3**2, 10))
+    assert early.critical_batch(2.0, 0.2)[1] == pytest.approx(2.4), "a ratio is at least zero"
 
 
 @pytest.mark.parametrize("exponent", [1.0, 1.1])
 def test_steps_in_proportion_have_no_fewest(exponent: float) -> None:
     """Nor have those that fall faster, as noise can make them."""
     front = fit_front(BATCHES, 1e6 * BATCHES**-exponent, LEVEL)
-    assert front.status == "bound_hit"
+    status, reason = front.judged(front.ratio)
+    assert status == "bound_hit"
     assert front.ratio[0] == np.inf
     assert np.isnan(front.ratio[2])
     assert front.steps_min[0] == 0.0
     assert front.examples_min[0] == pytest.approx(1e6 * np.exp((1 - exponent) * np.log(BATCHES).mean()))
     assert front.critical_batch(2.0, 0.2)[0] == np.inf
-    assert "Train larger batches" in front.reason
+    assert "Train larger batches" in reason
 
 
 def test_steps_that_do_not_fall_have_no_fewest_examples() -> None:
     front = fit_front(BATCHES, 1000 * np.exp(0.02 * np.arange(6)), LEVEL)
-    assert front.status == "bound_hit"
+    status, reason = front.judged(front.ratio)
+    assert status == "bound_hit"
     assert front.ratio[0] == front.examples_min[0] == 0.0
     assert front.steps_min[0] == pytest.approx(1000 * np.exp(0.05))
-    assert "Train smaller batches" in front.reason
+    assert "Train smaller batches" in reason
 
 
 @pytest.mark.parametrize(

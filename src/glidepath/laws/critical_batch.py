@@ -62,7 +62,7 @@ def critical_batches(
                     "definition": definition_name(definition),
                     "reference_batch": reference_batch,
                     **_named("critical_batch", value),
-                    **_of_front(front),
+                    **_of_front(front, value),
                     "ci_level": ci_level,
                 }
             )
@@ -130,7 +130,7 @@ def _rows(
             "reference_batch_sequences": reference_batch,
             **_named("critical_batch_sequences", value),
             **_named("critical_batch_tokens", in_tokens),
-            **_of_front(front),
+            **_of_front(front, value),
             "batches_left_out": " ".join(left_out),
             "edge_of_grid": any(batch.edge_of_grid for batch in steps.reached),
             "ci_level": ci_level,
@@ -158,21 +158,22 @@ def _front(steps: StepsToLoss, ci_level: float) -> Front | None:
     )
 
 
-def _of_front(front: Front | None) -> dict[str, Any]:
+def _of_front(front: Front | None, critical: Estimate) -> dict[str, Any]:
     if front is None:
         reason = f"fewer than {MIN_BATCHES} batches reach the loss within their evaluated training"
         nothing = {**_named("steps_min", UNKNOWN), **_named("examples_min", UNKNOWN)}
         return {
             **nothing, "rms_residual": np.nan, "noise_from": "", "n_batches": 0, "status": "failed", "reason": reason
         }  # fmt: skip
+    status, reason = front.judged(critical)
     return {
         **_named("steps_min", front.steps_min),
         **_named("examples_min", front.examples_min),
         "rms_residual": front.rms_residual,
         "noise_from": front.noise_from,
-        "n_batches": front.n_batches,
-        "status": front.status,
-        "reason": front.reason,
+        "n_batches": len(front.batches),
+        "status": status,
+        "reason": reason,
     }
 
 

@@ -78,10 +78,8 @@ class Front:
     """Of ln S; as a relative error of the steps."""
     noise_from: NoiseSource
     """replicates; residuals: there are none, or the hyperbola misses their means by more than they vary."""
-    n_batches: int
-    status: Status
-    reason: str
-    """Why the status is not `converged`, and the remedy."""
+    batches: tuple[float, ...]
+    """The different ones, ascending."""
 
     def steps(self, batch: ArrayLike) -> Floats:
         """Updates at a batch."""
@@ -97,8 +95,36 @@ class Front:
             return self.ratio
         if not overhead > 0:
             raise ValueError(f"an overhead of {overhead:g}: it is a positive share of additional examples, say 0.2")
-        value, low, high = (overhead * ratio + (1.0 + overhead) * reference_batch for ratio in self.ratio)
+        # An open lower end of the ratio is at least zero.
+        value, low, high = (
+            overhead * ratio + (1.0 + overhead) * reference_batch
+            for ratio in (self.ratio[0], np.nan_to_num(self.ratio[1], nan=0.0), self.ratio[2])
+        )
         return value, low, high
+
+    def judged(self, critical_batch: Estimate) -> tuple[Status, str]:
+        """Status of a critical batch of this front by either definition, and why it is not `converged`, with a remedy.
+
+        `bound_hit`: S_min or E_min is 0. `not_identified`: it lies outside the batches, or its interval is open: the
+        sweep does not show it.
+        """
+        value, low, high = critical_batch
+        smallest, largest = f"{self.batches[0]:g}", f"{self.batches[-1]:g}"
+        if self.steps_min[0] == 0.0:
+            return "bound_hit", f"steps fall in proportion up to batch {largest}: no bend. Train larger batches"
+        if self.examples_min[0] == 0.0:
+            return "bound_hit", f"steps do not fall from batch {smallest} on: no bend. Train smaller batches"
+        if value > self.batches[-1]:
+            return "not_identified", f"it lies beyond the largest batch, {largest}. Train larger batches"
+        if value < self.batches[0]:
+            return "not_identified", f"it lies below the smallest batch, {smallest}. Train smaller batches"
+        for end, side in ((high, "above"), (low, "below")):
+            if np.isnan(end):
+                return (
+                    "not_identified",
+                    f"its interval is open {side}. Train batches further {side} or more replicates",
+                )
+        return "converged", ""
 
 
 def definition_name(overhead: float | None) -> str:
@@ -121,9 +147,6 @@ def fit_front(
     them; t is Student's. σ² is the replicates' variance, if `noise` is given; where the residuals are larger than that
     at the 5 % level, and without replicates, it is SSE_min/(n - 2). What replicates have in common is added to S_min
     and E_min in squares.
-
-    status: `bound_hit`, S_min or E_min is 0 (ratio infinite or 0); `not_identified`, the ratio lies outside the
-    batches or its interval is open: there is no bend that the sweep shows.
 
     Raises ValueError for fewer than three different batches, a value that is not positive, or arrays of different
     shapes.
@@ -150,8 +173,7 @@ def fit_front(
     steps_min = _estimate(ln_a, ln_a_inside, half, common, open_low=np.isnan(ends[1]))
     examples_min = _estimate(ln_a + at, ln_a_inside + inside, half, common, open_low=np.isnan(ends[0]))
     ratio = float(np.exp(at))
-    status, reason = _judged(best, ratio, ends, b)
-    if status == "bound_hit":
+    if at_bound:
         ratio, steps_min, examples_min = _at_bound(best, b, s, weights, steps_min, examples_min)
     return Front(
         ratio=(ratio, float(np.exp(ends[0])), float(np.exp(ends[1]))),
@@ -159,9 +181,7 @@ def fit_front(
         examples_min=examples_min,
         rms_residual=float(np.sqrt(sse_min / weights.sum())),
         noise_from=source,
-        n_batches=len(set(b.tolist())),
-        status=status,
-        reason=reason,
+        batches=tuple(sorted(set(b.tolist()))),
     )
 
 
@@ -238,22 +258,6 @@ def _estimate(ln_value: float, ln_values: Floats, half: Floats, common: float, *
     low = ln_value - np.hypot(ln_value - min((ln_values - half).min(), ln_value), common)
     high = ln_value + np.hypot(max((ln_values + half).max(), ln_value) - ln_value, common)
     return float(np.exp(ln_value)), np.nan if open_low else float(np.exp(low)), float(np.exp(high))
-
-
-def _judged(best: int, ratio: float, ends: tuple[float, float], b: Floats) -> tuple[Status, str]:
-    largest, smallest = f"{b.max():g}", f"{b.min():g}"
-    if best == GRID_POINTS - 1:
-        return "bound_hit", f"steps fall in proportion up to batch {largest}: no bend. Train larger batches"
-    if best == 0:
-        return "bound_hit", f"steps do not fall from batch {smallest} on. Train smaller batches"
-    if ratio > b.max():
-        return "not_identified", f"the bend lies beyond the largest batch, {largest}. Train larger batches"
-    if ratio < b.min():
-        return "not_identified", f"the bend lies below the smallest batch, {smallest}. Train smaller batches"
-    if np.isnan(ends).any():
-        side = "above" if np.isnan(ends[1]) else "below"
-        return "not_identified", f"the interval is open {side}. Train more batches {side} the bend, or more replicates"
-    return "converged", ""
 
 
 def _at_bound(

@@ -122,7 +122,7 @@ CRITICAL_BATCH = Table(
             "status",
             "string",
             "-",
-            "converged; not_identified: no bend within the batches, or an interval open to one side; bound_hit: "
+            "converged; not_identified: it lies outside the batches, or its interval is open to one side; bound_hit: "
             "steps_min or examples_min is 0; failed: fewer than three batches",
         ),
         Column("reason", "string", "-", "why it is not converged, and what to do"),
@@ -194,7 +194,8 @@ BATCH_SAVING = Table(
             "status",
             "string",
             "-",
-            "saves tokens, costs tokens: the interval is on that side of zero; not resolved; one replicate: no interval",
+            "saves tokens, costs tokens: the interval is on that side of zero; not resolved; one replicate: no "
+            "interval",
         ),
     ),
 )
