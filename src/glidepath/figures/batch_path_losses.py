@@ -102,7 +102,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     whole.set_ylabel("validation loss [nat/token]")
     whole_batch.set_ylabel("batch [seq.]")
     for ax in (whole_batch, last_batch):
-        ax.set_ylim(0, None)
+        ax.set_ylim(0, 1.12 * float(frame["batch_sequences"].max()))
         ax.set_xlabel("training tokens")
     handles = [
         Line2D([], [], color=LOOKS[rank][0], linestyle=LOOKS[rank][1], label=f"{name}, fixed" if rank == 0 else name)

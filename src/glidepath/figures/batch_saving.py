@@ -104,9 +104,11 @@ def _draw_ends(ax: Axes, rows: pd.DataFrame, ranks: list[int]) -> None:
 
 
 def _limit(ax: Axes, frame: pd.DataFrame) -> None:
-    """Estimates and the intervals at the end decide the limits; bands of early losses may reach beyond."""
+    """Estimates decide the limits, and the intervals at the end as far as they say anything: no path saves more than
+    all tokens. Others may reach beyond."""
     ends = frame[frame["item"] != "curve"]
-    values = pd.concat([frame["saved_fraction"], ends["ci_low"], ends["ci_high"], pd.Series([0.0])]).dropna()
+    intervals = pd.concat([ends["ci_low"], ends["ci_high"]]).clip(-1.0, 1.0)
+    values = pd.concat([frame["saved_fraction"], intervals, pd.Series([0.0])]).dropna()
     low, high = float(values.min()), float(values.max())
     margin = 0.08 * (high - low) or 0.05
     ax.set_ylim(low - margin, high + margin)
