@@ -189,6 +189,7 @@ def updates(cells: pd.DataFrame, every: int = 64) -> pd.DataFrame:
                     "cell_id": run.cell_id,
                     "step": step,
                     "tokens_seen": (step + 1) * run.batch_tokens,
+                    "batch_tokens": run.batch_tokens,
                     "lr": lr[step],
                     "weight_decay": 0.1,
                 }

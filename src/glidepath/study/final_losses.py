@@ -52,7 +52,8 @@ class FinalLosses:
 
     def common_replicates(self, mine: int, theirs: int) -> NDArray[np.bool_]:
         """Which replicates two points both have, shape [replicates]."""
-        return np.isfinite(self.replicates[mine] - self.replicates[theirs])
+        common: NDArray[np.bool_] = np.isfinite(self.replicates[mine] - self.replicates[theirs])
+        return common
 
     def difference(self, mine: int, theirs: int, ci_level: float) -> Difference:
         """Loss of one point minus that of another, paired by replicate and validation block."""
