@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from glidepath.training import probed_functions
 from glidepath.training.probed_modules import TIED, Probe
-from tests.training.gpt import GPT, T, group_name, mean_loss, sequences, squares_of_gradients
+from tests.training.gpt import GPT, VOCAB, T, group_name, mean_loss, sequences, squares_of_gradients
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
@@ -75,6 +76,25 @@ def test_a_model_tells_the_norms_of_its_examples(variant: dict[str, Any], dtype:
         assert {group: n.grad_sq_norm_big for group, n in norms.items()} == pytest.approx(big, rel=tolerance)
         assert {n.small_batch_examples for n in norms.values()} == {1.0}
         assert [n.big_batch_examples for n in norms.values()] == pytest.approx([5.0] * len(norms))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize(("gram", "at_once"), [(True, 1), (False, 10**6), (False, 2 * 12 * VOCAB)])
+def test_both_forms_tell_the_same(tied: bool, gram: bool, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simultaneous one for all examples at once, or the head's matrices two at a time and others one by one."""
+    monkeypatch.setattr(probed_functions, "gram_is_cheaper", lambda *_, **__: gram)
+    monkeypatch.setattr(probed_functions, "NUMBERS_AT_ONCE", {"cpu": at_once})
+    model = GPT(tied=tied).double()
+    inputs, targets = sequences(5)
+    expected = mean(one_by_one(model, of_every_example(inputs, targets), tied))
+    mean_loss(model, inputs, targets).backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    probe = Probe.attach(model)
+    probed_update(probe, model, inputs, targets, [5])
+    for p, gradient in zip(model.parameters(), gradients, strict=True):
+        assert p.grad is not None
+        torch.testing.assert_close(p.grad, gradient, rtol=1e-9, atol=1e-12)
+    assert {g: n.grad_sq_norm_small for g, n in probe.statistics().items()} == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("norm", ["LayerNorm", "RMSNorm"])

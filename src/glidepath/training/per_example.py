@@ -36,8 +36,9 @@ def linear_weight_sq_norms(x_BTD: Tensor, dy_BTO: Tensor) -> Tensor:
     return square_sums(weight_gradients(x_BTD, dy_BTO))
 
 
-def gram_is_cheaper(tokens: int, inputs: int, outputs: int, device_type: str) -> bool:
-    """Whether the Gram form costs less than the simultaneous one.
+def gram_is_cheaper(tokens: int, inputs: int, outputs: int, device_type: str, spares_product: bool = False) -> bool:
+    """Whether the Gram form costs less than the simultaneous one; `spares_product` where the latter's sum over examples
+    takes the place of the weight gradient's own product, whose 2·T·D·O it then saves.
 
     Cost of an example in FLOPs, as Table 1 of Gray et al. counts them, plus numbers written and read again:
 
@@ -48,7 +49,7 @@ def gram_is_cheaper(tokens: int, inputs: int, outputs: int, device_type: str) ->
     would choose the Gram form for a head of 32 x 50,000 at 512 tokens, where it costs ten times as much.
     """
     c = MOVED_NUMBER_FLOPS[device_type]
-    simultaneous = inputs * outputs * (2 * tokens + 2 + 2 * c)
+    simultaneous = inputs * outputs * ((0 if spares_product else 2 * tokens) + 2 + 2 * c)
     gram = GRAM_SHARE * tokens**2 * (2 * inputs + 2 * outputs + 2 + 4 * c)
     return gram < simultaneous
 

@@ -30,6 +30,9 @@ from glidepath.training.per_example import (
     weight_gradients,
 )
 
+NUMBERS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 26}
+"""Of the matrices of examples, how many are formed at once: 1 MiB, 256 MiB."""
+
 
 class Linear(torch.autograd.Function):
     """x·Wᵀ + c. A tied head also takes the ids [B, T] of the embedding and its carrier, whose gradient becomes the rows
@@ -43,10 +46,9 @@ class Linear(torch.autograd.Function):
         bias_O: Tensor | None,
         leaf: Tensor,  # noqa: ARG004
         ids_BT: Tensor | None,
-        carrier_BTD: Tensor | None,
+        carrier_BTD: Tensor | None,  # noqa: ARG004
     ) -> Tensor:
         ctx.save_for_backward(x, weight_OD, ids_BT)
-        ctx.carrier_dtype = None if carrier_BTD is None else carrier_BTD.dtype
         return F.linear(x, weight_OD, bias_O)
 
     @staticmethod
@@ -60,17 +62,11 @@ class Linear(torch.autograd.Function):
             squares_B = torch.zeros(B, dtype=torch.float64, device=dy.device)
             if needs_dx:
                 dx = dy @ weight_OD
-            if needs_dweight and _gram_is_cheaper(x_BTD, dy_BTO):
-                dweight_OD = dy_BTO.flatten(0, 1).t() @ x_BTD.flatten(0, 1)
-                squares_B += gram_sq_norms(x_BTD, dy_BTO)
-                if ids_BT is not None:
-                    rows_BTD = _rows_of_ids(ids_BT, dy_BTO).to(ctx.carrier_dtype) @ x_BTD.to(ctx.carrier_dtype)
-            elif needs_dweight:
-                dweights_BDO = weight_gradients(x_BTD, dy_BTO)
-                dweight_OD = dweights_BDO.sum(0).t().to(weight_OD.dtype)
-                squares_B += square_sums(dweights_BDO)
-                if ids_BT is not None:
-                    rows_BTD = _rows_of_ids(ids_BT, dweights_BDO).to(ctx.carrier_dtype)
+            if needs_dweight:
+                gradient = _with_gram if _gram_is_cheaper(x_BTD, dy_BTO) else _simultaneously
+                dweight_DO, of_weight_B, rows_BTD = gradient(x_BTD, dy_BTO, ids_BT)
+                dweight_OD = dweight_DO.t().to(weight_OD.dtype)
+                squares_B += of_weight_B
             if needs_dbias:
                 dbias_O = dy_BTO.sum((0, 1))
                 squares_B += bias_sq_norms(dy_BTO)
@@ -78,7 +74,34 @@ class Linear(torch.autograd.Function):
 
 
 def _gram_is_cheaper(x_BTD: Tensor, dy_BTO: Tensor) -> bool:
-    return gram_is_cheaper(x_BTD.shape[1], x_BTD.shape[2], dy_BTO.shape[2], dy_BTO.device.type)
+    device_type = dy_BTO.device.type
+    return gram_is_cheaper(x_BTD.shape[1], x_BTD.shape[2], dy_BTO.shape[2], device_type, spares_product=True)
+
+
+def _simultaneously(x_BTD: Tensor, dy_BTO: Tensor, ids_BT: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The weight gradient (transposed), the squared norms of its examples, and of each example the rows of some ids.
+
+    A few examples at once: on a CPU their matrices stay in the cache, anywhere they take little memory.
+    """
+    B, _, D = x_BTD.shape
+    n = max(1, NUMBERS_AT_ONCE[x_BTD.device.type] // (D * dy_BTO.shape[2]))
+    sums: list[Tensor] = []
+    squares, rows = [], []
+    for first in range(0, B, n):
+        some = slice(first, first + n)
+        dweights_BDO = weight_gradients(x_BTD[some], dy_BTO[some])
+        sums = [sums[0].add_(dweights_BDO.sum(0)) if sums else dweights_BDO.sum(0)]
+        squares.append(square_sums(dweights_BDO))
+        if ids_BT is not None:
+            rows.append(_rows_of_ids(ids_BT[some], dweights_BDO))
+    return sums[0], torch.cat(squares), torch.cat(rows) if rows else None
+
+
+def _with_gram(x_BTD: Tensor, dy_BTO: Tensor, ids_BT: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The same without the matrices of the examples."""
+    dweight_DO = x_BTD.flatten(0, 1).t() @ dy_BTO.flatten(0, 1)
+    rows_BTD = None if ids_BT is None else at_least_float32(_rows_of_ids(ids_BT, dy_BTO)) @ at_least_float32(x_BTD)
+    return dweight_DO, gram_sq_norms(x_BTD, dy_BTO), rows_BTD
 
 
 def _rows_of_ids(ids_BT: Tensor, x_BIV: Tensor) -> Tensor:
