@@ -95,11 +95,11 @@ class Planted:
 
 
 def noise_scale(cell_ids: list[str], *, tokens: list[int], values: list[float], **fields: Any) -> pd.DataFrame:
-    """The same windows for all cells and groups; a standard error of a tenth."""
+    """The same windows for all cells and groups; intervals reach a tenth down and a fifth up."""
     rows = [
         {
             "cell_id": cell_id, "group": group, "window": i, "tokens_seen": at, "noise_scale_tokens": value,
-            "noise_scale_tokens_se": value / 10, "status": "ok", **fields,
+            "ci_low": value - abs(value) / 10, "ci_high": value + abs(value) / 5, "status": "ok", **fields,
         }
         for cell_id, group in product(cell_ids, ("total", "body", "norm", "embedding"))
         for i, (at, value) in enumerate(zip(tokens, values, strict=True))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from glidepath.laws import critical_batch
 from glidepath.laws.critical_batch import critical_batches, size_law
@@ -111,20 +110,33 @@ def test_the_noise_scale_is_that_where_the_reference_batch_is_at_the_loss() -> N
     crossing = updates_to(3.4, REFERENCE) * REFERENCE * CONTEXT
     names = [f"constant-b8-lr0.01-r{r}" for r in range(2)]
     windows = noise_scale(names, tokens=[round(crossing / 2), round(2 * crossing)], values=[800.0, 1600.0])
-    windows.loc[windows["cell_id"] == names[1], "noise_scale_tokens"] += 100.0
+    moved = ["noise_scale_tokens", "ci_low", "ci_high"]
+    windows.loc[windows["cell_id"] == names[1], moved] += 100.0
     row = one(found(study, 3.4, noise=windows))
-    assert row["noise_scale_total_tokens"] == pytest.approx(1250.0, rel=0.005)
-    # Each cell: half of 80 and half of 160 in squares; the mean of two.
-    error = np.hypot(40, 80) / 2**0.5
-    assert row["noise_scale_total_tokens_se"] == pytest.approx(error, rel=0.005)
-    ratio = row["critical_batch_tokens"] / row["noise_scale_total_tokens"]
+    scale = row["noise_scale_total_tokens"]
+    assert scale == pytest.approx(1250.0, rel=0.005)
+    # Each cell: half of 80 and half of 160 in squares; the mean of two. Twice that upwards.
+    below = np.hypot(40, 80) / 2**0.5
+    assert row["noise_scale_total_tokens_ci_low"] == pytest.approx(scale - below, rel=0.002)
+    assert row["noise_scale_total_tokens_ci_high"] == pytest.approx(scale + 2 * below, rel=0.002)
+    value, low, high = (row[f"critical_batch_tokens{end}"] for end in ("", "_ci_low", "_ci_high"))
     for group in ("total", "body", "norm"):
         assert row[f"noise_scale_{group}_status"] == "ok"
-        assert row[f"over_noise_scale_{group}"] == pytest.approx(ratio)
-    half = stats.norm.ppf(0.95) * error / row["noise_scale_total_tokens"]
-    own = np.log(row["critical_batch_tokens"] / row["critical_batch_tokens_ci_low"])
-    assert row["over_noise_scale_total_ci_low"] == pytest.approx(ratio * np.exp(-np.hypot(own, half)), rel=0.005)
-    assert row["over_noise_scale_total_ci_high"] > ratio
+        assert row[f"over_noise_scale_{group}"] == pytest.approx(value / scale)
+    # The ratio is lowest where the noise scale is highest.
+    ends = (
+        np.hypot(np.log(value / low), np.log1p(2 * below / scale)),
+        np.hypot(np.log(high / value), -np.log1p(-below / scale)),
+    )
+    assert row["over_noise_scale_total_ci_low"] == pytest.approx(value / scale * np.exp(-ends[0]), rel=0.005)
+    assert row["over_noise_scale_total_ci_high"] == pytest.approx(value / scale * np.exp(ends[1]), rel=0.005)
+
+
+def test_an_open_noise_scale_leaves_the_ratio_open_on_the_other_side() -> None:
+    windows = noise_scale(["constant-b8-lr0.01-r0"], tokens=[10**6], values=[800.0], ci_high=np.nan)
+    row = one(found(Planted(), 3.4, noise=windows))
+    assert np.isnan(row["over_noise_scale_total_ci_low"])
+    assert row["over_noise_scale_total"] < row["over_noise_scale_total_ci_high"]
 
 
 def test_beyond_the_windows_it_is_that_of_the_nearest() -> None:
@@ -132,7 +144,8 @@ def test_beyond_the_windows_it_is_that_of_the_nearest() -> None:
         windows = noise_scale(["constant-b8-lr0.01-r0"], tokens=tokens, values=[800.0, 1600.0][: len(tokens)])
         row = one(found(Planted(), 3.4, noise=windows))
         assert row["noise_scale_norm_tokens"] == pytest.approx(value)
-        assert row["noise_scale_norm_tokens_se"] == pytest.approx(value / 10)
+        assert row["noise_scale_norm_tokens_ci_low"] == pytest.approx(0.9 * value)
+        assert row["noise_scale_norm_tokens_ci_high"] == pytest.approx(1.2 * value)
 
 
 @pytest.mark.parametrize("values", [[-500.0, -400.0], [500.0, 400.0]])

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from glidepath.laws.steps_to_loss import StepsToLoss
 from glidepath.science.critical_batch import (
@@ -135,12 +134,11 @@ def _rows(
             "edge_of_grid": any(batch.edge_of_grid for batch in steps.reached),
             "ci_level": ci_level,
         }
-        for group, (scale, standard_error, status) in scales.items():
+        for group, (scale, status) in scales.items():
             row |= {
-                f"noise_scale_{group}_tokens": scale,
-                f"noise_scale_{group}_tokens_se": standard_error,
+                **_named(f"noise_scale_{group}_tokens", scale),
                 f"noise_scale_{group}_status": status,
-                **_named(f"over_noise_scale_{group}", _ratio(in_tokens, scale, standard_error, status, ci_level)),
+                **_named(f"over_noise_scale_{group}", _ratio(in_tokens, scale, status)),
             }
         yield row
 
@@ -184,48 +182,53 @@ def _named(name: str, estimate: Estimate) -> dict[str, float]:
 
 def _noise_scales(
     steps: StepsToLoss, by_cell: dict[tuple[str, str], pd.DataFrame], reference_batch: int
-) -> dict[str, tuple[float, float, str]]:
-    """By group: noise scale [tokens], its standard error and status where the reference batch crosses the loss.
+) -> dict[str, tuple[Estimate, str]]:
+    """By group: noise scale [tokens] and its status where the reference batch crosses the loss.
 
     Between windows linear in ln tokens, outside them that of the nearest; mean over the replicates that were probed.
+    Errors of windows and replicates are independent: distances to the ends of their intervals add in squares.
     `untrusted` if one of the windows is; `none` if nothing was probed.
     """
     crossings = [c for batch in steps.reached if batch.batch_sequences == reference_batch for c in batch.crossings]
     found = {}
     for group in NOISE_GROUPS:
         probed = [(by_cell[cell_id, group], tokens) for cell_id, tokens in crossings if (cell_id, group) in by_cell]
-        if not probed:
-            found[group] = (np.nan, np.nan, "none")
+        parts = [part for rows, tokens in probed for part in _weighted_windows(rows, tokens)]
+        if not parts:
+            found[group] = (UNKNOWN, "none")
             continue
-        values, errors, trusted = zip(*(_at(rows, tokens) for rows, tokens in probed), strict=True)
-        standard_error = float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
-        found[group] = (float(np.mean(values)), standard_error, "ok" if all(trusted) else "untrusted")
+        weights = np.array([weight for weight, _ in parts]) / len(probed)
+        windows = pd.DataFrame([window for _, window in parts])
+        values = windows["noise_scale_tokens"].to_numpy(np.float64)
+        below, above = (
+            float(np.linalg.norm(weights * (values - windows[end].to_numpy(np.float64))))
+            for end in ("ci_low", "ci_high")
+        )
+        value = float(weights @ values)
+        status = "ok" if (windows["status"] == "ok").all() else "untrusted"
+        found[group] = ((value, value - below, value + above), status)
     return found
 
 
-def _at(rows: pd.DataFrame, tokens: float) -> tuple[float, float, bool]:
-    """Noise scale of one cell at some tokens, its standard error, and whether its windows are trusted."""
+def _weighted_windows(rows: pd.DataFrame, tokens: float) -> list[tuple[float, pd.Series[Any]]]:
+    """The windows of one cell on both sides of some tokens, with weights that add to one."""
     x = np.log(rows["tokens_seen"].to_numpy(np.float64))
-    after = int(np.clip(np.searchsorted(x, np.log(tokens)), 1, len(x) - 1)) if len(x) > 1 else 0
-    pair = rows.iloc[[max(after - 1, 0), after]]
-    width = x[after] - x[max(after - 1, 0)]
-    weight = float(np.clip((np.log(tokens) - x[max(after - 1, 0)]) / width, 0.0, 1.0)) if width else 1.0
-    weights = np.array([1.0 - weight, weight])
-    value = float(weights @ pair["noise_scale_tokens"].to_numpy(np.float64))
-    error = float(np.linalg.norm(weights * pair["noise_scale_tokens_se"].to_numpy(np.float64)))
-    return value, error, bool((pair["status"].to_numpy()[weights > 0] == "ok").all())
+    at = float(np.clip(np.log(tokens), x[0], x[-1]))
+    after = int(np.searchsorted(x, at))
+    if x[after] == at:
+        return [(1.0, rows.iloc[after])]
+    weight = (at - x[after - 1]) / (x[after] - x[after - 1])
+    return [(1.0 - weight, rows.iloc[after - 1]), (weight, rows.iloc[after])]
 
 
-def _ratio(critical: Estimate, scale: float, standard_error: float, status: str, ci_level: float) -> Estimate:
+def _ratio(critical: Estimate, scale: Estimate, status: str) -> Estimate:
     """critical batch/noise scale. In logarithms both errors add in squares on each side (Zou & Donner 2008)."""
-    if status != "ok" or not scale > 0:
+    if status != "ok" or not scale[0] > 0:
         return UNKNOWN
-    value, low, high = (end / scale for end in critical)
-    half = float(stats.norm.ppf(0.5 + ci_level / 2)) * standard_error / scale
+    value = critical[0] / scale[0]
     if not (0.0 < value < np.inf):
         return value, np.nan, np.nan
-    return (
-        value,
-        float(value * np.exp(-np.hypot(np.log(value / low), half))),
-        float(value * np.exp(np.hypot(np.log(high / value), half))),
-    )
+    lowest = np.log(scale[0] / scale[1]) if scale[1] > 0 else np.nan
+    below = np.hypot(np.log(critical[0] / critical[1]), np.log(scale[2] / scale[0]))
+    above = np.hypot(np.log(critical[2] / critical[0]), lowest)
+    return value, float(value * np.exp(-below)), float(value * np.exp(above))

@@ -68,20 +68,18 @@ STEPS_TO_LOSS = Table(
 def _with_interval(name: str, unit: str, meaning: str) -> tuple[Column, Column, Column]:
     return (
         Column(name, "float64", unit, meaning),
-        Column(f"{name}_ci_low", "float64", unit, "lower end of its interval; null where the sweep leaves it open"),
+        Column(f"{name}_ci_low", "float64", unit, "lower end of its interval; null where it is open"),
         Column(f"{name}_ci_high", "float64", unit, "upper end"),
     )
 
 
 def _beside(group: str, meaning: str) -> tuple[Column, ...]:
     return (
-        Column(
+        *_with_interval(
             f"noise_scale_{group}_tokens",
-            "float64",
             "tokens",
             f"gradient noise scale of {meaning} where the reference batch is at the loss; null if not probed",
         ),
-        Column(f"noise_scale_{group}_tokens_se", "float64", "tokens", "its standard error"),
         Column(f"noise_scale_{group}_status", "string", "-", "ok, untrusted (no ratio), or none: not probed"),
         *_with_interval(f"over_noise_scale_{group}", "-", "critical batch over it"),
     )
