@@ -168,6 +168,18 @@ def test_analysis_target_names_and_figures_change_no_segment() -> None:
     )
 
 
+def test_probes_are_recorded_where_a_probed_cell_runs_through() -> None:
+    """All layers at every so many updates, the norm layers alone at all others or never."""
+    for every, recorded in ((1, 1), (4, 4), (None, 0)):
+        plan = planned(("noise_scale.norm_layers_every_updates", every))
+        probed = {name for cell in plan.cells if cell.probed for name in plan.chains[cell.cell_id]}
+        assert set() < probed < set(plan.segments)
+        for name, segment in plan.segments.items():
+            recording = segment.spec.recording
+            expected = (8, recorded) if name in probed else (0, 0)
+            assert (recording.probe_every, recording.probe_norm_layers_every) == expected
+
+
 def test_holding_out_changes_no_segment() -> None:
     hidden = [{**BLOCK, "tokens_per_parameter": [10]}, {**BLOCK, "tokens_per_parameter": [20], "holdout": True}]
     assert ids(("grid", hidden)) == ids()
@@ -256,20 +268,27 @@ def test_chains_amount_to_their_cells(changes: tuple[tuple[str, Any], ...]) -> N
 @given(changes=grids())
 @settings(max_examples=40, deadline=None)
 def test_no_two_segments_do_the_same_work(changes: tuple[tuple[str, Any], ...]) -> None:
-    """Of all that could be shared, only prefixes shorter than a job are trained twice."""
+    """Of all that could be shared, only prefixes shorter than a job are trained twice.
+
+    Warm-ups to p over W updates and to 2p over 2W are alike without being one recipe, which is not sharing.
+    """
     plan = planned(*changes)
-    done: set[bytes] = set()
+    done: set[tuple[bytes, tuple[float, int] | None]] = set()
     starts = []
     for segment in plan.segments.values():
+        first = segment.spec.trajectory.path.lr[0]
+        warmup = (first.end_value, first.length) if first.shape == "warmup" else None
         path = segment.spec.trajectory.path.arrays()
         columns = (path.lr, path.weight_decay, path.adam_beta1, path.adam_beta2, path.batch_sequences)
         work = np.stack(columns, axis=1)
-        assert work.tobytes() not in done
-        done.add(work.tobytes())
+        assert (work.tobytes(), warmup) not in done
+        done.add((work.tobytes(), warmup))
         if segment.spec.start == 0:
-            starts.append(work)
-    for i, a in enumerate(starts):
-        for b in starts[:i]:
+            starts.append((work, warmup))
+    for i, (a, warmup_of_a) in enumerate(starts):
+        for b, warmup_of_b in starts[:i]:
+            if warmup_of_a != warmup_of_b:
+                continue
             n = min(len(a), len(b))
             same = (a[:n] == b[:n]).all(axis=1)
             assert (n if same.all() else int(np.argmin(same))) < MIN_SHARED_UPDATES

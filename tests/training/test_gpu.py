@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from glidepath.training import layers, per_example
 from glidepath.training.device import placed
 from glidepath.training.model import Decoder
 from tests.training.small import CPU, model_spec, segment_spec, train
@@ -57,6 +58,37 @@ def test_a_segment_continues_from_the_state_of_another(tmp_path: Path) -> None:
     np.testing.assert_allclose(rest.updates["train_loss"], whole.updates["train_loss"][7:], rtol=1e-3)
 
 
+@needs_gpu
+@pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
+@pytest.mark.parametrize("shape", [(4 * 12, 40), (4, 12, 3, 24)])
+def test_the_kernel_of_norms_is_the_backward_pass_of_the_cores(kind: layers.NormKind, shape: tuple[int, ...]) -> None:
+    """In bfloat16, within its precision; what is added onto stays float32, as do the gain's gradients by example."""
+    x, dy, onto = (torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    gain = torch.linspace(0.5, 2.0, shape[-1])
+    found: dict[str, tuple[torch.Tensor, ...]] = {}
+    for place in ("cpu", "cuda"):
+        _, saved = layers.norm(kind, x.to(place), gain.to(place))
+        alone = layers.norm_backward(kind, dy.to(place).clone(), gain.to(place), saved, 4)
+        flat = tuple(t.reshape(-1, t.shape[-1]) for t in saved)
+        rows, summed = dy.reshape(-1, shape[-1]).to(place), onto.reshape(-1, shape[-1]).to(place).clone()
+        low = rows.bfloat16() if place == "cuda" else rows.clone()
+        added, dgain = layers.norm_backward(kind, low, gain.to(place), (flat[0], flat[1]), 4, summed)
+        assert added is summed
+        assert dgain.dtype == torch.float32
+        found[place] = tuple(t.cpu() for t in (*alone, added, dgain))
+    for i, (device, cores) in enumerate(zip(found["cuda"], found["cpu"], strict=True)):
+        tolerance = 1e-5 if i < 2 else 2e-2
+        torch.testing.assert_close(device, cores, rtol=tolerance, atol=tolerance * float(cores.abs().max()))
+
+
+@needs_gpu
+@pytest.mark.parametrize("form", [per_example.gram_sq_norms, per_example.linear_weight_sq_norms])
+def test_squared_norms_of_bfloat16_operands_are_summed_in_float32(form: Callable[..., torch.Tensor]) -> None:
+    x, dy = (torch.randn(3, 40, n, generator=torch.Generator().manual_seed(n)).bfloat16() for n in (16, 24))
+    found = form(x.cuda(), dy.cuda())
+    torch.testing.assert_close(found.cpu(), form(x.double(), dy.double()), rtol=1e-4, atol=0.0)
+
+
 @pytest.fixture
 def _waiting_is_told() -> Iterator[None]:
     """Torch warns of every operation that waits for the device."""
@@ -70,8 +102,8 @@ def _waiting_is_told() -> Iterator[None]:
 def test_the_host_does_not_wait_for_the_device_within_an_update(tmp_path: Path) -> None:
     """It does where rows are read, and where a state is written."""
     with pytest.warns(UserWarning, match="called a synchronizing CUDA operation") as caught:
-        train(segment_spec(norms_every=12, **SHAPE), tmp_path, machine=GPU)
-    update = ("optimizer.py", "layers.py", "workers.py", "batches.py")
+        train(segment_spec(norms_every=12, probe_norm_layers_every=1, **SHAPE), tmp_path, machine=GPU)
+    update = ("optimizer.py", "layers.py", "model.py", "per_example.py", "trainer.py", "workers.py", "batches.py")
     assert [f"{w.filename}:{w.lineno}" for w in caught if Path(w.filename).name in update] == []
 
 

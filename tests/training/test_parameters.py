@@ -15,6 +15,23 @@ from glidepath.training.parameters import Layout, Multipliers, initial_values, m
 from tests.training.small import model_spec
 
 
+def test_layer_types_take_up_the_flat_buffer() -> None:
+    """Norms lie together; attention and feed-forward take turns, a stretch for each per block."""
+    for tied, outer in ((False, ["embedding"]), (True, ["embedding_head"])):
+        spec = model_spec(tied_embeddings=tied, qk_norm=True, d_model=16, d_head=6)
+        layout = Layout(spec)
+        types = [s.layer_type for s in layout.stretches]
+        assert types == [*outer, *["attention", "feed_forward"] * 2, *([] if tied else ["head"]), "norm"]
+        assert layout.layer_types == ["norm", "attention", "feed_forward", *outer, *([] if tied else ["head"])]
+        flat = torch.zeros(layout.size)
+        for p, view in zip(layout.parameters, layout.views(flat).values(), strict=True):
+            view.fill_(1.0 + layout.layer_types.index(p.layer_type))
+        for s in layout.stretches:
+            inside = flat[s.begin : s.end]
+            assert set(inside.unique().tolist()) - {0.0} == {1.0 + layout.layer_types.index(s.layer_type)}
+        assert sum(p.size for p in layout.parameters) == int(flat.count_nonzero())
+
+
 def group_multipliers(**changes: Any) -> dict[str, Multipliers]:
     """By parameter name; two layers, d_model 16."""
     spec = model_spec(**{"d_model": 16, "qk_norm": True, **changes})

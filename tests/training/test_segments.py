@@ -225,6 +225,8 @@ def test_impossible_requests_are_refused(tmp_path: Path) -> None:
         train(segment_spec(start=3), tmp_path)
     with pytest.raises(ValueError, match=r"recording.snapshot_at has 13: this segment covers 1 to 12"):
         train(segment_spec(snapshot_at=(13,)), tmp_path)
+    with pytest.raises(ValueError, match=r"recording.probe_every = -1: must be at least 1, or 0 for never"):
+        train(segment_spec(probe_every=-1), tmp_path)
     with pytest.raises(ValueError, match=r"vocab_size = 24: the tokens have vocab_size = 23"):
         train(segment_spec(vocab_size=24), tmp_path)
     with pytest.raises(ValueError, match=r"subset_blocks = 11: domain 'counting' has 10 blocks"):
