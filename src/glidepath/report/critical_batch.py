@@ -26,21 +26,21 @@ DEFINITIONS = {
 
 
 def critical(tables: Tables, target: Target) -> Finding | None:
-    """The lowest loss that all batches reach, of the target's model if it was swept; None without a sweep."""
+    """To the lowest loss at which one is identified, of the target's model if it was swept; None without a sweep."""
     found = tables.get(CRITICAL_BATCH, pd.DataFrame(columns=list(KEY)))
     own = where(found, model=target.model)
     found = own if len(own) else found
     if found.empty:
         return None
-    found = found[found["target_loss"] == found.groupby(["model", "schedule"])["target_loss"].transform("min")]
     in_order = found.assign(
         _status=found["status"] != "converged",
         _rule=found["lr_rule"].map(list(RULES).index),
         _weights=found["weights"] != "raw",
         _definition=found["definition"].map(lambda name: name != "step_data_tradeoff"),
-    ).sort_values(["_status", "_weights", "_rule", "_definition"], kind="stable")
+    ).sort_values(["_status", "_weights", "_rule", "_definition", "target_loss"], kind="stable")
     first = in_order.iloc[0]
-    evidence = tuple(_evidence(row) for _, row in in_order.iterrows())
+    alike = where(in_order, **{name: first[name] for name in ("model", "schedule", "weights", "target_loss")})
+    evidence = tuple(_evidence(row) for _, row in alike.iterrows())
     if first["status"] != "converged":
         return Finding(
             "The critical batch is not resolved by the sweep of batches.",
