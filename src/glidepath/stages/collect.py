@@ -108,7 +108,7 @@ def _run(
     train_loss = updates["train_loss"].tail(max(1, round(TRAIN_LOSS_SHARE * len(updates)))).mean()
     seconds = sum(record["timing"]["updates"] for record in records)
     last = records[-1]
-    # Probed updates are slower by what the probe costs; they count neither as tokens nor as seconds.
+    # Updates that probe all layers are slower by what that costs; they count neither as tokens nor as seconds.
     timed_tokens = sum(record["timing"]["tokens_per_second"] * record["timing"]["updates"] for record in records)
     tokens_per_second = timed_tokens / seconds if seconds and not diverged else None
     return {

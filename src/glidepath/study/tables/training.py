@@ -43,7 +43,7 @@ RUNS = Table(
         Column("n_eval_tokens", "int64", "tokens", "validation tokens behind val_loss"),
         Column("train_seconds", "float64", "s", "time of the chain's updates, shared segments counted in full"),
         Column("own_train_seconds", "float64", "s", "time of the updates that no other cell shares"),
-        Column("tokens_per_second", "float64", "tokens/s", "tokens over seconds of the updates without a probe"),
+        Column("tokens_per_second", "float64", "tokens/s", "tokens over seconds, less the probes of all layers"),
         Column("matmul_peak_fraction", "float64", "-", "exact FLOP/s over the machine's measured matmul peak"),
         Column("engine_version", "int64", "-", "version of the numerics"),
         Column("corpus_id", "string", "-", "content address of the tokens"),
