@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from norm_rivals import CONTESTANTS, PLAIN, contestant, of_all_layers, silence_hooks
+from norm_rivals import CONTESTANTS, PLAIN, contestant, of_all_layers, opacus_version, silence_hooks
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -73,7 +73,8 @@ def main() -> None:
     machine = Machine(arguments.device, arguments.threads, None, compile=arguments.device != "cpu", compile_cache=None)
     device = configure(machine)
     silence_hooks()
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {arguments.threads} threads, {device}")
+    versions = f"torch {torch.__version__}, opacus {opacus_version()}, Python {platform.python_version()}"
+    print(f"{versions}, {arguments.threads} threads, {device}")
     parts, shapes = arguments.parts.split(","), arguments.shapes.split(",")
     if "own" in parts:
         print("\n| parameters | probed | ms per update | time over no probe (quartiles) |\n|---|---|---|---|")

@@ -10,6 +10,8 @@ CPU and is given the form it has rules for.
 
 from __future__ import annotations
 
+import importlib.metadata
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 
@@ -150,6 +152,14 @@ CONTESTANTS: dict[str, Callable[[nn.Module, Tensor, Tensor], Update]] = {
 def of_all_layers(name: str) -> bool:
     """Whether it tells the norm over all parameters."""
     return name not in (PLAIN, "ours, norm layers")
+
+
+def opacus_version() -> str:
+    """Ends the program, before anything is measured, if there is none."""
+    try:
+        return importlib.metadata.version("opacus")
+    except importlib.metadata.PackageNotFoundError:
+        sys.exit("opacus, a rival of this benchmark, is not installed: pip install -e '.[benchmarks]'")
 
 
 def silence_hooks() -> None:

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torch.distributed as dist
 
+from glidepath.training.data_parallel_norms import average_and_measure
 from tests.training.data_parallel_norms_job import EXAMPLES
 from tests.training.gpt import GPT, mean_loss, sequences, squares_of_gradients
 
@@ -61,3 +64,12 @@ def test_unequal_shares_and_unmeasured_updates_are_refused(measured: Results) ->
             f"n_examples = {here} here, {EXAMPLES - 1} in {len(measured)} processes: every process"
         )
         assert unmeasured.startswith("no gradient was averaged while armed")
+
+
+def test_one_process_has_one_batch_size_only() -> None:
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match="1 process: two batch sizes need at least two"):
+            average_and_measure({"all": [torch.ones(3)]}, 4)
+    finally:
+        dist.destroy_process_group()

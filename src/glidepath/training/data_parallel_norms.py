@@ -35,7 +35,8 @@ def average_and_measure(
     """Average the gradients over processes, in place, and return the squared norms before and after by group: what a
     loop without `DistributedDataParallel` calls in every process in place of its all-reduce.
 
-    `n_examples` are those of this process' loss. Raises ValueError if other processes have more or fewer.
+    `n_examples` are those of this process' loss. Raises ValueError if other processes have more or fewer, or if
+    there are none.
     """
     tensors = {group: list(of_group) for group, of_group in gradients.items()}
     small = {group: _sq_norm(of_group) for group, of_group in tensors.items()}
@@ -105,7 +106,7 @@ class DataParallelProbe:
         """Squared norms by group of the update just measured, `n_examples` being those of this process' loss.
 
         To be called in every process. Raises ValueError if nothing was measured, or if other processes have more or
-        fewer examples.
+        fewer examples, or if there are none.
         """
         if not self._small:
             raise ValueError("no gradient was averaged while armed: the backward pass that synchronises belongs inside")
@@ -137,6 +138,8 @@ def _over_processes(
 ) -> dict[str, SquaredNorms]:
     """The mean over processes of the small ones, which the same groups have everywhere."""
     processes = dist.get_world_size(process_group)
+    if processes < 2:
+        raise ValueError(f"{processes} process: two batch sizes need at least two; use Probe for single examples")
     groups = sorted(big)
     squares = torch.stack([small[group] for group in groups])
     counts = squares.new_tensor([n_examples, n_examples**2])
