@@ -38,7 +38,14 @@ def saved(**changes: Any) -> dict[str, Any]:
 
 
 def test_the_critical_batch_is_told_with_its_interval_and_definition(whole: Tables) -> None:
-    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, swept(), swept(target_loss=3.6))}, TARGET)
+    rows = filled(
+        tables.CRITICAL_BATCH,
+        swept(),
+        swept(target_loss=3.6),
+        swept(target_loss=3.0, weights="window_10"),
+        swept(target_loss=3.1, status="not_identified", reason="no bend"),
+    )
+    found = critical(whole | {"critical_batch": rows}, TARGET)
     assert found is not None
     assert "to a loss of 3.200 is 1024 [819, 1.23k] tokens, by the trade-off of updates and examples" in found.sentence
     assert "the target's batch of 512 is below it" in found.sentence
