@@ -111,7 +111,7 @@ def test_without_noise_all_is_exact() -> None:
     assert set(found["cell_id"]) == {"a", ""}
     row = total(found, group="matrix")
     assert (row["n_cells"], row["n_points"], row["n_left_out"], row["status"]) == (1, 8, 0, "ok")
-    assert total(found, smoothing="ema_0.9")["n_points"] == 191
+    assert total(found, smoothing="ema_0.9")["n_points"] == 96
     for group, truth in (("attention", SLOPE), ("total", (1e-3 + 4e-1 * SLOPE) / (1e-3 + 4e-1))):
         for smoothing in ("windows", "ema_0.9"):
             row = total(found, smoothing=smoothing, group=group)

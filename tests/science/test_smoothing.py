@@ -27,8 +27,11 @@ def test_windows_by_hand() -> None:
 
 
 def test_moving_average_begins_at_its_memory() -> None:
+    """Memory 10: every second value from the tenth or eleventh on, the last among them."""
     average = MovingAverage(0.9)
-    np.testing.assert_allclose(average.mean(VALUES), ema(VALUES, 0.9, bias_corrected=True)[:, 9:])
+    np.testing.assert_allclose(average.mean(VALUES), ema(VALUES, 0.9, bias_corrected=True)[:, 9::2][:, -11:])
+    np.testing.assert_allclose(average.mean(VALUES)[:, -1], ema(VALUES, 0.9, bias_corrected=True)[:, -1])
+    assert average.squared_weights(30).shape == average.mean(VALUES)[0].shape == (11,)
     assert average.mean(VALUES[:, :5]).shape == (2, 0)
     assert standard_errors(average, VALUES[:, :5]).shape == (2, 0)
 

@@ -139,6 +139,16 @@ def test_a_batch_of_one_sequence_says_nothing(tmp_path: Path) -> None:
     assert noise_scale(tmp_path, statistics(8, batch=1)).empty
 
 
+def test_a_run_that_diverges_has_windows_up_to_there(tmp_path: Path) -> None:
+    frame = statistics(9)
+    frame.loc[frame["step"] == 80, "grad_sq_norm_big"] = np.inf
+    frame.loc[(frame["step"] == 70) & (frame["group"] == "head"), "grad_sq_norm_small"] = np.nan
+    found = noise_scale(tmp_path, frame, 1).set_index("group")
+    assert found.loc["attention", "n_probes"] == 8
+    assert found.loc["total", "n_probes"] == 7
+    assert found["grad_sq_norm_true"].notna().all()
+
+
 def test_a_growing_batch(tmp_path: Path) -> None:
     """The batch goes from one sequence, which says nothing, to 4 and 8; the truth stays: big = |G|² + trΣ/B."""
     frame = statistics(9)

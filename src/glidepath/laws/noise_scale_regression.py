@@ -2,9 +2,9 @@
 
 A pair is the noise scale of the norm layers, x, and of a response, y (a layer type, `body`, `total`), at one point of
 one cell, both from the same updates: those at which all layers were probed. Smoothings: the windows of the table
-`noise_scale`; exponential moving averages of both parts per probed update, bias-corrected and from probe 1/(1 - decay)
-on (the published code's average is not corrected and gives the very first update the weight decay^t, which only a long
-run forgets). Parts are smoothed, then divided.
+`noise_scale`; exponential moving averages of both parts per probed update, bias-corrected, from probe 1/(1 - decay) on
+and read five times in so many probes (the published code's average is not corrected and gives the very first update the
+weight decay^t, which only a long run forgets; it is read at every update). Parts are smoothed, then divided.
 
     slope            Σxy/Σx², y = slope·x through the origin: late, large noise scales decide
     log_log_slope    least squares of ln y on ln x, with a constant
@@ -178,10 +178,11 @@ def _pairs(cell: _Cell, settings: Settings, random: np.random.Generator) -> dict
     }
     found: dict[tuple[str, str], _Pairs] = {}
     for name, smoothing in smoothings.items():
-        scales, usable = _noise_scales(smoothing, cell.parts)
+        least = TRUSTED_STANDARD_ERRORS * standard_errors(smoothing, cell.parts[0])
+        scales, usable = _noise_scales(smoothing, cell.parts, least)
         log_tokens = smoothing.mean(cell.log_tokens)
-        of_levels, _ = _noise_scales(smoothing, level)
-        samples = _sampled_sums(smoothing, cell.parts, positions, log_tokens)
+        of_levels, _ = _noise_scales(smoothing, level, least)
+        samples = _sampled_sums(smoothing, cell.parts, least, positions, log_tokens)
         for g, group in enumerate(cell.groups[1:], start=1):
             both = usable[0] & usable[g]
             found[name, group] = _Pairs(
@@ -206,11 +207,11 @@ def _resampled(cell: _Cell, starts: Ints, n_samples: int, random: np.random.Gene
     )
 
 
-def _noise_scales(smoothing: Smoothing, parts: Floats) -> tuple[Floats, Flags]:
-    """Noise scales [..., points] of smoothed parts [2, ..., updates], and which of them count."""
+def _noise_scales(smoothing: Smoothing, parts: Floats, least: Floats) -> tuple[Floats, Flags]:
+    """Noise scales [..., points] of smoothed parts [2, ..., updates], and which of them count: where |G|² is above
+    `least`, which is that of the data for samples too."""
     true, trace = smoothing.mean(parts[0]), smoothing.mean(parts[1])
-    usable = (true > TRUSTED_STANDARD_ERRORS * standard_errors(smoothing, parts[0])) & (trace > 0)
-    return _ratio(true, trace), usable
+    return _ratio(true, trace), (true > least) & (trace > 0)
 
 
 def _ratio(true: Floats, trace: Floats) -> Floats:
@@ -219,15 +220,17 @@ def _ratio(true: Floats, trace: Floats) -> Floats:
     return ratio
 
 
-def _sampled_sums(smoothing: Smoothing, parts: Floats, positions: Ints, log_tokens: Floats) -> list[Floats]:
+def _sampled_sums(
+    smoothing: Smoothing, parts: Floats, least: Floats, positions: Ints, log_tokens: Floats
+) -> list[Floats]:
     """Sums of every sample [n_samples, sums], for every group but the first."""
     at_once = max(1, VALUES_AT_ONCE // positions.shape[1])
     found: list[list[Floats]] = [[] for _ in parts[0, 1:]]
     for start in range(0, len(positions), at_once):
         rows = positions[start : start + at_once]
-        norm, trusted = _noise_scales(smoothing, parts[:, 0][:, rows])
+        norm, trusted = _noise_scales(smoothing, parts[:, 0][:, rows], least[0])
         for g in range(1, parts.shape[1]):
-            scales, also = _noise_scales(smoothing, parts[:, g][:, rows])
+            scales, also = _noise_scales(smoothing, parts[:, g][:, rows], least[g])
             found[g - 1].append(_sums(norm, scales, trusted & also, log_tokens))
     return [np.concatenate(chunks) for chunks in found]
 
@@ -240,7 +243,7 @@ def _sums(x: Floats, y: Floats, usable: Flags, log_tokens: Floats) -> Floats:
     weight = (usable & np.isfinite(x) & np.isfinite(y)).astype(np.float64)
     x, y = np.where(weight > 0, x, 1.0), np.where(weight > 0, y, 1.0)
     u, v = np.log(x), np.log(y)
-    p, q = _detrended(u, weight, log_tokens), _detrended(v, weight, log_tokens)
+    p, q = _detrended(np.stack([u, v]), weight, log_tokens)
     terms = (np.ones_like(x), x, y, x * x, x * y, y * y, u, v, u * u, u * v, v * v, p * p, p * q, q * q)
     return np.stack([(weight * term).sum(-1) for term in terms], axis=-1)
 

@@ -48,7 +48,7 @@ class Windows:
 @dataclass(frozen=True)
 class MovingAverage:
     """Bias-corrected exponential moving averages, from the first point on that as many values as the average's memory
-    1/(1 - decay) have gone into."""
+    1/(1 - decay) have gone into, every fifth of the memory up to the last: what lies between says the same."""
 
     decay: float
 
@@ -57,15 +57,22 @@ class MovingAverage:
         return max(1, round(1.0 / (1.0 - self.decay)))
 
     def mean(self, values: Floats) -> Floats:
-        return ema(values, self.decay, bias_corrected=True)[..., self.memory - 1 :]
+        return self._averaged(values, self.decay)
 
     def squared_weights(self, n: int) -> Floats:
-        length = np.arange(1, n + 1)[self.memory - 1 :]
-        total, squares = _geometric(self.decay, length), _geometric(self.decay**2, length)
-        return squares / total**2
+        length = np.arange(1, n + 1)[self._points(n)]
+        return _geometric(self.decay**2, length) / _geometric(self.decay, length) ** 2
 
     def mean_square(self, values: Floats) -> Floats:
-        return ema(values, self.decay**2, bias_corrected=True)[..., self.memory - 1 :]
+        return self._averaged(values, self.decay**2)
+
+    def _points(self, n: int) -> slice:
+        distance = max(1, self.memory // 5)
+        return slice(self.memory - 1 + (n - self.memory) % distance, None, distance) if n >= self.memory else slice(0)
+
+    def _averaged(self, values: Floats, decay: float) -> Floats:
+        points = self._points(values.shape[-1])
+        return _sums(values, decay)[..., points] / _geometric(decay, np.arange(1, values.shape[-1] + 1)[points])
 
 
 def standard_errors(smoothing: Smoothing, values: Floats) -> Floats:
@@ -90,16 +97,22 @@ def ema(values: ArrayLike, decay: float, *, bias_corrected: bool = False) -> Flo
 
     Raises ValueError unless 0 <= decay < 1.
     """
-    from scipy.signal import lfilter
-
     if not 0 <= decay < 1:
         raise ValueError(f"decay {decay}: an average with memory needs 0 <= decay < 1")
     series = np.asarray(values, np.float64)
     if bias_corrected:
-        sums: Floats = lfilter([1.0], [1.0, -decay], series)
-        return sums / _geometric(decay, np.arange(1, series.shape[-1] + 1))
-    plain: Floats = lfilter([1 - decay], [1.0, -decay], series, zi=decay * series[..., :1])[0]
-    return plain
+        return _sums(series, decay) / _geometric(decay, np.arange(1, series.shape[-1] + 1))
+    # Before the first value, the average is that value.
+    length = np.arange(1, series.shape[-1] + 1)
+    return (1.0 - decay) * _sums(series, decay) + decay**length * series[..., :1]
+
+
+def _sums(values: Floats, decay: float) -> Floats:
+    """Σ decay^(t-i)·x_i over i <= t, along the last axis."""
+    from scipy.signal import lfilter
+
+    sums: Floats = lfilter([1.0], [1.0, -decay], values)
+    return sums
 
 
 def _geometric(decay: float, length: Ints) -> Floats:
