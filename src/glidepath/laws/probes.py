@@ -38,10 +38,10 @@ def parts_of(cell: pd.DataFrame) -> dict[str, Parts]:
     """Parts by layer type and sum, from one cell's rows of `gradient_statistics`.
 
     A sum has an estimate only at updates at which all layer types of the cell were probed; squared norms add over
-    parameters, and so do both parts. Updates of one sequence compare nothing and are left out, as are those of a run that diverged whose
-    norms are no numbers.
+    parameters, and so do both parts. Updates of one sequence compare nothing and are left out, as are those of a run
+    that diverged whose norms are no numbers.
     """
-    finite = np.isfinite(cell[["grad_sq_norm_small", "grad_sq_norm_big"]]).all(axis=1)
+    finite = np.isfinite(cell["grad_sq_norm_small"]) & np.isfinite(cell["grad_sq_norm_big"])
     cell = cell[(cell["big_batch_tokens"] > cell["small_batch_tokens"]) & finite]
     if cell.empty:
         return {}
