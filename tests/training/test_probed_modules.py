@@ -387,6 +387,8 @@ def test_statistics_want_one_pass_per_example_and_its_gradient_alone() -> None:
         probe.statistics()
     with pytest.raises(ValueError, match="n_examples = 0"), probe.armed(0):
         pass
+    with pytest.raises(ValueError, match="device = meta"), Probe.attach(nn.Linear(3, 2, device="meta")).armed(4):
+        pass
     with pytest.raises(ValueError, match="no backward pass reached a probed module"), probe.armed(4):
         model(torch.ones(4, 3))
     backward(probe, model, torch.ones(4, 3))

@@ -113,16 +113,20 @@ class Probe:
         if n_examples < 1:
             raise ValueError(f"n_examples = {n_examples}: must be at least 1")
         device = next(p.device for module in self._modules for p in module.parameters())
+        if device.type not in functions.NUMBERS_AT_ONCE:
+            raise ValueError(
+                f"device = {device}: costs and float64 sums are known for {[*functions.NUMBERS_AT_ONCE]} only"
+            )
         for module in self._modules:
             module.leaf = torch.zeros(n_examples + 1, dtype=torch.float64, device=device, requires_grad=True)
-            if module.tie:
-                module.tie.begin()
         try:
             yield
             gradients = [module.leaf.grad for module in self._modules if module.leaf is not None]
         finally:
             for module in self._modules:
                 module.leaf = None
+                if module.tie:
+                    module.tie.begin()
         if all(gradient is None for gradient in gradients):
             raise ValueError(
                 "no backward pass reached a probed module: forward and backward pass belong inside `armed`"
@@ -198,7 +202,7 @@ class Probe:
         groups = {p: group for module, group in owned for p in module.parameters(recurse=False)}
         squares: dict[str, list[Tensor]] = {group: [] for group in self._groups}
         for p, group in groups.items():
-            if p.grad is not None:
+            if p.requires_grad and p.grad is not None:
                 squares[group].append(square_sums(p.grad[None]))
         return {group: float(torch.cat(parts).sum()) if parts else 0.0 for group, parts in squares.items()}
 
@@ -210,7 +214,7 @@ class Tie:
         self.begin()
 
     def begin(self) -> None:
-        """A pass begins."""
+        """Nothing is handed over yet."""
         self.ids_BT: Tensor | None = None
         self.carrier_BTD: Tensor | None = None
         self.head_was_used = False
