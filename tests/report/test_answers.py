@@ -351,7 +351,8 @@ def test_another_model_stands_in_only_with_a_caveat(whole: Tables) -> None:
 
 def test_an_uncertain_noise_scale_makes_no_case(whole: Tables) -> None:
     scale = whole["noise_scale"]
-    tables = {**whole, "noise_scale": scale.assign(noise_scale_tokens_se=scale["noise_scale_tokens"])}
+    wide = {end: factor * scale["noise_scale_tokens"] for end, factor in (("ci_low", 0.1), ("ci_high", 10.0))}
+    tables = {**whole, "noise_scale": scale.assign(**wide)}
     found = answer(tables, 3)
     assert "not resolved from the target's batch" in found.headline
     assert "Whether it grows along training is not resolved" in found.headline
