@@ -351,7 +351,7 @@ def test_another_model_stands_in_only_with_a_caveat(whole: Tables) -> None:
 
 def test_an_uncertain_noise_scale_makes_no_case(whole: Tables) -> None:
     scale = whole["noise_scale"]
-    wide = {end: factor * scale["noise_scale_tokens"] for end, factor in (("ci_low", 0.1), ("ci_high", 10.0))}
+    wide = {end: factor * scale["noise_scale_tokens"] for end, factor in (("ci_low", 0.01), ("ci_high", 100.0))}
     tables = {**whole, "noise_scale": scale.assign(**wide)}
     found = answer(tables, 3)
     assert "not resolved from the target's batch" in found.headline

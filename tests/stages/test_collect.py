@@ -180,7 +180,7 @@ def test_memory_holds_one_cell_and_not_the_study(place: Path, monkeypatch: pytes
     many = planned(("grid", [{**ONE[1][0], "peak_lrs": peaks, "schedules": ["constant", "linear_0"]}]))
     for segment in many.segments.values():
         write_segment(place, segment, loss=3.0)
-    monkeypatch.setattr(tables, "ROW_GROUP", 1)
+    monkeypatch.setattr(tables.table, "ROW_GROUP", 1)
     alive: list[int] = []
     leave = collect.Records.leave
 
