@@ -14,7 +14,7 @@ weight decay^t, which only a long run forgets; it is read at every update). Part
 
 A point counts if the smoothed |G|² of both lies more than `TRUSTED_STANDARD_ERRORS` standard errors above zero; the
 others are counted in `n_left_out`. Status: too_few with fewer than `MIN_POINTS` points of a cell (no numbers);
-untrusted with more than `MOST_LEFT_OUT` of them left out, since what remains is then chosen by its noise.
+untrusted with more than `MOST_LEFT_OUT` of them left out, since what remains is then chosen by its noise: no interval.
 
 Intervals of one cell are about the noise of its probes, given its course along training. The parts of all layers are
 resampled together, by moving blocks of probes within each window, and go through all of the above. On a scale on which
@@ -307,8 +307,9 @@ def _row(cells: Sequence[_Pairs], settings: Settings, random: np.random.Generato
         if name in SHIFTED:
             middle = middle - (_median(_even(name, samples[name])) - _even(name, smooth[name]))
         found[name] = float(estimate)
-        found[f"{name}_ci_low"] = float(_from_even(name, middle - half[name]))
-        found[f"{name}_ci_high"] = float(_from_even(name, middle + half[name]))
+        known = row["status"] == "ok"
+        found[f"{name}_ci_low"] = float(_from_even(name, middle - half[name])) if known else np.nan
+        found[f"{name}_ci_high"] = float(_from_even(name, middle + half[name])) if known else np.nan
     return row | found
 
 
