@@ -146,6 +146,35 @@ def test_few_evaluations_do_not_tell() -> None:
     assert set(rows(frame, weights="window", lr_rule="re_tuned")["status"]) == {"too_sparse"}
 
 
+def test_a_completed_rate_with_few_evaluations_is_not_unstable() -> None:
+    """The carried rate at 64 was evaluated twice."""
+    runs, evaluations, averages = Planted().runs_and_losses()
+    few = (evaluations["cell_id"] == "constant-b64-lr0.0282843-r0") & (
+        evaluations.groupby("cell_id").cumcount(ascending=False) >= 2
+    )
+    frame = steps_to_loss.frame(steps_to_losses(runs, evaluations[~few], averages, REFERENCE, (3.4,)))
+    here = rows(frame, weights="raw", lr_rule="sqrt").loc[64]
+    assert here["status"] == "too_sparse"
+    assert np.isnan(here["steps"])
+
+
+@pytest.mark.parametrize("sparse", [0.005, 0.02])
+def test_targets_do_not_depend_on_the_order_of_rates(sparse: float) -> None:
+    """Where one rate of the reference batch is evaluated too rarely to tell, whichever, the others choose."""
+    study = replace(Planted(), factors=(0.5, 1.0, 2.0))
+    runs, evaluations, averages = study.runs_and_losses()
+    dropped = (evaluations["cell_id"] == f"constant-b8-lr{sparse:g}-r0") & (
+        evaluations.groupby("cell_id").cumcount(ascending=False) % 6 != 0
+    )
+    frame = steps_to_loss.frame(steps_to_losses(runs, evaluations[~dropped], averages, REFERENCE, None))
+    of_all = found(study)
+    for frames in (frame, of_all):
+        raw = frames[(frames["weights"] == "raw") & (frames["lr_rule"] == "re_tuned")]
+        assert set(raw["target"]) == {"lowest", "half_tokens", "quarter_tokens"}
+    targets = [f.loc[f["weights"] == "raw", "target_loss"].unique().tolist() for f in (frame, of_all)]
+    assert targets[0] == pytest.approx(targets[1], rel=1e-12)
+
+
 def test_errors_are_pooled_and_shrink_with_replicates() -> None:
     study = replace(Planted(), replicates=4, own_sd=0.04, shared_sd=0.3)
     here = rows(found(study, (3.4,)), weights="raw", lr_rule="re_tuned")

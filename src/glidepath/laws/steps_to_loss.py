@@ -87,6 +87,8 @@ class Sweep:
     points: tuple[Point, ...]
     tried: dict[int, tuple[float, ...]]
     """Peak learning rates at every batch, ascending, unstable ones included."""
+    completed: dict[int, tuple[float, ...]]
+    """Those of them at which every replicate was; without a point where they were hardly evaluated."""
 
     @property
     def batches(self) -> list[int]:
@@ -172,12 +174,19 @@ def sweeps(
     losses = losses[losses["loss"].notna()].merge(cells, on="cell_id")
     for (model, schedule, weights), rows in losses.groupby([*SWEEP, "weights"], sort=False):
         points = tuple(_points(rows))
-        tried = fixed[(fixed["model"] == model) & (fixed["schedule"] == schedule)]
-        batches = {point.batch_sequences for point in points}
+        batches = sorted({point.batch_sequences for point in points})
         if len(batches) >= MIN_BATCHES and reference_batch in batches:
-            rates = {batch: tried.loc[tried["batch_sequences"] == batch, "peak_lr"] for batch in sorted(batches)}
-            grid = {batch: tuple(sorted(float(lr) for lr in lrs.unique())) for batch, lrs in rates.items()}
-            yield Sweep(str(model), str(schedule), str(weights), points, grid)
+            tried, completed = (
+                _peak_lrs(trained[(trained["model"] == model) & (trained["schedule"] == schedule)], batches)
+                for trained in (fixed, cells)
+            )
+            yield Sweep(str(model), str(schedule), str(weights), points, tried, completed)
+
+
+def _peak_lrs(cells: pd.DataFrame, batches: Sequence[int]) -> dict[int, tuple[float, ...]]:
+    """Ascending, by batch."""
+    rates = {batch: cells.loc[cells["batch_sequences"] == batch, "peak_lr"] for batch in batches}
+    return {batch: tuple(sorted(float(lr) for lr in lrs.unique())) for batch, lrs in rates.items()}
 
 
 def _first_domain(rows: pd.DataFrame) -> pd.DataFrame:
@@ -208,9 +217,14 @@ def chosen_targets(sweep: Sweep, reference_batch: int) -> list[tuple[str, float]
     """Name and loss; only the lowest where the reference batch is there before a quarter of its tokens is evaluated."""
     lowest = max(min(point.lowest_loss() for point in sweep.at(batch)) for batch in sweep.batches)
     reference = sweep.at(reference_batch)
-    needed = min(float(np.exp(np.mean(point.ln_tokens_to(lowest)))) for point in reference)
-    if not (0.0 < needed < np.inf):
+    at_rates = [point.ln_tokens_to(lowest) for point in reference]
+    if any(_status(values) == "before_first" for values in at_rates):
         return [("lowest", lowest)]
+    # A rate at which it is not known when the loss was reached leaves the choice to the others.
+    known = [float(np.exp(np.mean(values))) for values in at_rates if _status(values) == "reached"]
+    if not known:
+        return [("lowest", lowest)]
+    needed = min(known)
     first = max(int(curve.tokens_seen[0]) for point in reference for curve in point.curves)
     return [
         (name, lowest if share == 1.0 else min(point.loss_at(share * needed) for point in reference))
@@ -261,7 +275,7 @@ def _under_rules(sweep: Sweep, reference_batch: int, target: str, loss: float) -
             if held:
                 rows.append(row(batch, held[0], edge))
             elif any(_same(lr, carried) for lr in sweep.tried[batch]):
-                rows.append(_unstable(sweep, batch, carried, edge))
+                rows.append(_without_point(sweep, batch, carried, edge))
         if len(rows) >= MIN_BATCHES:
             yield StepsToLoss(sweep, rule, target, loss, tuple(rows), noise)
 
@@ -301,9 +315,12 @@ def _same(a: float, b: float) -> bool:
     return abs(a / b - 1.0) <= SAME_LR
 
 
-def _unstable(sweep: Sweep, batch: int, peak_lr: float, edge: bool) -> Reached:
+def _without_point(sweep: Sweep, batch: int, peak_lr: float, edge: bool) -> Reached:
+    """A rate of the grid that has no point: hardly evaluated, or else diverged or excluded."""
     tokens = sweep.at(batch)[0].batch_tokens
-    return Reached(batch, tokens, peak_lr, len(sweep.tried[batch]), edge, "unstable", np.nan, 0, ())
+    completed = any(_same(lr, peak_lr) for lr in sweep.completed[batch])
+    status: PointStatus = "too_sparse" if completed else "unstable"
+    return Reached(batch, tokens, peak_lr, len(sweep.tried[batch]), edge, status, np.nan, 0, ())
 
 
 def frame(found: Sequence[StepsToLoss]) -> pd.DataFrame:
