@@ -66,9 +66,9 @@ def _trained(runs: pd.DataFrame, target: Target) -> Finding | None:
         f"{compact(second['batch_tokens'])} is {difference(gap, error)} nat/token behind."
     )
     because = (
-        "The gap exceeds twice the standard error over replicates."
+        "The gap between trained batches exceeds twice the standard error over replicates."
         if resolved
-        else "Not resolved: the gap is within its error."
+        else "Between the trained batches nothing is resolved: the gap is within its error."
     )
     evidence = tuple(
         Evidence(
