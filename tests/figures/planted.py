@@ -146,6 +146,7 @@ def runs(
                 "token_horizon": steps * batch * CONTEXT,
                 "tokens_per_parameter": tpp,
                 "replicate": replicate,
+                "probed": schedule in PROBED,
                 "trunk_id": f"{model}-b{batch}-lr{peak:g}-r{replicate}",
                 "own_steps": own,
                 "n_segments": 1 if own == steps else 2,

@@ -70,7 +70,8 @@ def run(cell_id: str, n: int = 200, **changes: Any) -> dict[str, Any]:
     steps = EVERY * n
     return {
         "cell_id": cell_id, "model": "small", "schedule": "constant", "peak_lr": 0.01, "trunk_id": cell_id,
-        "total_steps": steps, "token_horizon": steps * CONTEXT * BATCH, "status": "completed", **changes,
+        "total_steps": steps, "token_horizon": steps * CONTEXT * BATCH, "status": "completed", "probed": True,
+        "holdout": False, **changes,
     }  # fmt: skip
 
 
@@ -223,9 +224,10 @@ def test_too_few_points() -> None:
 
 
 def test_which_cells_count() -> None:
-    """Not the diverged one, not the one that was probed on its trunk only; pooled, of two on one trunk the longer."""
+    """Not the diverged one, the one that is not probed itself, or the held-out one; pooled, of two on one trunk the
+    longer."""
     random = np.random.default_rng(3)
-    frame = pd.concat([statistics(one, random) for one in ("a", "b", "diverged", "branch")])
+    frame = pd.concat([statistics(one, random) for one in ("a", "b", "diverged", "branch", "held_out")])
     short = frame[(frame["cell_id"] == "a") & (frame["step"] < EVERY * 100)].assign(cell_id="short")
     found = regression(
         pd.concat([frame, short]),
@@ -233,7 +235,8 @@ def test_which_cells_count() -> None:
         run("b"),
         run("short", 100, trunk_id="a"),
         run("diverged", status="diverged"),
-        run("branch", total_steps=EVERY * 240, token_horizon=EVERY * 240 * CONTEXT * BATCH),
+        run("branch", probed=False),
+        run("held_out", holdout=True),
     )
     assert set(found["cell_id"]) == {"a", "b", "short", ""}
     assert total(found)["n_cells"] == 2
@@ -247,6 +250,10 @@ def test_only_updates_at_which_all_layers_were_probed() -> None:
     alone["grad_sq_norm_small"] *= 3
     expected = regression(frame, run("a"))
     pd.testing.assert_frame_equal(regression(pd.concat([frame, alone]), run("a")), expected)
+
+
+def test_norm_layers_alone_are_no_pair() -> None:
+    assert regression(statistics("a", np.random.default_rng(4), layers=("norm",)), run("a")).empty
 
 
 def test_stage(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
+from glidepath.science import noise_scale as module
 from glidepath.science.autocorrelation import block_length
 from glidepath.science.noise_scale import (
     NoiseScale,
-    PartSums,
     UntrustedNoiseScale,
     data_parallel_parts,
     noise_scale,
@@ -84,20 +84,6 @@ def test_parts_of_processes_are_those_of_their_batches() -> None:
     np.testing.assert_allclose((true, trace), expected)
     of_examples = unbiased_parts((found**2).sum(-1).mean((1, 2)), (found.mean((1, 2)) ** 2).sum(-1), 1, 8)
     assert trace.std() > 1.3 * of_examples[1].std()
-
-
-def test_sums_of_windows_and_of_layers_are_those_of_everything() -> None:
-    random = np.random.default_rng(5)
-    (true, trace), (other_true, other_trace) = probes(random, 9), probes(random, 9)
-    windows = PartSums.of(true[:4], trace[:4]) + PartSums.of(true[4:], trace[4:])
-    assert windows.n == 9
-    assert windows.noise_scale == pytest.approx(trace.sum() / true.sum())
-    layers = windows.with_parameters(PartSums.of(other_true, other_trace))
-    whole = PartSums.of(true + other_true, trace + other_trace)
-    assert layers.n == whole.n
-    assert layers.noise_scale == pytest.approx(whole.noise_scale)
-    with pytest.raises(ValueError, match="only over the same updates"):
-        layers.with_parameters(PartSums.of([1.0], [1.0]))
 
 
 def test_ratio_of_means_not_mean_of_ratios() -> None:
@@ -275,6 +261,19 @@ def test_no_signal_at_all_is_no_error() -> None:
     assert estimate.status == "untrusted"
     assert not np.isfinite(estimate.noise_scale)
     assert np.isnan(estimate.ci_high)
+
+
+def test_example_of_the_docstring(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines that are shown run, and tell the planted noise scale in tokens."""
+    example = "".join(f"{line[4:]}\n" for line in str(module.__doc__).splitlines() if line.startswith("    "))
+    example = example[example.index("parts = ") :]
+    found = gradients(np.random.default_rng(0), (200, 32))
+    names = {"norms_of_examples": (found**2).sum(-1).mean(1), "norms_of_batches": (found.mean(1) ** 2).sum(-1)}
+    given = {**vars(module), **names, "context_length": 64}
+    exec(example, given)
+    assert given["estimate"].noise_scale == pytest.approx(TRUTH, rel=0.1)
+    assert len(given["samples"]) == 1000
+    assert capsys.readouterr().out == f"{given['estimate'].times(64)}\n"
 
 
 def test_refusals() -> None:

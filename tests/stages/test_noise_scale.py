@@ -100,6 +100,23 @@ def test_norm_layers_where_all_layers_are_hardly_probed(tmp_path: Path) -> None:
     assert found["n_probes"].tolist() == [6, 5]
 
 
+@pytest.mark.parametrize("stop", [0, EVERY])
+def test_norm_layers_alone_are_no_total(tmp_path: Path, stop: int) -> None:
+    """The other layer types were never probed, or only while the batch was one sequence."""
+    frame = statistics(8, norm_every=1)
+    frame = frame[(frame["group"] == "norm") | (frame["step"] < stop)]
+    frame.loc[frame["step"] < stop, "big_batch_tokens"] = CONTEXT
+    found = noise_scale(tmp_path, frame, 1)
+    assert found["group"].tolist() == ["norm"]
+    assert found["n_probes"].item() == 71 - stop
+
+
+def test_a_layer_type_whose_norms_are_no_numbers_is_missing_in_every_sum(tmp_path: Path) -> None:
+    frame = statistics(8)
+    frame.loc[frame["group"] == "head", "grad_sq_norm_big"] = np.inf
+    assert set(noise_scale(tmp_path, frame, 1)["group"]) == set(NORMS) - {"head"}
+
+
 def test_sums_only_where_all_layers_were_probed(tmp_path: Path) -> None:
     """The embedding is missing at two of the updates: sums are of the other six, attention of all."""
     frame = statistics(8)

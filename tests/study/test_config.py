@@ -242,7 +242,12 @@ BAD = (
         {"a": {"kind": "emulated_decay", "fraction": 0.2, "shape": "power"}},
         ("shape power with exponent None", "has an exponent"),
     ),
-    Bad("probed batch of one", "grid.0.batch_sequences", [1, 4], ("grid.0.batch_sequences has 1", "noise_scale")),
+    Bad(
+        "smoothings of one name",
+        "noise_scale.smoothing_decays",
+        [0.9, 0.9000000001],
+        ("noise_scale.smoothing_decays", "0.9 and 0.9000000001", "both named 0.9"),
+    ),
     Bad("subset below a sequence", "evaluation", {"subset_tokens": 63}, ("subset_tokens 63", "context_length 64")),
     Bad("subset beyond validation", "evaluation", {"subset_tokens": 20_000}, ("subset_tokens 20000", "16384")),
     Bad("one validation block", "corpus.domains.1.validation_tokens", 64, ("validation_tokens 64", "two sequences")),

@@ -48,28 +48,12 @@ def data(tables: Tables) -> pd.DataFrame:
 
 
 def probed_cells(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
-    """One cell per schedule among those probed to their end: longest horizon, then lowest loss.
-
-    A cell that shares a probed trunk but was not probed after it branched off would show the trunk's curve
-    under
-    its own name; it counts only if no cell was probed to its end.
-    """
-    probed = probed_to_the_end(runs, noise).sort_values(
+    """One probed cell per schedule: longest horizon, then lowest loss."""
+    probed = select.among(runs, noise).sort_values(
         ["schedule", "tokens_per_parameter", "val_loss", "replicate", "cell_id"],
         ascending=[True, False, True, True, True],
     )
     return probed.groupby("schedule", as_index=False).head(1)
-
-
-def probed_to_the_end(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
-    """Runs with several windows of which the last lies about where it would if training was probed to its end; all
-    probed if there is none."""
-    windows = noise.groupby("cell_id").agg(last=("tokens_seen", "max"), n_windows=("window", "nunique"))
-    probed = select.among(runs, noise)
-    own = windows.reindex(probed["cell_id"])
-    reached = own["last"].to_numpy(float) >= (1 - 0.75 / own["n_windows"].to_numpy(float)) * probed["token_horizon"]
-    reached &= own["n_windows"].to_numpy() > 1
-    return probed[reached] if reached.any() else probed
 
 
 @style.styled

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import noise_scale, select, style, text
+from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def data(tables: Tables) -> pd.DataFrame:
     says under every smoothing."""
     noise = tables["noise_scale"]
     noise = noise[(noise["status"] == "ok") & (noise["noise_scale_tokens"] > 0)]
-    runs = noise_scale.probed_to_the_end(select.main_model(select.among(tables["runs"], noise)), noise)
+    runs = select.main_model(select.among(tables["runs"], noise))
     keys = ["cell_id", "window"]
     norm = noise.loc[noise["group"] == "norm", [*keys, "noise_scale_tokens"]]
     norm = norm.rename(columns={"noise_scale_tokens": "noise_scale_norm_tokens"})

@@ -74,10 +74,10 @@ class Settings:
 
 
 def noise_scale_regression(statistics: pd.DataFrame, runs: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The table `noise_scale_regression`: rows of every completed cell that was probed to its end, and of all cells of
-    one model and schedule together, of which shorter ones on the trunk of a longer one are left out as parts of it."""
+    """The table `noise_scale_regression`: rows of every completed, probed cell that is not held out, and of all of them
+    of one model and schedule together, where shorter ones on the trunk of a longer one are left out as parts of it."""
     rows: list[dict[str, Any]] = []
-    probed = _probed_to_the_end(statistics, runs)
+    probed = _probed(statistics, runs)
     by_cell = dict(list(statistics[statistics["cell_id"].isin(probed["cell_id"])].groupby("cell_id")))
     for (model, schedule), members in probed.groupby(["model", "schedule"], sort=True):
         where = {"model": model, "schedule": schedule}
@@ -112,25 +112,21 @@ class _Pairs:
     """What one cell says under one smoothing on one response, as sums over points."""
 
     data: Floats
-    """Sums of the data themselves, [`SUMS`]; of parts that are their windows' means; of every sample."""
+    """Of the data themselves, [14] as `_sums` gives them."""
     smooth: Floats
+    """Of parts that are their windows' means, [14]."""
     samples: Floats
+    """Of every sample, [n_samples, 14]."""
     n_points: int
     n_left_out: int
     block: int
 
 
-def _probed_to_the_end(statistics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Completed runs after whose last probe of other layers than norm there was no room for another; `longest`: no
-    longer one of the same schedule and peak learning rate on its trunk.
-
-    A cell that shares a probed trunk but is not probed after it branches off would show the trunk under its own name.
-    """
-    probes = statistics.loc[statistics["group"] != "norm", ["cell_id", "tokens_seen"]].drop_duplicates()
-    by_cell = probes.sort_values(["cell_id", "tokens_seen"]).groupby("cell_id")["tokens_seen"]
-    covered = by_cell.max() + by_cell.apply(lambda tokens: tokens.diff().max())
-    probed = runs[runs["status"] == "completed"]
-    probed = probed[covered.reindex(probed["cell_id"]).to_numpy() > probed["token_horizon"].to_numpy()]
+def _probed(statistics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Completed, probed runs that are not held out; `longest`: no longer one of the same schedule and peak learning
+    rate on its trunk."""
+    probed = runs[(runs["status"] == "completed") & runs["probed"] & ~runs["holdout"]]
+    probed = probed[probed["cell_id"].isin(statistics["cell_id"])]
     ordered = probed.sort_values(["total_steps", "cell_id"], ascending=[False, True], kind="stable")
     shorter = ordered.duplicated(["model", "trunk_id", "schedule", "peak_lr"])
     return ordered.assign(longest=~shorter).sort_values("cell_id")
@@ -139,7 +135,7 @@ def _probed_to_the_end(statistics: pd.DataFrame, runs: pd.DataFrame) -> pd.DataF
 def _read(statistics: pd.DataFrame, most: int) -> _Cell | None:
     """None where not all layers, the norm layers among them, were ever probed together."""
     parts = parts_of(statistics)
-    if "norm" not in parts or not len(parts["total"].steps):
+    if "norm" not in parts or "total" not in parts:
         return None
     steps = parts["total"].steps
     window = window_of(steps, windows(parts, most))

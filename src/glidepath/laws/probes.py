@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from glidepath.science.autocorrelation import block_length
 from glidepath.science.noise_scale import unbiased_parts
+from glidepath.science.smoothing import MIN_PROBES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MIN_PROBES = 4
-"""Fewer probes in a window say nothing about its error."""
 SUMS = {"matrix": ("attention", "feed_forward"), "body": ("norm", "attention", "feed_forward")}
-"""Sums of layer types, beside `total`, which is all of them."""
+"""Sums of layer types, beside `total`, which is all of them: the norm layers alone are no total."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,11 @@ class Parts:
 def parts_of(cell: pd.DataFrame) -> dict[str, Parts]:
     """Parts by layer type and sum, from one cell's rows of `gradient_statistics`.
 
-    A sum has an estimate only at updates at which all layer types of the cell were probed; squared norms add over
-    parameters, and so do both parts. Updates of one sequence compare nothing and are left out, as are those of a run
-    that diverged whose norms are no numbers.
+    A sum has an estimate only at updates at which all layer types of the cell were probed, and is not there if there
+    are none; squared norms add over parameters, and so do both parts. Updates of one sequence compare nothing and are
+    left out, as are those of a run that diverged whose norms are no numbers.
     """
+    groups = sorted(cell["group"].unique())
     finite = np.isfinite(cell["grad_sq_norm_small"]) & np.isfinite(cell["grad_sq_norm_big"])
     cell = cell[(cell["big_batch_tokens"] > cell["small_batch_tokens"]) & finite]
     if cell.empty:
@@ -53,9 +53,10 @@ def parts_of(cell: pd.DataFrame) -> dict[str, Parts]:
     )
     rows = cell[["step", "tokens_seen", "group"]].assign(true=true, trace=trace)
     wide = rows.pivot(index=["step", "tokens_seen"], columns="group", values=["true", "trace"]).sort_index()
-    groups = sorted(rows["group"].unique())
+    found = {group: _parts(wide, [group]) for group in sorted(rows["group"].unique())}
     everywhere = wide.dropna()
-    found = {group: _parts(wide, [group]) for group in groups}
+    if groups == ["norm"] or set(found) != set(groups) or everywhere.empty:
+        return found
     for name, members in (SUMS | {"total": tuple(groups)}).items():
         if set(members) <= set(groups):
             found[name] = _parts(everywhere, list(members))
@@ -68,7 +69,7 @@ def windows(parts: Mapping[str, Parts], most: int) -> Ints:
     All layer types have the same windows, the norm layers with what was probed of them alone in between. Only where all
     layers were probed fewer than `MIN_PROBES` times are the norm layers cut by their own probes.
     """
-    grid = parts["total"].steps
+    grid = parts["total"].steps if "total" in parts else np.empty(0, np.int64)
     if len(grid) < MIN_PROBES:
         grid = max((one.steps for one in parts.values()), key=len)
     n_windows = max(1, min(most, len(grid) // MIN_PROBES))

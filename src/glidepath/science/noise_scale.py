@@ -8,6 +8,13 @@ With |g_b|² the mean squared norm of gradients over b examples and |g_B|² that
 
 Both parts are linear in the squared norms: they add over parameters and over updates, whatever the batch sizes. Noise
 scales do not. A ratio per update is useless, since |G|²_hat may be near or below zero.
+
+This is also the library for a training loop of one's own, from squared norms of single examples and of their batch:
+
+    parts = unbiased_parts(norms_of_examples, norms_of_batches, small_batch=1, big_batch=32)   # each [updates]
+    estimate = noise_scale(*parts, ci_level=0.9)            # `data_parallel_parts` where processes are compared
+    samples = resampled_noise_scales(*parts, block=1, n_samples=1000, seed=0)
+    print(estimate.times(context_length).trusted())         # tokens; raises where |G|² is not told from zero
 """
 
 from __future__ import annotations
@@ -65,40 +72,6 @@ class UntrustedNoiseScale(ValueError):
             "or a larger batch; the estimate is in this error's `estimate`"
         )
         self.estimate = estimate
-
-
-@dataclass(frozen=True)
-class PartSums:
-    """Sums over probed updates of both parts: all that has to be kept of them."""
-
-    grad_sq_norm_true: float
-    grad_noise_trace: float
-    n: int
-
-    @classmethod
-    def of(cls, grad_sq_norm_true: ArrayLike, grad_noise_trace: ArrayLike) -> PartSums:
-        true, trace = _pairs(grad_sq_norm_true, grad_noise_trace)
-        return cls(float(true.sum()), float(trace.sum()), len(true))
-
-    def __add__(self, other: PartSums) -> PartSums:
-        """Of other updates of the same parameters: segments, windows."""
-        return PartSums(
-            self.grad_sq_norm_true + other.grad_sq_norm_true,
-            self.grad_noise_trace + other.grad_noise_trace,
-            self.n + other.n,
-        )
-
-    def with_parameters(self, other: PartSums) -> PartSums:
-        """Of other parameters at the same updates: layer types. Raises ValueError if the numbers of updates differ."""
-        if self.n != other.n:
-            raise ValueError(f"sums over {self.n} and {other.n} updates: groups add only over the same updates")
-        return replace(self + other, n=self.n)
-
-    @property
-    def noise_scale(self) -> float:
-        """Ratio of means, in the unit of the batch sizes; infinite or NaN where |G|² is zero."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.float64(self.grad_noise_trace) / np.float64(self.grad_sq_norm_true))
 
 
 def unbiased_parts(
@@ -170,7 +143,7 @@ def noise_scale(
     return NoiseScale(
         grad_sq_norm_true=float(true.mean()),
         grad_noise_trace=float(trace.mean()),
-        noise_scale=PartSums.of(true, trace).noise_scale,
+        noise_scale=_ratio(float(trace.mean()), float(true.mean())),
         standard_error=_jackknife(blocks),
         ci_low=low,
         ci_high=high,
@@ -201,6 +174,12 @@ def _pairs(grad_sq_norm_true: ArrayLike, grad_noise_trace: ArrayLike) -> tuple[F
     if true.shape != trace.shape or true.ndim != 1:
         raise ValueError(f"estimates of shapes {true.shape} and {trace.shape}: one of each per update is needed")
     return true, trace
+
+
+def _ratio(trace: float, true: float) -> float:
+    """Infinite or NaN where |G|² is zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(trace) / np.float64(true))
 
 
 def _student(level: float, n_blocks: int) -> float:

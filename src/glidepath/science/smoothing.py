@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+MIN_PROBES = 4
+"""Fewer probed updates in a window say nothing about its error."""
+
 
 class Smoothing(Protocol):
     """Weighted means of neighbours along the last axis."""

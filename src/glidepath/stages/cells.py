@@ -88,6 +88,7 @@ def _row(planned: Plan, cell: Cell, averages: dict[str, AverageSpec], n_unique_t
         "init_seed": cell.trajectory.init_seed,
         "data_seed": cell.trajectory.data_seed,
         "holdout": cell.holdout,
+        "probed": cell.probed,
         "trunk_id": chain[0],
         "segments": " ".join(chain),
         "segment_ends": " ".join(str(planned.segments[segment].spec.stop) for segment in chain),

@@ -1,6 +1,7 @@
 """Gather the records of all segments into the tables of the study.
 
-Cells that share a segment each get its rows.
+Cells that share a segment each get its rows, but for gradient statistics, which only probed cells have: a cell on the
+trunk of a probed one would have them up to where it branches off.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def _gathered(cell: pd.Series[Any], frames: list[pd.DataFrame], table: tables.Ta
     frame = pd.concat(frames)
     if table is tables.BLOCK_LOSSES:
         frame = _at_end(frame, cell["total_steps"]).drop(columns="updates_done")
+    if table is tables.GRADIENT_STATISTICS and not cell["probed"]:
+        frame = frame.iloc[:0]
     return frame.assign(cell_id=cell["cell_id"])
 
 

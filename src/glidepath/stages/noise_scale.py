@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glidepath.laws.probes import MIN_PROBES, block_lengths, parts_of, window_of, windows
+from glidepath.laws.probes import block_lengths, parts_of, window_of, windows
 from glidepath.science.noise_scale import noise_scale
+from glidepath.science.smoothing import MIN_PROBES
 from glidepath.study import tables
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from glidepath.science.schedules import portable
 from glidepath.study.averaging_config import AveragingConfig
@@ -221,12 +221,16 @@ class EvaluationConfig(Section):
 
 
 class NoiseScaleConfig(Section):
-    """Per-example gradient norms at some updates of some cells."""
+    """Per-example gradient norms at some updates of some cells.
+
+    A probed update of one sequence compares nothing. A cell whose batch is one sequence has no noise scale; every other
+    probed cell needs at least four updates of a larger batch at which all layers are probed.
+    """
 
     schedules: Annotated[tuple[Name, ...], SOME]
     """Schedules whose updates are probed."""
     every_updates: Count = 16
-    """Distance of the updates at which all layers are probed."""
+    """Distance of the updates at which all layers are probed; at most a quarter of the updates of a probed cell."""
     norm_layers_every_updates: Count | None = 1
     """Distance of the updates at which the norm layers alone are probed, which costs next to nothing; null: they never
     are alone."""
@@ -234,6 +238,19 @@ class NoiseScaleConfig(Section):
     """Windows of the noise-scale curve along training."""
     smoothing_decays: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (0.9, 0.95, 0.99)
     """Decays per probe of the moving averages under which all layers are regressed on the norm layers."""
+
+    @field_validator("smoothing_decays")
+    @classmethod
+    def _names_differ(cls, decays: tuple[float, ...]) -> tuple[float, ...]:
+        """The table names a smoothing by six digits of its decay."""
+        named: dict[str, float] = {}
+        for decay in decays:
+            other = named.setdefault(f"{decay:g}", decay)
+            if other != decay:
+                raise ValueError(
+                    f"{other!r} and {decay!r} are both named {decay:g} in tables, which show six digits. Remove one"
+                )
+        return decays
 
 
 class LoggingConfig(Section):
@@ -356,13 +373,6 @@ class StudyConfig(Section):
             raise ValueError(
                 "grid has holdout: true in every block: nothing is left to fit. Set it to false in one of them"
             )
-        probed = self.noise_scale.schedules if self.noise_scale else ()
-        for i, block in enumerate(self.grid):
-            if 1 in block.batch_sequences and set(probed) & set(block.schedules):
-                raise ValueError(
-                    f"grid.{i}.batch_sequences has 1, but noise_scale probes its schedules: the noise scale "
-                    f"compares one sequence with a batch of several. Remove 1, or noise_scale"
-                )
         return self
 
     @model_validator(mode="after")

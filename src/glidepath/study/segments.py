@@ -16,9 +16,10 @@ from itertools import pairwise
 import numpy as np
 
 from glidepath.science import schedules
+from glidepath.science.smoothing import MIN_PROBES
 from glidepath.study.averaging_config import AveragingConfig
 from glidepath.study.cells import Cell, cells, flops_per_token, trunk_key
-from glidepath.study.config import EvaluationConfig, StudyConfig
+from glidepath.study.config import EvaluationConfig, NoiseScaleConfig, StudyConfig
 from glidepath.study.section import StudyError
 from glidepath.study.specs import PathSpec, Recording, SegmentSpec
 
@@ -78,6 +79,8 @@ def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
     Raises StudyError for what cannot be planned.
     """
     all_cells = cells(study, corpus_id, vocab_size)
+    if study.noise_scale:
+        _check_probes(study.noise_scale, all_cells)
     groups: dict[str, list[Cell]] = defaultdict(list)
     for cell in all_cells:
         groups[trunk_key(cell)].append(cell)
@@ -94,6 +97,31 @@ def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
     for segment in segments.values():
         _check_size(segment)
     return Plan(all_cells, segments, {cell.cell_id: tuple(chains[cell.cell_id]) for cell in all_cells})
+
+
+def _check_probes(config: NoiseScaleConfig, all_cells: Sequence[Cell]) -> None:
+    """Raises StudyError for a probed cell without enough usable probes of all layers, and if every probed cell has a
+    batch of one sequence, which has no usable probe at any distance."""
+    compared = False
+    for cell in (cell for cell in all_cells if cell.probed):
+        batches = schedules.batches(cell.trajectory.path.batch_sequences)
+        if batches.max() == 1:
+            continue
+        compared = True
+        usable = int((batches[config.every_updates - 1 :: config.every_updates] > 1).sum())
+        if usable < MIN_PROBES:
+            raise StudyError(
+                f"noise_scale.every_updates {config.every_updates}: {cell.cell_id} has {len(batches)} updates, and "
+                f"all layers are probed at {usable} of them with a batch of two sequences or more; a noise scale needs "
+                f"{MIN_PROBES}. Lower it, lengthen the cell, or remove its schedule {cell.schedule_name} from "
+                "noise_scale.schedules"
+            )
+    if not compared:
+        raise StudyError(
+            f"noise_scale.schedules {', '.join(config.schedules)}: all their cells have a batch of one sequence, and "
+            "the noise scale compares one sequence with a batch of several. Add a value to batch_sequences, or remove "
+            "noise_scale"
+        )
 
 
 def _check_size(segment: Segment) -> None:

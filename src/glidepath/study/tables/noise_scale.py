@@ -70,8 +70,8 @@ def _estimate(name: str, unit: str, meaning: str) -> tuple[Column, ...]:
 NOISE_SCALE_REGRESSION = Table(
     "noise_scale_regression",
     "Noise scale of a layer type, or of several together, regressed on that of the norm layers along training, for "
-    "several smoothings, from updates at which all layers were probed. Rows of every cell that was probed to its end, "
-    "and of all cells of a model and schedule together. What an interval is about is in "
+    "several smoothings, from updates at which all layers were probed. Rows of every probed cell that is "
+    "not held out, and of all cells of a model and schedule together. What an interval is about is in "
     "`laws/noise_scale_regression.py`.",
     (
         Column("model", "string", "-", "name of the size", key=True),

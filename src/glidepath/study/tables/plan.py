@@ -49,6 +49,7 @@ CELL_COLUMNS = (
     Column("init_seed", "int64", "-", "seed of the initialisation"),
     Column("data_seed", "int64", "-", "seed of the data order"),
     Column("holdout", "bool", "-", "hidden from fits until they are scored"),
+    Column("probed", "bool", "-", "its gradients are probed: its schedule is one of noise_scale.schedules"),
     Column("trunk_id", "string", "-", "first segment of the chain: cells with one trunk are correlated"),
     Column(
         "segments",
