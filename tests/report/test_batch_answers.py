@@ -8,9 +8,10 @@ import pytest
 
 from glidepath.report.batch import answer
 from glidepath.report.batch_path import path
+from glidepath.report.card import card
 from glidepath.report.critical_batch import critical
 from glidepath.study import tables
-from tests.report.conftest import BATCH_TOKENS, TARGET, Tables
+from tests.report.conftest import BATCH_TOKENS, TARGET, Tables, estimate, recommended
 from tests.rows import filled
 
 
@@ -58,6 +59,18 @@ def test_the_critical_batch_is_told_with_its_interval_and_definition(whole: Tabl
     assert len(rows.query(row.filter)) == 1
 
 
+def test_the_critical_batch_is_that_of_the_schedule_with_most_batches(whole: Tables) -> None:
+    """As the card tells it, whatever another one aims at; of the recommended schedule if that was swept."""
+    other = swept(schedule="inverse_sqrt", target_loss=2.5, n_batches=4)
+    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, other, swept())}, TARGET)
+    assert found is not None
+    assert "to a loss of 3.200" in found.sentence
+    own = swept(schedule=TARGET.schedule, target_loss=3.4, n_batches=3)
+    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, other, swept(), own)}, TARGET)
+    assert found is not None
+    assert "to a loss of 3.400" in found.sentence
+
+
 @pytest.mark.parametrize(("value", "place"), [(0.5, "is above it"), (1.0, "is not resolved from it")])
 def test_the_target_is_placed_against_it(whole: Tables, value: float, place: str) -> None:
     ends = {
@@ -89,6 +102,29 @@ def test_a_path_says_what_it_saves_and_what_it_costs(whole: Tables) -> None:
     assert found.sure == "resolved"
     assert len(found.evidence) == 2
     assert "at equal tokens −0.0200 ± 0.0040 nat/token" in found.evidence[0].text
+
+
+def test_a_path_whose_best_rate_is_at_an_edge_says_so(whole: Tables) -> None:
+    rows = saved(lr_choice="best"), saved(lr_choice="best", schedule="staged", edge_of_grid=True)
+    inside, outside = (
+        path(whole | {"batch_saving": filled(tables.BATCH_SAVING, *some)}, TARGET) for some in (rows[:1], rows)
+    )
+    assert inside is not None
+    assert outside is not None
+    assert not any("edge of its grid" in caveat for caveat in inside.caveats)
+    assert any("learning rate of staged or of the fixed batch lies at the edge" in caveat for caveat in outside.caveats)
+
+
+@pytest.mark.parametrize(("n_tried", "words"), [(1, "of the tokens"), (3, "of the tokens, the best of 3 paths tried")])
+def test_the_card_tells_the_rate_of_a_path_and_of_how_many_it_is_the_best(n_tried: int, words: str) -> None:
+    saves = estimate(0.1, 0.04, 0.9, "batch_saving", schedule="ramp")
+    grows = {"schedule": "ramp", "peak_lr": 0.002, "tokens_saved_fraction": saves, "n_tried": n_tried}
+    critical_batch = estimate(4000.0, 1000.0, 0.9, "critical_batch", schedule="constant")
+    summary = card(recommended(batch_path=grows, critical_batch_tokens=critical_batch)).summary
+    (value,) = (value for value in summary if value.name == "Batch that grows")
+    assert value.text == "ramp"
+    assert value.detail == f"at peak learning rate 2e-3 saves 10.0 % [6.0, 14.0] {words}"
+    assert any("critical batch of constant 4000 [3000, 5000] tokens" in value.detail for value in summary)
 
 
 def test_a_saving_within_its_interval_is_not_resolved(whole: Tables) -> None:

@@ -396,6 +396,64 @@ def test_the_path_that_saves_most_where_that_is_resolved(
     assert found.batch_path.schedule == schedule
 
 
+def tiny() -> dict[str, Any]:
+    return {"model": str(STUDY.tables()[0]["model"].iloc[0]), "batch_sequences": target()["batch_sequences"]}
+
+
+def test_a_path_comes_with_its_own_rate_and_how_many_were_tried(tmp_path: Path) -> None:
+    """Two paths beside the recommended schedule at the longest horizon, one of which does not save; a third elsewhere,
+    and the fixed batch at another rate."""
+    rows = (
+        path_row(**tiny(), peak_lr=0.002, fixed_peak_lr=0.004),
+        path_row(**tiny(), peak_lr=0.002, fixed_peak_lr=0.004, at="curve"),
+        path_row(**tiny(), schedule="slow", status="not resolved"),
+        path_row(**tiny(), schedule="short", tokens_per_parameter=10.0),
+    )
+    found = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, *rows))
+    assert found.batch_path is not None
+    assert (found.batch_path.schedule, found.batch_path.peak_lr, found.batch_path.n_tried) == ("ramp", 0.002, 2)
+    assert not warned(found, "lowest or highest tried")
+
+
+def test_rates_at_the_edge_behind_a_path_and_a_critical_batch_are_warned_of(tmp_path: Path) -> None:
+    """The path that saves less is not recommended, and not warned of."""
+    path = path_row(**tiny(), peak_lr=0.002, fixed_peak_lr=0.004, edge_of_grid=True)
+    better = path_row(**tiny(), schedule="better", tokens_saved_fraction=0.2)
+    critical = swept(model=tiny()["model"], edge_of_grid=True)
+    both = recommend(
+        tmp_path,
+        STUDY.tables(),
+        batch_saving=filled(tables.BATCH_SAVING, path),
+        critical_batch=filled(tables.CRITICAL_BATCH, critical),
+    )
+    assert warned(both, "batch path ramp at peak learning rate 0.002 is compared with wsd at 0.004")
+    assert warned(both, "critical batch, of constant, is the lowest or highest tried")
+    other = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, path, better))
+    assert not warned(other, "lowest or highest tried")
+
+
+@pytest.mark.parametrize(
+    ("changes", "schedule"),
+    [({}, "constant"), ({"schedule": "wsd", "n_batches": 3}, "wsd"), ({"n_batches": 6}, "inverse_sqrt")],
+    ids=["most batches", "the recommended one", "more batches"],
+)
+def test_the_critical_batch_of_the_recommended_schedule_or_of_most_batches(
+    tmp_path: Path, changes: dict[str, Any], schedule: str
+) -> None:
+    """Not of the one that aims at the lowest loss; within a schedule that loss, though fewer batches reach it."""
+    model = tiny()["model"]
+    rows = (
+        swept(model=model, **{"schedule": "inverse_sqrt", "target_loss": 2.5, "n_batches": 4, **changes}),
+        swept(model=model, target_loss=3.1, n_batches=5),
+        swept(model=model, target_loss=3.0, n_batches=4),
+    )
+    found = recommend(tmp_path, STUDY.tables(), critical_batch=filled(tables.CRITICAL_BATCH, *rows))
+    estimate = found.critical_batch_tokens
+    assert estimate is not None
+    lowest = 3.0 if schedule == "constant" else 2.5
+    assert (estimate.sources[0].key["schedule"], estimate.sources[0].key["target_loss"]) == (schedule, lowest)
+
+
 def test_no_path_is_recommended_where_none_saves(tmp_path: Path) -> None:
     rows = filled(tables.BATCH_SAVING, path_row(model=str(STUDY.tables()[0]["model"].iloc[0]), status="costs tokens"))
     assert recommend(tmp_path, STUDY.tables(), batch_saving=rows).batch_path is None

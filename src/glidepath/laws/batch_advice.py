@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,59 @@ SAVING_KEY = (
 SAVES = "saves tokens"
 
 
-def critical_batch(critical: pd.DataFrame, model: str) -> Estimate | None:
-    """Of a model: by the trade-off of updates and examples, raw weights, every batch at its best learning rate, to the
-    lowest loss where it is identified; None if it is nowhere."""
+@dataclass(frozen=True)
+class BatchAdvice:
+    """None for what was not measured or not identified."""
+
+    critical_batch_tokens: Estimate | None
+    batch_path: BatchPath | None
+    warnings: tuple[str, ...]
+
+
+def advice(
+    critical: pd.DataFrame, saving: pd.DataFrame, model: str, schedule: str, batch_sequences: int
+) -> BatchAdvice:
+    """From the tables `critical_batch` and `batch_saving`, for a recommended model, schedule and fixed batch."""
+    warnings = []
+    found, tried = _critical_batch(critical, model, schedule), _paths(saving, model, schedule, batch_sequences)
+    saves = tried[tried["status"] == SAVES].sort_values("tokens_saved_fraction", ascending=False, kind="stable")
+    path = saves.iloc[0] if len(saves) else None
+    if found is not None and found["edge_of_grid"]:
+        warnings.append(
+            f"A peak learning rate behind the critical batch, of {found['schedule']}, is the lowest or highest tried "
+            "at its batch: another one might need fewer updates. Add learning rates beyond it."
+        )
+    if path is not None and path["edge_of_grid"]:
+        warnings.append(
+            f"The batch path {path['schedule']} at peak learning rate {path['peak_lr']:.3g} is compared with "
+            f"{schedule} at {path['fixed_peak_lr']:.3g}, and one of the two is the lowest or highest tried: the saving "
+            "may not be that of each at its best. Add learning rates beyond it."
+        )
+    return BatchAdvice(
+        None if found is None else _estimate(found, "critical_batch_tokens", "_ci", "critical_batch", CRITICAL_KEY),
+        None
+        if path is None
+        else BatchPath(
+            schedule=str(path["schedule"]),
+            peak_lr=float(path["peak_lr"]),
+            tokens_saved_fraction=_estimate(path, "tokens_saved_fraction", "", "batch_saving", SAVING_KEY),
+            n_tried=int(tried["schedule"].nunique()),
+        ),
+        tuple(warnings),
+    )
+
+
+def swept_schedule(critical: pd.DataFrame, schedule: str) -> str:
+    """Of rows of `critical_batch`, those of which schedule to tell: the recommended one's, else those of the schedule
+    with most batches. The target loss does not choose: a schedule's critical batch is no better for a lower one."""
+    if (critical["schedule"] == schedule).any():
+        return schedule
+    return str(critical.groupby("schedule", sort=False)["n_batches"].max().idxmax())
+
+
+def _critical_batch(critical: pd.DataFrame, model: str, schedule: str) -> pd.Series[Any] | None:
+    """By the trade-off of updates and examples, raw weights, every batch at its best learning rate, to the lowest loss
+    where it is identified; None if it is nowhere."""
     found = critical[
         (critical["model"] == model)
         & (critical["definition"] == STEP_DATA_TRADEOFF)
@@ -30,15 +81,13 @@ def critical_batch(critical: pd.DataFrame, model: str) -> Estimate | None:
     ]
     if found.empty:
         return None
-    row = found.sort_values("target_loss", kind="stable").iloc[0]
-    return _estimate(
-        row, "critical_batch_tokens", ("_ci_low", "_ci_high"), _source("critical_batch", row, CRITICAL_KEY)
-    )
+    of_schedule = found[found["schedule"] == swept_schedule(found, schedule)]
+    return of_schedule.sort_values("target_loss", kind="stable").iloc[0]
 
 
-def batch_path(saving: pd.DataFrame, model: str, fixed_schedule: str, batch_sequences: int) -> BatchPath | None:
-    """The path that saved most against the recommended schedule with the target's batch, both at their best learning
-    rates and the longest horizon, where its interval lies above zero; None without one."""
+def _paths(saving: pd.DataFrame, model: str, fixed_schedule: str, batch_sequences: int) -> pd.DataFrame:
+    """Every path beside the recommended schedule with the target's batch, both at their best learning rates, at the
+    longest horizon."""
     found = saving[
         (saving["model"] == model)
         & (saving["fixed_schedule"] == fixed_schedule)
@@ -46,29 +95,17 @@ def batch_path(saving: pd.DataFrame, model: str, fixed_schedule: str, batch_sequ
         & (saving["lr_choice"] == "best")
         & (saving["at"] == "end")
     ]
-    found = found[found["tokens_per_parameter"] == found["tokens_per_parameter"].max()]
-    found = found[found["status"] == SAVES]
-    if found.empty:
-        return None
-    row = found.sort_values("tokens_saved_fraction", ascending=False, kind="stable").iloc[0]
-    source = _source("batch_saving", row, SAVING_KEY)
-    return BatchPath(
-        schedule=str(row["schedule"]),
-        tokens_saved_fraction=_estimate(row, "tokens_saved_fraction", ("_low", "_high"), source),
-    )
+    return found[found["tokens_per_parameter"] == found["tokens_per_parameter"].max()]
 
 
-def _source(table: str, row: pd.Series[Any], key: tuple[str, ...]) -> Source:
+def _estimate(row: pd.Series[Any], name: str, ends: str, table: str, key: tuple[str, ...]) -> Estimate:
+    """With the row as its source; an end that is not finite is null."""
+    low, high = (float(row[f"{name}{ends}{end}"]) for end in ("_low", "_high"))
     plain = {name: row[name].item() if isinstance(row[name], np.generic) else row[name] for name in key}
-    return Source(table=table, key=plain)
-
-
-def _estimate(row: pd.Series[Any], name: str, ends: tuple[str, str], source: Source) -> Estimate:
-    low, high = (float(row[f"{name}{end}"]) for end in ends)
     return Estimate(
         value=float(row[name]),
         ci_low=low if np.isfinite(low) else None,
         ci_high=high if np.isfinite(high) else None,
         ci_level=float(row["ci_level"]),
-        sources=(source,),
+        sources=(Source(table=table, key=plain),),
     )

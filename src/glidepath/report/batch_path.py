@@ -35,6 +35,11 @@ def path(tables: Tables, target: Target) -> Finding | None:
     best = best.sort_values("tokens_saved_fraction", ascending=False, kind="stable")
     resolved = best[best["status"].isin(RESOLVED)]
     replicates = int(best["n_replicates"].min())
+    at_edge = best.loc[best["edge_of_grid"], "schedule"].unique()
+    edge = (
+        f"The best peak learning rate of {', '.join(at_edge)} or of the fixed batch lies at the edge of its grid: the "
+        "saving may not be that of each at its best."
+    )
     return Finding(
         f"At {best['tokens_per_parameter'].iloc[0]:g} tokens per parameter "
         + "; ".join(_sentence(paths) for _, paths in best.groupby("fixed_schedule", sort=False))
@@ -44,7 +49,7 @@ def path(tables: Tables, target: Target) -> Finding | None:
         if replicates > 1
         else "The batch path has one replicate: its saving has no interval.",
         tuple(_evidence(row) for _, row in found.iterrows()),
-        (CAVEAT,),
+        (CAVEAT, edge) if len(at_edge) else (CAVEAT,),
     )
 
 

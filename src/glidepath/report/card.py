@@ -9,7 +9,7 @@ from glidepath.figures.text import compact, learning_rate
 from glidepath.figures.text import interval as interval_words
 from glidepath.report.answer import Rows, Sure, ends, is_known, source_rows
 from glidepath.report.numbers import interval, plain
-from glidepath.study.recommendation import Averaging, Estimate, Recommendation
+from glidepath.study.recommendation import Averaging, BatchPath, Estimate, Recommendation
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,7 @@ def _values(recommended: Recommendation) -> Iterator[Value]:
         )
     yield Value("Batch", f"{compact(float(recommended.batch_tokens))} tokens", _measured_batches(recommended))
     if recommended.batch_path:
-        saved = recommended.batch_path.tokens_saved_fraction
-        yield Value(
-            "Batch that grows", recommended.batch_path.schedule, f"saves {_range_in_percent(saved)} of the tokens"
-        )
+        yield Value("Batch that grows", recommended.batch_path.schedule, _saving(recommended.batch_path))
     yield Value("Weight decay", f"{recommended.weight_decay:.3g}")
     yield Value("Averaging", *_averaging(recommended.averaging))
     for estimate in recommended.predicted_loss[-1:]:
@@ -128,9 +125,23 @@ def _range_in_percent(estimate: Estimate) -> str:
 
 def _measured_batches(recommended: Recommendation) -> str:
     noise, critical = recommended.noise_scale_tokens, recommended.critical_batch_tokens
-    words = [f"critical batch {_range_of_tokens(critical)}"] if critical else []
+    words = [f"critical batch{_of_another(critical, recommended)} {_range_of_tokens(critical)}"] if critical else []
     words.append(f"noise scale near the end {_range_of_tokens(noise)}" if noise else "noise scale not measured")
     return "; ".join(words)
+
+
+def _of_another(estimate: Estimate, recommended: Recommendation) -> str:
+    """Which schedule was measured, where it is not the recommended one."""
+    schedule = estimate.sources[0].key["schedule"]
+    return "" if schedule == recommended.schedule else f" of {schedule}"
+
+
+def _saving(path: BatchPath) -> str:
+    tried = f", the best of {path.n_tried} paths tried" if path.n_tried > 1 else ""
+    return (
+        f"at peak learning rate {learning_rate(path.peak_lr)} saves {_range_in_percent(path.tokens_saved_fraction)} of "
+        f"the tokens{tried}"
+    )
 
 
 def _averaging(averaging: Averaging) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.figures.text import compact, interval
+from glidepath.laws.batch_advice import swept_schedule
 from glidepath.report.answer import Evidence, Tables, Target, rows, where
 from glidepath.report.finding import Finding
 
@@ -26,7 +27,8 @@ DEFINITIONS = {
 
 
 def critical(tables: Tables, target: Target) -> Finding | None:
-    """To the lowest loss at which one is identified, of the target's model if it was swept; None without a sweep."""
+    """To the lowest loss at which one is identified, of the target's model if it was swept and of the schedule that the
+    recommendation tells; None without a sweep."""
     found = tables.get(CRITICAL_BATCH, pd.DataFrame(columns=list(KEY)))
     own = where(found, model=target.model)
     found = own if len(own) else found
@@ -39,6 +41,8 @@ def critical(tables: Tables, target: Target) -> Finding | None:
         _definition=found["definition"].map(lambda name: name != "step_data_tradeoff"),
     ).sort_values(["_status", "_weights", "_rule", "_definition", "target_loss"], kind="stable")
     first = in_order.iloc[0]
+    preferred = where(in_order, **{name: first[name] for name in ("_status", "_weights", "_rule", "_definition")})
+    first = where(preferred, schedule=swept_schedule(preferred, target.schedule)).iloc[0]
     alike = where(in_order, **{name: first[name] for name in ("model", "schedule", "weights", "target_loss")})
     evidence = tuple(_evidence(row) for _, row in alike.iterrows())
     if first["status"] != "converged":

@@ -107,6 +107,7 @@ def recommend(
         loss_law = Source(table="laws/loss_size_horizon/parameters", key=key)
     longest = choice.horizons[-1]
     extrapolation = target.token_horizon / longest.token_horizon
+    batch = batch_advice.advice(critical_batch, batch_saving, choice.model, choice.schedule, target.batch_sequences)
     warnings = [*lr.warnings, *(loss.warnings if loss else ())]
     if choice.model != target.model:
         warnings.append(
@@ -125,6 +126,7 @@ def recommend(
             f"The target's horizon is {extrapolation:.3g} times the longest one trained: treat everything here as "
             f"a guess."
         )
+    warnings.extend(batch.warnings)
     parabola = Source(
         table="laws/lr_optimum/parameters",
         key={**group, "tokens_per_parameter": longest.tokens_per_parameter, "parameter": "factor_2_cost"},
@@ -154,8 +156,8 @@ def recommend(
         weight_decay=peak_weight_decay(optimizer, lr.value, target.total_steps),
         batch_tokens=target.batch_tokens,
         noise_scale_tokens=_noise_scale(noise_scale, runs, choice.model, target.batch_sequences),
-        critical_batch_tokens=batch_advice.critical_batch(critical_batch, choice.model),
-        batch_path=batch_advice.batch_path(batch_saving, choice.model, choice.schedule, target.batch_sequences),
+        critical_batch_tokens=batch.critical_batch_tokens,
+        batch_path=batch.batch_path,
         averaging=_averaging(averages, runs, choice, settings.ci_level),
         predicted_loss=tuple(_estimate(loss.value, loss.samples, level, loss_law) for level in LOSS_LEVELS)
         if loss

@@ -69,8 +69,13 @@ class BatchPath(Part):
 
     schedule: str
     """Name in the study of the schedule with that path, equal to the recommended one but for it."""
+    peak_lr: float
+    """Its best peak learning rate, which the saving is that of; the fixed batch has its own."""
     tokens_saved_fraction: Estimate
     """Tokens that it saves to the same loss, of the longest horizon at which it was tried."""
+    n_tried: int = Field(ge=1)
+    """Paths tried beside that schedule at that horizon; of several this is the one that saved most, and its interval is
+    not adjusted for that choice."""
 
 
 class Recommendation(Part):
