@@ -127,6 +127,42 @@ def test_a_planted_saving_at_every_learning_rate_and_at_the_best_ones(tmp_path: 
     assert found.loc[found["at"] == "curve", "loss_difference"].isna().all()
 
 
+def lose(frames: dict[str, pd.DataFrame], *lost: str) -> dict[str, pd.DataFrame]:
+    """Without the cells, as if they had never been asked for."""
+    return {name: frame[~frame["cell_id"].isin(lost)] for name, frame in frames.items()}
+
+
+def best_end(tmp_path: Path, frames: dict[str, pd.DataFrame]) -> dict[str, object]:
+    found = saving(tmp_path, frames)
+    (best,) = found[(found["lr_choice"] == "best") & (found["at"] == "end")].to_dict("records")
+    return {str(name): value for name, value in best.items()}
+
+
+def test_a_learning_rate_with_a_lucky_seed_alone_is_not_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replicate 2 is the easiest: where it stands alone, the loss of the fixed batch is the lowest of all."""
+    monkeypatch.setitem(REPLICATES, 2, -0.2)
+    best = best_end(tmp_path, lose(study(), *(f"linear-0.04-{replicate}" for replicate in (0, 1))))
+    assert best["fixed_peak_lr"] == 0.02
+    assert best["n_replicates"] == 3
+    assert best["status"] == "saves tokens"
+
+
+def test_where_a_learning_rate_with_fewer_replicates_is_better_the_best_is_at_an_edge(tmp_path: Path) -> None:
+    """The ramp is best at 0.01; here that has one replicate, and 0.04 lies between others."""
+    wider = {0.005: 0.0, 0.08: 0.0}
+    with pytest.MonkeyPatch.context() as patch:
+        for peak_lr, saved in wider.items():
+            patch.setitem(SAVED, peak_lr, saved)
+            patch.setitem(EXCESS, peak_lr, 0.3)
+        frames = study()
+        all_there = best_end(tmp_path, frames)
+        assert (all_there["peak_lr"], all_there["edge_of_grid"]) == (0.01, False)
+        one_left = best_end(tmp_path, lose(frames, "ramped-0.01-1", "ramped-0.01-2"))
+    assert (one_left["peak_lr"], one_left["edge_of_grid"], one_left["n_replicates"]) == (0.04, True, 3)
+
+
 def test_updates_and_seconds_are_those_of_the_path(tmp_path: Path) -> None:
     """At equal tokens the ramp makes 1.5 times the updates; 0.01 s each and 1e-5 s a token were planted."""
     found = saving(tmp_path, study())

@@ -13,7 +13,7 @@ import pandas as pd
 
 from glidepath.laws.batch_saving import LossCurve, Speed, fit_speed, savings
 from glidepath.study import tables
-from glidepath.study.final_losses import FinalLosses, final_losses, open_to_fits
+from glidepath.study.final_losses import FinalLosses, final_losses, open_to_fits, replicated_peak_lrs
 
 WHERE = ["model", "tokens_per_parameter", "batch_sequences"]
 
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
         rows = [
             found
             for path, fixed in pairs
-            for both in _pairs(open_runs, path, fixed)
+            for both in _pairs(open_runs, losses, path, fixed)
             for found in _rows(both, open_runs, updates, evaluations, losses, args.ci_level)
         ]
     frame = pd.concat(rows)[tables.BATCH_SAVING.names] if rows else tables.empty(tables.BATCH_SAVING)
@@ -64,25 +64,38 @@ class Both:
     edge_of_grid: bool
 
 
-def _pairs(runs: pd.DataFrame, path: str, fixed: str) -> Iterator[Both]:
+def _pairs(runs: pd.DataFrame, losses: FinalLosses, path: str, fixed: str) -> Iterator[Both]:
     """At every model, horizon and batch: both at each peak learning rate, and each at its own best one."""
     for _, here in runs[runs["schedule"].isin([path, fixed])].groupby(WHERE, sort=False):
         mine, theirs = (here[here["schedule"] == name] for name in (path, fixed))
         for peak_lr in sorted(set(mine["peak_lr"]) & set(theirs["peak_lr"])):
             yield from _both("equal", mine, theirs, (peak_lr, peak_lr), edge_of_grid=False)
-        if len(mine) and len(theirs):
-            best = [_best_lr(cells) for cells in (mine, theirs)]
-            edge = any(
-                lr in (cells["peak_lr"].min(), cells["peak_lr"].max())
-                for cells, lr in zip((mine, theirs), best, strict=True)
-            )
-            yield from _both("best", mine, theirs, (best[0], best[1]), edge_of_grid=edge)
+        if common := set(mine["replicate"]) & set(theirs["replicate"]):
+            best = [_best_lr(cells, common, losses) for cells in (mine, theirs)]
+            edge = best[0].edge_of_grid or best[1].edge_of_grid
+            yield from _both("best", mine, theirs, (best[0].peak_lr, best[1].peak_lr), edge_of_grid=edge)
 
 
-def _best_lr(cells: pd.DataFrame) -> float:
-    """The peak learning rate of lowest mean final loss."""
-    means = cells.groupby("peak_lr")["val_loss"].mean()
-    return float(means.index.to_numpy(np.float64)[means.to_numpy().argmin()])
+@dataclass(frozen=True)
+class BestLr:
+    """Where a schedule is best, among the peak learning rates with all replicates."""
+
+    peak_lr: float
+    edge_of_grid: bool
+    """The lowest or highest tried, or not as good as one with fewer replicates: the best may be elsewhere."""
+
+
+def _best_lr(cells: pd.DataFrame, replicates: set[int], losses: FinalLosses) -> BestLr:
+    """By final losses adjusted for which replicates there are (`FinalLosses.points`); cells of one sweep.
+
+    A learning rate with fewer of the replicates is not chosen: its saving would be that of a lucky seed.
+    """
+    points = losses.points
+    sweep = points[(points[[*WHERE, "schedule"]] == cells[[*WHERE, "schedule"]].iloc[0]).all(axis=1)]
+    means = sweep.set_index("peak_lr")["val_loss"].sort_index()
+    peak_lr = float(means[replicated_peak_lrs(cells, replicates)].idxmin())
+    edge = peak_lr in (means.index[0], means.index[-1]) or float(means.min()) < float(means[peak_lr])
+    return BestLr(peak_lr, edge)
 
 
 def _both(

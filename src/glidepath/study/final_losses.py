@@ -94,6 +94,15 @@ def open_to_fits(runs: pd.DataFrame, *, holdout: bool = False) -> pd.DataFrame:
     return found
 
 
+def replicated_peak_lrs(cells: pd.DataFrame, replicates: set[int]) -> list[float]:
+    """The peak learning rates at which cells of one sweep have most of these replicates, ascending.
+
+    Only among these is one best: a mean over fewer may be low for its seeds.
+    """
+    counts = cells[cells["replicate"].isin(replicates)].groupby("peak_lr")["replicate"].nunique()
+    return [float(lr) for lr in counts.index[counts == counts.max()]]
+
+
 def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: bool = False) -> FinalLosses:
     """Final losses of the cells that are (or, with `holdout`, are not) `open_to_fits`.
 

@@ -154,7 +154,8 @@ BATCH_SAVING = Table(
             "lr_choice",
             "string",
             "-",
-            "equal: both at one peak learning rate; best: each at its own of lowest final loss",
+            "equal: both at one peak learning rate; best: each at its own of lowest final loss (adjusted mean), among "
+            "those with all replicates",
             key=True,
         ),
         Column("peak_lr", "float64", "-", "peak learning rate of the path", key=True),
@@ -168,7 +169,12 @@ BATCH_SAVING = Table(
         ),
         Column("point", "int64", "-", "index of the loss along the curves, the highest first; 0 at the end", key=True),
         Column("fixed_peak_lr", "float64", "-", "peak learning rate of the fixed batch"),
-        Column("edge_of_grid", "bool", "-", "best: one of the two is the lowest or highest tried"),
+        Column(
+            "edge_of_grid",
+            "bool",
+            "-",
+            "best: one of the two is the lowest or highest tried, or worse than one tried with fewer replicates",
+        ),
         Column("val_loss", "float64", "nat/token", "the loss that both reach; at the end the mean over replicates"),
         Column("tokens_path", "float64", "tokens", "tokens after which the path is there, mean over replicates"),
         Column("tokens_fixed", "float64", "tokens", "tokens after which the fixed batch is there"),
