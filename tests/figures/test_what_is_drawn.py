@@ -198,6 +198,22 @@ def test_norm_layers_predict_the_total(tables_of: Callable[[str], Tables]) -> No
     assert len(crosses) == 3 * (estimates["status"] == "untrusted").sum()
 
 
+def test_noise_scales_of_cells_that_count(tables_of: Callable[[str], Tables]) -> None:
+    """At the longest horizon all diverge: a completed cell of a shorter one is drawn. Neither they nor held-out cells
+    are points beside the regression, which leaves them out."""
+    tables = tables_of("whole")
+    runs = tables["runs"].copy()
+    horizons = sorted(runs["tokens_per_parameter"].unique())
+    runs.loc[runs["tokens_per_parameter"] == horizons[-1], "status"] = "diverged"
+    runs.loc[runs["tokens_per_parameter"] == horizons[0], "holdout"] = True
+    drawn = frame_of("noise_scale", {**tables, "runs": runs})
+    assert set(drawn["tokens_per_parameter"]) == {horizons[-2]}
+    points = frame_of("noise_scale_norm_total", {**tables, "runs": runs})
+    counting = runs.loc[runs["tokens_per_parameter"].isin(horizons[1:-1]), "cell_id"]
+    noise = tables["noise_scale"][tables["noise_scale"]["cell_id"].isin(counting)]
+    pd.testing.assert_frame_equal(points, frame_of("noise_scale_norm_total", {**tables, "noise_scale": noise}))
+
+
 def test_noise_scale_of_every_layer_type_with_its_band(tables_of: Callable[[str], Tables]) -> None:
     """A panel per layer type; a window without an upper bound is open to the top of the axis."""
     frame = frame_of("noise_scale", tables_of("whole"))

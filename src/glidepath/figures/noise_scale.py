@@ -48,10 +48,11 @@ def data(tables: Tables) -> pd.DataFrame:
 
 
 def probed_cells(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
-    """One probed cell per schedule: longest horizon, then lowest loss."""
-    probed = select.among(runs, noise).sort_values(
-        ["schedule", "tokens_per_parameter", "val_loss", "replicate", "cell_id"],
-        ascending=[True, False, True, True, True],
+    """One probed cell per schedule: a completed one if there is any; longest horizon, then lowest loss."""
+    probed = select.among(runs, noise)
+    probed = probed.assign(completed=probed["status"] == "completed").sort_values(
+        ["schedule", "completed", "tokens_per_parameter", "val_loss", "replicate", "cell_id"],
+        ascending=[True, False, False, True, True, True],
     )
     return probed.groupby("schedule", as_index=False).head(1)
 

@@ -24,11 +24,12 @@ WINDOWS = "windows"
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Trusted windows of all probed cells of the main model, and per schedule what the regression on all of them
-    says under every smoothing."""
+    """Trusted windows of the completed, probed cells of the main model that are not held out, and per schedule what the
+    regression on all of them says under every smoothing."""
     noise = tables["noise_scale"]
     noise = noise[(noise["status"] == "ok") & (noise["noise_scale_tokens"] > 0)]
     runs = select.main_model(select.among(tables["runs"], noise))
+    runs = select.completed(runs[~runs["holdout"]])
     keys = ["cell_id", "window"]
     norm = noise.loc[noise["group"] == "norm", [*keys, "noise_scale_tokens"]]
     norm = norm.rename(columns={"noise_scale_tokens": "noise_scale_norm_tokens"})
