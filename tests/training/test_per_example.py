@@ -15,6 +15,9 @@ SHAPES = [(3, 8, 5, 7), (2, 1, 4, 3), (1, 9, 1, 2), (4, 131, 6, 5)]
 """B, T, D, O: whole blocks of pairs, a single token, and blocks that do not come out even."""
 
 
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6, torch.bfloat16: 1e-5}
+
+
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
@@ -98,6 +101,25 @@ def test_tied_table_needs_the_cross_term() -> None:
     cross = per_example.tied_cross_terms(ids, dx, normed, dlogits)
     torch.testing.assert_close(uses + cross, expected, rtol=1e-12, atol=0.0)
     assert ((uses - expected).abs() > 0.01 * expected).all()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 2_500_000), (2, 3 * per_example.ROW), (3, per_example.ROW + 1), (2, 5, 9000), (4,)]
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_square_sums_are_those_of_double_precision(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """However many numbers there are and however few bits they have."""
+    x_B = normal(*shape).to(dtype)
+    found, expected = per_example.square_sums(x_B), x_B.double().square().reshape(shape[0], -1)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected.sum(1), rtol=TOLERANCES[dtype], atol=0.0)
+
+
+def test_square_sums_of_a_transposed_matrix() -> None:
+    x = normal(3, 20_000, dtype=torch.float32)
+    torch.testing.assert_close(
+        per_example.square_sums(x.t()[None]), x.double().square().sum()[None], rtol=1e-7, atol=0.0
+    )
 
 
 def test_gram_form_is_chosen_where_it_costs_less() -> None:

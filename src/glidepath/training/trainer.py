@@ -16,6 +16,7 @@ from glidepath.training.evaluation import block_losses, mean_and_sem
 from glidepath.training.model import Decoder, Probe
 from glidepath.training.optimizer import clip_gradients, make_optimizer
 from glidepath.training.parameters import LayerType
+from glidepath.training.per_example import square_sums
 from glidepath.training.plateau import Plateau
 from glidepath.training.whole_buffers import WholeBuffers
 from glidepath.training.workers import Workers
@@ -157,8 +158,8 @@ class Trainer:
     def _batch_sq_norms(self, layer_types: list[LayerType]) -> Tensor:
         """|g|² of the whole batch in this process' slice of the gradients, by type of layer, float64 [types]."""
         self.workers.clear_others(self.decoder.flat_gradients)
-        norms: dict[LayerType, list[Tensor]] = {layer_type: [] for layer_type in layer_types}
+        squares: dict[LayerType, list[Tensor]] = {layer_type: [] for layer_type in layer_types}
         for s in self.decoder.layout.stretches:
-            if s.layer_type in norms:
-                norms[s.layer_type].append(torch.linalg.vector_norm(self.decoder.flat_gradients[s.begin : s.end]))
-        return torch.stack([torch.stack(of_type).double().square().sum() for of_type in norms.values()])
+            if s.layer_type in squares:
+                squares[s.layer_type].append(square_sums(self.decoder.flat_gradients[None, s.begin : s.end]))
+        return torch.stack([torch.cat(of_type).sum() for of_type in squares.values()])
