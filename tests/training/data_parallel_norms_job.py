@@ -38,6 +38,18 @@ def by_hook(model: nn.Module, inputs: Tensor, targets: Tensor, micro_batches: in
     return probe.statistics(len(inputs))
 
 
+def by_scaled_hook(model: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, SquaredNorms]:
+    """As with a loss that is scaled against underflow, and gradients that are unscaled before they are clipped."""
+    parallel = DistributedDataParallel(model)
+    probe = DataParallelProbe.attach(parallel)
+    with probe.armed():
+        (1024.0 * mean_loss(parallel, inputs, targets)).backward()
+    for p in parallel.parameters():
+        assert p.grad is not None
+        p.grad /= 1024.0
+    return probe.statistics(len(inputs), loss_scale=1024.0)
+
+
 def by_hand(model: nn.Module, inputs: Tensor, targets: Tensor) -> dict[str, SquaredNorms]:
     mean_loss(model, inputs, targets).backward()  # type: ignore[no-untyped-call]
     gradients: dict[str, list[Tensor]] = {}
@@ -72,6 +84,7 @@ def main() -> None:
     results = {
         "hook": as_numbers(by_hook(GPT(tied=True).double(), inputs, targets, 1)),
         "hook, micro-batches": as_numbers(by_hook(GPT(tied=True).double(), inputs, targets, 2)),
+        "hook, scaled": as_numbers(by_scaled_hook(GPT(tied=True).double(), inputs, targets)),
         "hand": as_numbers(by_hand(GPT(tied=True).double(), inputs, targets)),
         "refusals": refusals(GPT(tied=True).double(), inputs, targets),
     }

@@ -44,7 +44,7 @@ def squares(parts: int) -> list[dict[str, float]]:
     return result
 
 
-@pytest.mark.parametrize("way", ["hook", "hook, micro-batches", "hand"])
+@pytest.mark.parametrize("way", ["hook", "hook, micro-batches", "hook, scaled", "hand"])
 def test_norms_are_those_of_one_process(measured: Results, way: str) -> None:
     parts, (whole,) = squares(len(measured)), squares(1)
     for result in measured:

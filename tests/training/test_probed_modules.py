@@ -75,7 +75,7 @@ def test_a_model_tells_the_norms_of_its_examples(variant: dict[str, Any], dtype:
         assert {group: n.grad_sq_norm_small for group, n in norms.items()} == pytest.approx(small, rel=tolerance)
         assert {group: n.grad_sq_norm_big for group, n in norms.items()} == pytest.approx(big, rel=tolerance)
         assert {n.small_batch_examples for n in norms.values()} == {1.0}
-        assert [n.big_batch_examples for n in norms.values()] == pytest.approx([5.0] * len(norms))
+        assert {n.big_batch_examples for n in norms.values()} == {5.0}
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -234,6 +234,50 @@ def test_autocast_keeps_norms_near_those_of_double_precision(tied: bool) -> None
         assert p.grad.dtype == torch.float32
         assert torch.linalg.vector_norm(p.grad - plain[name]) < 0.01 * torch.linalg.vector_norm(plain[name])
     assert {g: n.grad_sq_norm_small for g, n in probe.statistics().items()} == pytest.approx(expected, rel=0.03)
+
+
+def test_statistics_of_a_bfloat16_model_are_summed_in_more_bits() -> None:
+    """Exact for the gradients that there are; and examples' norms add up to them, as far as those are exact."""
+    model = GPT().bfloat16()
+    inputs, targets = sequences(1)
+    probe = Probe.attach(model)
+    probed_update(probe, model, inputs, targets, [1])
+    big = squares_of_gradients(model, tied=False)
+    for group, norms in probe.statistics().items():
+        assert norms.grad_sq_norm_big == pytest.approx(big[group], rel=1e-6)
+        assert norms.grad_sq_norm_small == pytest.approx(big[group], rel=5e-3)
+
+
+def test_the_big_batch_of_equal_shares_is_their_number() -> None:
+    model = nn.Linear(3, 2)
+    probe = Probe.attach(model)
+    for n in range(1, 50):
+        model.zero_grad()
+        backward(probe, model, torch.ones(n, 3))
+        assert probe.statistics()["linear"].big_batch_examples == n
+
+
+def test_a_scaled_loss_gives_the_same_statistics_once_gradients_are_unscaled() -> None:
+    model = GPT()
+    optimizer = torch.optim.SGD(model.parameters())
+    inputs, targets = sequences(4)
+    probe = Probe.attach(model)
+    probed_update(probe, model, inputs, targets, [4])
+    expected = probe.statistics()
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    def scaled(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        loss: Tensor = scaler.scale(mean_loss(model, inputs, targets))
+        return loss
+
+    probed_update(probe, model, inputs, targets, [4], scaled)
+    with pytest.raises(ValueError, match=r"unscale it if the loss was scaled \(loss_scale = 1024\)"):
+        probe.statistics(loss_scale=scaler.get_scale())
+    scaler.unscale_(optimizer)
+    for wrong in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=r"loss_scale = .*: must be a positive number"):
+            probe.statistics(loss_scale=wrong)
+    assert probe.statistics(loss_scale=scaler.get_scale()) == expected
 
 
 def test_disarmed_and_detached_models_are_those_of_torch() -> None:

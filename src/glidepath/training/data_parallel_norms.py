@@ -7,8 +7,9 @@ arXiv 1812.06162, appendix A.1). It costs one reading of the gradients and one s
 of a batch are a noisy measurement, the noisier the larger b: single examples (`probed_modules.py`) are better
 where they can be had.
 
-Every process' loss is the mean over its own examples. Read before gradients are clipped; with a scaled loss, square
-norms are scaled by the square.
+Every process' loss is the mean over its own examples. Read before gradients are clipped. With a scaled loss, square
+norms of scaled gradients are scaled by the square; `DataParallelProbe` is read after gradients were unscaled and is
+told the scale.
 """
 
 # Annotations are evaluated here, as `DistributedDataParallel` compares those of a hook with classes.
@@ -24,7 +25,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from glidepath.training.per_example import square_sums
-from glidepath.training.probed_modules import TIED, SquaredNorms, layer_type
+from glidepath.training.probed_modules import TIED, SquaredNorms, check_loss_scale, layer_type
 
 Hook = Callable[[Any, GradBucket], torch.futures.Future[Tensor]]
 
@@ -102,12 +103,14 @@ class DataParallelProbe:
         finally:
             self._armed = False
 
-    def statistics(self, n_examples: int) -> dict[str, SquaredNorms]:
+    def statistics(self, n_examples: int, loss_scale: float = 1.0) -> dict[str, SquaredNorms]:
         """Squared norms by group of the update just measured, `n_examples` being those of this process' loss.
 
-        To be called in every process. Raises ValueError if nothing was measured, or if other processes have more or
-        fewer examples, or if there are none.
+        `loss_scale` is what the loss was multiplied by and the gradients have been divided by since, as in
+        `probed_modules.Probe.statistics`. To be called in every process. Raises ValueError if nothing was measured, if
+        other processes have more or fewer examples, if there are none, or for a scale that is not a positive number.
         """
+        check_loss_scale(loss_scale)
         if not self._small:
             raise ValueError("no gradient was averaged while armed: the backward pass that synchronises belongs inside")
         averages: dict[str, list[Tensor]] = {group: [] for group in sorted(set(self._groups.values()))}
@@ -115,7 +118,8 @@ class DataParallelProbe:
             if p.grad is not None:
                 averages[group].append(p.grad)
         big = {group: _sq_norm(gradients) for group, gradients in averages.items() if gradients}
-        return _over_processes(self._small, big, n_examples, self._model.process_group)
+        small = {group: square / loss_scale**2 for group, square in self._small.items()}
+        return _over_processes(small, big, n_examples, self._model.process_group)
 
     def _measure(self, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         if self._armed:

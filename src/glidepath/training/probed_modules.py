@@ -14,8 +14,9 @@ torch's own while the probe is disarmed. Armed, each is an autograd function tha
 gradient of a leaf (`probed_functions.py`). So there are no hooks, and `torch.compile(fullgraph=True)` keeps one graph.
 
 The loss of the whole batch has to be a mean over its examples, Σ_b ℓ_b/B, or Σ_b w_b·ℓ_b with shares w_b that add up to
-one: micro-losses that are means are multiplied by n_micro/B. Sequences are the examples, not tokens, and nothing may
-mix them, as a batch norm does. Parameters have to be used by way of their modules, once in a pass. This is for one
+one: micro-losses that are means are multiplied by n_micro/B. Where a `GradScaler` multiplies the loss, `statistics` is
+to be called after `scaler.unscale_(optimizer)` and told the scale. Sequences are the examples, not tokens, and nothing
+may mix them, as a batch norm does. Parameters have to be used by way of their modules, once in a pass. This is for one
 process: with several, see `data_parallel_norms.py`.
 
 Shape legend: B examples, T tokens, D inputs.
@@ -59,6 +60,15 @@ def layer_type(name: str, module: nn.Module) -> str:  # noqa: ARG001
     if isinstance(module, nn.Linear):
         return "linear"
     return "norm" if isinstance(module, NORMS) else "other"
+
+
+def check_loss_scale(loss_scale: float) -> None:
+    """Raises ValueError unless it is positive and finite."""
+    if not 0.0 < loss_scale < float("inf"):
+        raise ValueError(
+            f"loss_scale = {loss_scale}: must be a positive number, what the loss was multiplied by; give the scaler's "
+            "get_scale() of this backward pass, or leave it out where the loss was not scaled"
+        )
 
 
 class Probe:
@@ -154,7 +164,7 @@ class Probe:
             norms[group] = norms[group] + squares_B if group in norms else squares_B
         return norms
 
-    def statistics(self, weights_B: Tensor | None = None) -> dict[str, SquaredNorms]:
+    def statistics(self, weights_B: Tensor | None = None, loss_scale: float = 1.0) -> dict[str, SquaredNorms]:
         """Squared norms at the two batch sizes by group; forgets the examples. To be read before the gradients are
         clipped, and gradients must be of this batch alone.
 
@@ -164,31 +174,39 @@ class Probe:
         mean is as noisy as a plain one of 1/Σ_b w_b² examples (B for equal shares), if the gradients of short and long
         examples are equally noisy: that is the big batch.
 
-        Raises ValueError for weights that are not one positive number per example, for a gradient that is longer than
-        the sum of its examples' (there is more in it than this batch), and as `squared_norms`.
+        `loss_scale` is what the loss was multiplied by beyond these shares and the gradients have been divided by since
+        (`scaler.unscale_(optimizer)`, then `scaler.get_scale()`): the norms of examples come from the scaled backward
+        pass and are divided by its square, the gradients are taken as they are now. An update that the scaler is going
+        to skip has norms that are no numbers.
+
+        Raises ValueError for weights that are not one positive number per example, for a scale that is not a positive
+        number, for a gradient that is longer than the sum of its examples' (there is more in it than this batch, or it
+        still holds the scale), and as `squared_norms`.
         """
+        check_loss_scale(loss_scale)
         norms = self.squared_norms()
         n = len(next(iter(norms.values())))
-        weights_B = torch.ones(n) if weights_B is None else weights_B.detach().cpu()
+        weights_B = (torch.ones(n) if weights_B is None else weights_B.detach().cpu()).double()
         if weights_B.shape != (n,) or not bool((weights_B > 0.0).all()):
             raise ValueError(
                 f"weights of shape {tuple(weights_B.shape)}, the smallest {float(weights_B.min()):.3g}: must be a "
                 f"positive number for each of {n} examples; leave examples without a valid token out of the batch"
             )
-        shares_B = weights_B.double() / weights_B.double().sum()
+        shares_B = weights_B / weights_B.sum()
+        big_batch_examples = float(weights_B.sum().square() / weights_B.square().sum())
         big = self._gradient_sq_norms()
         result: dict[str, SquaredNorms] = {}
         for group, squares_B in norms.items():
-            squares_B = squares_B.cpu()
+            squares_B = squares_B.cpu() / loss_scale**2
             longest = float(squares_B.sqrt().sum()) ** 2
             if big[group] > (1.0 + GRADIENT_TOLERANCE) * longest:
                 raise ValueError(
                     f"{group}: the gradient has squared norm {big[group]:.6g}, more than the {longest:.6g} that its "
-                    "examples can add up to: it must hold this batch alone, so set it to zero before, and use "
-                    "parameters by way of their modules"
+                    "examples can add up to: it must hold this batch alone, so set it to zero before, use parameters "
+                    f"by way of their modules, and unscale it if the loss was scaled (loss_scale = {loss_scale:g})"
                 )
             small = float((squares_B / shares_B.square()).mean())
-            result[group] = SquaredNorms(small, big[group], 1.0, float(1.0 / shares_B.square().sum()))
+            result[group] = SquaredNorms(small, big[group], 1.0, big_batch_examples)
         self.clear()
         return result
 
