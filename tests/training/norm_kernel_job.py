@@ -73,18 +73,18 @@ def operands(case: Case) -> Operands:
 
 
 def main() -> None:
-    from glidepath.training.norm_kernel import norm_backward, norm_backward_with_bias
+    from glidepath.training.norm_kernel import norm_backward
 
     results: dict[str, tuple[Tensor, ...]] = {}
     for case in CASES:
         x_ND, dy_ND, gain_D, onto_ND = operands(case)
         _, (xhat_ND, inverse_rms_N1) = layers.norm(case.kind, x_ND, gain_D)
         arguments = (case.kind, dy_ND, gain_D, xhat_ND, inverse_rms_N1, case.n_examples)
-        dx_ND, dgain_BD, dbias_BD = norm_backward_with_bias(*arguments)
+        dx_ND, dgain_BD = norm_backward(*arguments)
         added_ND, dgain_too_BD = norm_backward(*arguments, onto_ND)
         assert onto_ND is None or added_ND is onto_ND
         assert torch.equal(dgain_BD, dgain_too_BD)
-        results[case.name] = (dx_ND, added_ND, dgain_BD, dbias_BD)
+        results[case.name] = (dx_ND, added_ND, dgain_BD)
     torch.save(results, sys.argv[1])
 
 

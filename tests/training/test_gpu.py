@@ -60,7 +60,7 @@ def test_a_segment_continues_from_the_state_of_another(tmp_path: Path) -> None:
 
 @needs_gpu
 @pytest.mark.parametrize("kind", ["rmsnorm", "layernorm"])
-@pytest.mark.parametrize("shape", [(4 * 12, 40), (4, 12, 3, 24)])
+@pytest.mark.parametrize("shape", [(4 * 12, 40), (4, 12, 3, 24), (4, 20000)])
 def test_the_kernel_of_norms_is_the_backward_pass_of_the_cores(kind: layers.NormKind, shape: tuple[int, ...]) -> None:
     """In bfloat16, within its precision; what is added onto stays float32, as do the gain's gradients by example."""
     x, dy, onto = (torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(3))

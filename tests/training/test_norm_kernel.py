@@ -20,12 +20,12 @@ triton = pytest.importorskip("triton")
 
 ROOT = Path(__file__).parents[2]
 TOLERANCE = {"float64": 1e-11, "float32": 2e-5}
-Results = dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]
+Results = dict[str, tuple[Tensor, Tensor, Tensor]]
 
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """By case: dx, dx added to something, and the gradients of gain and bias by example."""
+    """By case: dx, dx added to something, and the gradient of the gain by example."""
     path = tmp_path_factory.mktemp("kernel") / "results.pt"
     command = [sys.executable, "-W", "error", "-m", "tests.training.norm_kernel_job", str(path)]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -47,15 +47,13 @@ def test_it_is_the_derivative_of_every_example(case: Case, interpreted: Results)
     assert x_ND is not None
     assert dy_ND is not None
     assert gain_D is not None
-    dx_ND, added_ND, dgain_BD, dbias_BD = interpreted[case.name]
+    dx_ND, added_ND, dgain_BD = interpreted[case.name]
     tolerance = TOLERANCE[case.dtype]
     for b, (x, dy) in enumerate(zip(x_ND.split(case.rows), dy_ND.split(case.rows), strict=True)):
-        x, gain, bias = (y.clone().requires_grad_() for y in (x, gain_D, torch.zeros_like(gain_D)))
-        y = reference.norm(case.kind, x, gain) + bias
-        expected = torch.autograd.grad(y, (x, gain, bias), dy)
+        x, gain = (y.clone().requires_grad_() for y in (x, gain_D))
+        expected = torch.autograd.grad(reference.norm(case.kind, x, gain), (x, gain), dy)
         close(dx_ND.split(case.rows)[b], expected[0], 10 * tolerance)
         close(dgain_BD[b], expected[1], tolerance)
-        close(dbias_BD[b], expected[2], tolerance)
     before = torch.zeros_like(x_ND) if onto_ND is None else onto_ND
     close(added_ND - before, dx_ND.double(), 10 * tolerance)
 
@@ -66,7 +64,7 @@ def test_it_is_the_backward_pass_of_a_cpu(case: Case, interpreted: Results) -> N
     _, saved = layers.norm(case.kind, x_ND, gain_D)
     arguments = (case.kind, dy_ND.clone(), gain_D, saved, case.n_examples, onto_ND)
     expected_ND, expected_BD = layers.norm_backward(*arguments)
-    _, added_ND, dgain_BD, _ = interpreted[case.name]
+    _, added_ND, dgain_BD = interpreted[case.name]
     close(added_ND, expected_ND.double(), TOLERANCE[case.dtype])
     close(dgain_BD, expected_BD.double(), TOLERANCE[case.dtype])
 
@@ -84,15 +82,20 @@ def test_rows_divide_into_examples_and_fit() -> None:
         asked(3, 20000)
 
 
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("device", "width", "takes"), [("cuda", 16384, True), ("cuda", 16385, False), ("cpu", 8, False)]
+)
+def test_longer_rows_take_the_plain_formula(device: str, width: int, takes: bool) -> None:
+    assert layers.takes_norm_kernel(torch.device(device), width) == takes
+
+
 @pytest.mark.parametrize("dy_type", ["*fp32", "*bf16"])
-def test_it_compiles_for_a_gpu(bias: bool, dy_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_compiles_for_a_gpu(dy_type: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To machine code of an H100, which needs none: what the interpreter accepts the compiler might not."""
     from glidepath.training.norm_kernel import _kernel
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    constants = {"CENTRED": True, "ADD": True, "BIAS": bias, "BLOCK_ROWS": 2, "BLOCK_D": 1024}
-    constants |= {} if bias else {"dbias_ptr": None}
+    constants = {"CENTRED": True, "ADD": True, "BLOCK_ROWS": 2, "BLOCK_D": 1024}
     types = {name: "*fp32" if name.endswith("ptr") else "i32" for name in _kernel.arg_names}
     signature = types | {"dy_ptr": dy_type} | dict.fromkeys(constants, "constexpr")
     source = triton.compiler.ASTSource(_kernel, signature, constants)

@@ -29,6 +29,8 @@ from glidepath.study.forward_constants import NORM_EPSILON
 QUERY_BLOCK = 64
 HAS_ONEDNN = torch._C._has_mkldnn
 HAS_TRITON = importlib.util.find_spec("triton") is not None
+LONGEST_KERNEL_ROW = 16384
+"""D beyond which the registers that a program of `norm_kernel.py` has no longer hold a row."""
 
 FeedForwardKind = Literal["swiglu", "gelu"]
 NormKind = Literal["rmsnorm", "layernorm"]
@@ -99,7 +101,7 @@ def norm_backward(
     no bit.
     """
     xhat_D, inverse_rms = saved
-    if dy_D.is_cuda and HAS_TRITON and not torch.compiler.is_compiling():
+    if takes_norm_kernel(dy_D.device, gain_D.shape[0]):
         return _norm_backward_by_kernel(kind, dy_D, gain_D, saved, n_examples, onto_D)
     dy_D = dy_D.to(gain_D.dtype)
     dgain_terms_D = dy_D * xhat_D
@@ -112,10 +114,16 @@ def norm_backward(
     return dx_D, by_example.sum(tuple(range(1, by_example.dim() - 1)))
 
 
+def takes_norm_kernel(device: torch.device, D: int) -> bool:
+    """Whether `norm_backward` is a pass of `norm_kernel.py` there; a compiler fuses what it reads by itself."""
+    on_gpu = device.type == "cuda" and HAS_TRITON
+    return on_gpu and D <= LONGEST_KERNEL_ROW and not torch.compiler.is_compiling()
+
+
 def _norm_backward_by_kernel(
     kind: NormKind, dy_D: Tensor, gain_D: Tensor, saved: SavedNorm, n_examples: int, onto_D: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """`norm_backward` in one pass over memory; a compiler fuses what it reads by itself."""
+    """`norm_backward` in one pass over memory."""
     from glidepath.training import norm_kernel
 
     xhat_D, inverse_rms = saved

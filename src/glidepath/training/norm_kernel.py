@@ -5,6 +5,10 @@ the two tensors that the backward pass reads anyway. A program takes some consec
 two, writes their dx and keeps the sum of their dy·x̂ in registers; these partial sums are added up afterwards. No
 atomics, so the result is the same bit for bit in every run.
 
+It runs in the decoder's eager passes on a GPU (`layers.norm_backward`). Within `torch.compile` it does not, since a
+compiler fuses the formula itself; nor in `probed_functions.py`, where norms keep no x̂. Rows beyond what registers hold
+take the plain formula.
+
 Needs Triton, which comes with torch's builds for GPUs: import this module where tensors are on one. With
 TRITON_INTERPRET=1 set before Triton is imported it runs on a CPU, slowly.
 
@@ -21,14 +25,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from glidepath.training.layers import NormKind
+from glidepath.training.layers import LONGEST_KERNEL_ROW, NormKind
 
 PROGRAMS = 2048
 """Aimed at: several waves on a large GPU, so that the last one matters little; partial sums stay small beside dy."""
 TILE = 2048
 """Numbers of one operand that a program holds at once, unless a row is longer: 16 for each of 4 x 32 threads."""
-GREATEST_ROW = 16384
-"""D beyond which a row is no longer held in registers."""
 
 
 def norm_backward(
@@ -46,42 +48,15 @@ def norm_backward(
     place if that is given, else has the dtype of the gain. dy and x̂ may be of lower precision than the gain:
     arithmetic and sums are float32, or float64 if the gain is. Nothing but `onto` is overwritten.
 
-    Raises ValueError if rows do not divide into examples or are longer than 16,384.
+    Raises ValueError if rows do not divide into examples or are longer than `layers.LONGEST_KERNEL_ROW`.
     """
-    dx_ND, (dgain_BD,) = _launch(kind, dy_ND, gain_D, xhat_ND, inverse_rms_N1, n_examples, onto_ND, bias=False)
-    return dx_ND, dgain_BD
-
-
-def norm_backward_with_bias(
-    kind: NormKind,
-    dy_ND: Tensor,
-    gain_D: Tensor,
-    xhat_ND: Tensor,
-    inverse_rms_N1: Tensor,
-    n_examples: int,
-    onto_ND: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`norm_backward`, and from the same pass the gradient of a bias by example, Σ_t dy_bt [B, D]."""
-    dx_ND, (dgain_BD, dbias_BD) = _launch(kind, dy_ND, gain_D, xhat_ND, inverse_rms_N1, n_examples, onto_ND, bias=True)
-    return dx_ND, dgain_BD, dbias_BD
-
-
-def _launch(
-    kind: NormKind,
-    dy_ND: Tensor,
-    gain_D: Tensor,
-    xhat_ND: Tensor,
-    inverse_rms_N1: Tensor,
-    n_examples: int,
-    onto_ND: Tensor | None,
-    bias: bool,
-) -> tuple[Tensor, list[Tensor]]:
-    """dx and the gradients by example of the gain and, where asked for, of the bias."""
     N, D = dy_ND.shape
     if n_examples < 1 or N % n_examples:
         raise ValueError(f"n_examples = {n_examples}: must divide the {N} rows, since every example has as many")
-    if D > GREATEST_ROW:
-        raise ValueError(f"D = {D}: a row must fit into registers, which {GREATEST_ROW} numbers do; use torch's own")
+    if D > LONGEST_KERNEL_ROW:
+        raise ValueError(
+            f"D = {D}: a row must fit into registers, which {LONGEST_KERNEL_ROW} numbers do; use layers.norm_backward"
+        )
     rows = N // n_examples
     # Plain arithmetic: a compiler may hand over N and B as symbols.
     block_d = 1 << (D - 1).bit_length()
@@ -97,15 +72,13 @@ def _launch(
             f"onto has strides {dx_ND.stride()}: the numbers of a row must be neighbours; make it contiguous"
         )
     dgain_BCD = torch.empty(n_examples, chunks, D, dtype=dtype, device=dy_ND.device)
-    partial_sums = [dgain_BCD, torch.empty_like(dgain_BCD)] if bias else [dgain_BCD]
     _kernel[(n_examples, chunks)](
-        dy_ND, gain_D.contiguous(), xhat_ND, inverse_rms_N1.contiguous(), dx_ND,
-        dgain_BCD, partial_sums[1] if bias else None,
+        dy_ND, gain_D.contiguous(), xhat_ND, inverse_rms_N1.contiguous(), dx_ND, dgain_BCD,
         rows, chunk_blocks * block_rows, D, dy_ND.stride(0), xhat_ND.stride(0), dx_ND.stride(0),
-        CENTRED=kind == "layernorm", ADD=onto_ND is not None, BIAS=bias,
+        CENTRED=kind == "layernorm", ADD=onto_ND is not None,
         BLOCK_ROWS=block_rows, BLOCK_D=block_d, num_warps=min(32, max(4, block_rows * block_d // 512)),
     )  # fmt: skip
-    return dx_ND, [sums_BCD.sum(1) for sums_BCD in partial_sums]
+    return dx_ND, dgain_BCD.sum(1)
 
 
 def _rows_of_neighbours(x_ND: Tensor) -> Tensor:
@@ -114,10 +87,9 @@ def _rows_of_neighbours(x_ND: Tensor) -> Tensor:
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _kernel(  # type: ignore[no-untyped-def]
-    dy_ptr, gain_ptr, xhat_ptr, inverse_rms_ptr, dx_ptr, dgain_ptr, dbias_ptr,
+    dy_ptr, gain_ptr, xhat_ptr, inverse_rms_ptr, dx_ptr, dgain_ptr,
     rows, chunk_rows, D, dy_stride, xhat_stride, dx_stride,
-    CENTRED: tl.constexpr, ADD: tl.constexpr, BIAS: tl.constexpr,
-    BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
+    CENTRED: tl.constexpr, ADD: tl.constexpr, BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr,
 ) -> Any:  # fmt: skip
     """One chunk of one example: program (b, c) of a grid [B, C]."""
     dtype = tl.float64 if gain_ptr.dtype.element_ty == tl.float64 else tl.float32
@@ -127,7 +99,6 @@ def _kernel(  # type: ignore[no-untyped-def]
     gain = tl.load(gain_ptr + columns, mask=inside, other=0.0).to(dtype)
     # Summed over rows once, at the end: within the loop that would make threads wait for each other.
     dgain = tl.zeros((BLOCK_ROWS, BLOCK_D), dtype)
-    dbias = tl.zeros((BLOCK_ROWS, BLOCK_D), dtype)
     for first in range(chunk * chunk_rows, min((chunk + 1) * chunk_rows, rows), BLOCK_ROWS):
         of_example = first + tl.arange(0, BLOCK_ROWS)
         row = (example * rows + of_example).to(tl.int64)
@@ -137,8 +108,6 @@ def _kernel(  # type: ignore[no-untyped-def]
         xhat = tl.load(xhat_ptr + row[:, None] * xhat_stride + columns[None, :], mask=mask, other=0.0).to(dtype)
         inverse_rms = tl.load(inverse_rms_ptr + row, mask=exists, other=0.0).to(dtype)
         dgain += dy * xhat
-        if BIAS:
-            dbias += dy
         dxhat = dy * gain[None, :]
         dx = dxhat - xhat * (tl.sum(dxhat * xhat, axis=1) / D)[:, None]
         if CENTRED:
@@ -150,5 +119,3 @@ def _kernel(  # type: ignore[no-untyped-def]
         tl.store(place, dx.to(dx_ptr.dtype.element_ty), mask=mask)
     partial = (example * tl.num_programs(1) + chunk).to(tl.int64) * D + columns
     tl.store(dgain_ptr + partial, tl.sum(dgain, axis=0), mask=inside)
-    if BIAS:
-        tl.store(dbias_ptr + partial, tl.sum(dbias, axis=0), mask=inside)
