@@ -95,7 +95,8 @@ def _paths(saving: pd.DataFrame, model: str, fixed_schedule: str, batch_sequence
         & (saving["lr_choice"] == "best")
         & (saving["at"] == "end")
     ]
-    return found[found["tokens_per_parameter"] == found["tokens_per_parameter"].max()]
+    longest: pd.DataFrame = found[found["tokens_per_parameter"] == found["tokens_per_parameter"].max()]
+    return longest
 
 
 def _estimate(row: pd.Series[Any], name: str, ends: str, table: str, key: tuple[str, ...]) -> Estimate:

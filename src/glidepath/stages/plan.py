@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glidepath.study import tables
+from glidepath.study.batch_sweeps import no_sweeps
 from glidepath.study.budget import Budget, budget, described
 from glidepath.study.config import StudyConfig, parse_study, read_study
 from glidepath.study.corpus import corpus_id, vocab_size_of
@@ -46,6 +47,8 @@ def main(args: argparse.Namespace) -> None:
     if args.output:
         tables.write(tables.BUDGET, budget_frame(found, time.time()), args.output)
     print(described(found))
+    for sentence in no_sweeps(study):
+        print(sentence)
     there = sum(Path(segment_directory(name), "segment.json").is_file() for name in planned.segments)
     if there:
         print(f"{there} of its {len(planned.segments)} training jobs are done already.")

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from glidepath.science.schedules import portable
 from glidepath.study.averaging_config import AveragingConfig
 from glidepath.study.batch_ramp import LR_EXPONENTS
+from glidepath.study.batch_sweeps import batch_sweeps, no_sweeps
 from glidepath.study.coordinate_check import CoordinateCheckConfig
 from glidepath.study.corpus import CorpusConfig
 from glidepath.study.schedule_config import ScheduleConfig
@@ -175,7 +176,7 @@ class BatchLrConfig(Section):
     rule: Literal["none", "sqrt", "linear"]
     """none: peak_lrs hold at every batch; sqrt, linear: they are multiplied by the batch over at_batch_sequences, or
     its root."""
-    at_batch_sequences: Count = 8
+    at_batch_sequences: Count
     """The batch that peak_lrs are meant for [sequences/update]; the block need not train it."""
 
     def carried(self, peak_lr: float, batch_sequences: int) -> float:
@@ -283,7 +284,7 @@ class AnalysisConfig(Section):
     critical_batch_target_losses: Annotated[tuple[Positive, ...], SOME] | None = None
     """Losses to which updates and examples are counted at every batch [nat/token], on the validation tokens used along
     training; null: the lowest that all batches reach, and those that target.batch_sequences reaches with a half and a
-    quarter of the tokens to it."""
+    quarter of the tokens to it. Needs a sweep of batches: see target.batch_sequences."""
 
 
 class TargetConfig(Section):
@@ -294,7 +295,9 @@ class TargetConfig(Section):
     tokens_per_parameter: Positive
     """Its horizon [tokens/parameter]."""
     batch_sequences: Count = 8
-    """Its batch [sequences/update]; must be one that the grid trains."""
+    """Its batch [sequences/update]; must be one that the grid trains. A critical batch is told by a schedule without a
+    decay to its horizon (constant, schedule_free, plateau, inverse_sqrt, rational) that the grid trains at three
+    batches, this one among them; where warm-up or weight decay depend on the horizon, at one horizon."""
 
 
 class StudyConfig(Section):
@@ -372,6 +375,19 @@ class StudyConfig(Section):
         if all(block.holdout for block in self.grid):
             raise ValueError(
                 "grid has holdout: true in every block: nothing is left to fit. Set it to false in one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _target_losses(self) -> StudyConfig:
+        losses = self.analysis.critical_batch_target_losses
+        if losses is not None and not batch_sweeps(self):
+            why = " ".join(no_sweeps(self)) or "No model and schedule is trained at three batches."
+            raise ValueError(
+                f"analysis.critical_batch_target_losses {list(losses)} has no sweep of batches to be reached by: one "
+                "model, one schedule without a decay to its horizon, three batches, target.batch_sequences "
+                f"{self.target.batch_sequences} among them. {why} Add batches to batch_sequences of the grid, or "
+                "remove the key"
             )
         return self
 
