@@ -113,14 +113,14 @@ def square_sums(x_B: Tensor) -> Tensor:
     """Σ x² over all dimensions but the first, float64 [B]; reads x once.
 
     In float32 (at least) over rows of the last dimension, and over what is longer than a row in pieces: in one sum of
-    10⁷ squares a CPU loses 7e-4 of them, since it adds ever smaller numbers to ever larger ones.
+    10⁷ squares a CPU loses 7e-4 of them, since it adds small numbers to ever larger sums.
     """
     if x_B.dim() == 1:
         x_B = x_B[:, None]
     whole = x_B.shape[-1] - x_B.shape[-1] % ROW
     if whole == 0:
         return _row_square_sums(x_B)
-    in_rows_B = _row_square_sums(x_B[..., :whole].unflatten(-1, (-1, ROW)))
+    in_rows_B = _row_square_sums(x_B[..., :whole].view(*x_B.shape[:-1], -1, ROW))
     return in_rows_B if whole == x_B.shape[-1] else in_rows_B + _row_square_sums(x_B[..., whole:])
 
 
