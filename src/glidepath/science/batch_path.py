@@ -9,13 +9,20 @@ from the batch at the end, or both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import exprel
 
 FEWEST_WINDOWS = 3
+EXPONENTS = (-2.0, 3.0)
+"""Where exponents are looked for."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -24,11 +31,12 @@ class Growth:
 
     level: float
     at_tokens: float
-    """Where level and exponent are uncorrelated: the weighted geometric mean of the tokens."""
+    """Where level and exponent are uncorrelated: the geometric mean of the tokens, weighted as the fit weights them."""
     exponent: float
-    exponent_se: float
     exponent_low: float
+    """-inf: no exponent that is looked for is too low."""
     exponent_high: float
+    """inf: none is too high."""
     degrees_of_freedom: int
 
     def at(self, tokens: float) -> float:
@@ -41,43 +49,102 @@ class Growth:
         return self.exponent_low > 0.0
 
 
-def fit_growth(tokens: ArrayLike, noise_scale: ArrayLike, standard_error: ArrayLike, level: float) -> Growth:
-    """Weighted least squares of log noise scale = a + p·log tokens, with the weights (noise scale/standard error)².
+def fit_growth(
+    begin_tokens: ArrayLike,
+    end_tokens: ArrayLike,
+    inverse_noise_scale: ArrayLike,
+    standard_error: ArrayLike,
+    level: float,
+) -> Growth:
+    """Weighted least squares of inverse noise scales |G|²/trΣ on c·(mean over the window of tokens^-p).
 
-    The errors of a and p are those that the standard errors imply, times √(χ²/degrees) where that is above one: a
-    noise scale that follows no power law is not known better than it follows one. The interval of p is Student's at
-    `level`, with two degrees of freedom less than windows.
+    Errors of a noise scale come from |G|², which is small late in training, where it may be found below zero. Its
+    inverse is (nearly) unbiased with an error that hardly depends on it, so that all windows take part with their
+    signs. A fit of log noise scales has to leave out those that |G|² does not resolve, which are the late, large ones:
+    of a planted exponent of 0.4 it found 0.21, 0.14 and 0.06 where 65 %, 74 % and 87 % of the windows were not
+    resolved. Bias here in the same three cases: at most 0.03, upwards (one cell of 12 windows, 200 draws; 0.02 with two
+    cells). Windows are means: early in training tokens^-p is larger there than at the mean of the tokens.
 
-    Raises ValueError for fewer than three windows, for values that are not positive and finite, and for windows that
-    all lie at the same tokens.
+    All arguments have shape [windows]. The standard errors are smoothed over tokens, log variance = a + b·log tokens
+    (a window's own error is correlated with its value); NaN where one is unknown. The interval of p holds all at which
+    the weighted squares exceed their minimum by at most t²·max(1, minimum/degrees), t Student's at `level` with two
+    degrees of freedom less than windows: noise scales that follow no power law are not known better than they do.
+
+    Raises ValueError for fewer than three windows or three errors, for tokens that are not positive and rising within
+    a window, values that are not finite, a level outside (0, 1), windows all at one time, and where no noise scale
+    above zero with an exponent within `EXPONENTS` fits best.
     """
-    t, scale, se = (np.asarray(x, np.float64) for x in (tokens, noise_scale, standard_error))
-    if len(t) < FEWEST_WINDOWS:
-        raise ValueError(f"{len(t)} windows of noise scale: a slope and its error need {FEWEST_WINDOWS}")
-    for name, values in (("tokens", t), ("noise scales", scale), ("standard errors", se)):
-        if not (np.isfinite(values) & (values > 0)).all():
-            raise ValueError(f"{name} {values.tolist()}: each must be positive and finite")
-    weights = (scale / se) ** 2
-    x, y = np.log(t), np.log(scale)
-    centre = np.average(x, weights=weights)
-    spread = float(np.sum(weights * (x - centre) ** 2))
+    begin, end, inverse, se = (
+        np.asarray(x, np.float64) for x in (begin_tokens, end_tokens, inverse_noise_scale, standard_error)
+    )
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level {level}: the level of an interval lies between 0 and 1")
+    if len(inverse) < FEWEST_WINDOWS:
+        raise ValueError(f"{len(inverse)} windows of noise scale: a slope and its error need {FEWEST_WINDOWS}")
+    if not ((begin > 0) & (begin < end) & np.isfinite(end)).all():
+        raise ValueError(f"windows from {begin.tolist()} to {end.tolist()} tokens: each begins above 0, before its end")
+    if not np.isfinite(inverse).all():
+        raise ValueError(f"inverse noise scales {inverse.tolist()}: each must be finite")
+    x = np.log((begin + end) / 2)
     if np.ptp(x) == 0.0:
-        raise ValueError(f"all windows are at {t[0]:.0f} tokens: growth needs several times")
-    mean = float(np.average(y, weights=weights))
-    exponent = float(np.sum(weights * (x - centre) * (y - mean)) / spread)
-    degrees = len(t) - 2
-    chi_square = float(np.sum(weights * (y - mean - exponent * (x - centre)) ** 2))
-    exponent_se = float(np.sqrt(max(1.0, chi_square / degrees) / spread))
-    half = float(stats.t(degrees).ppf((1 + level) / 2)) * exponent_se
+        raise ValueError(f"all windows are at {np.exp(x[0]):.0f} tokens: growth needs several times")
+    weights = 1.0 / _smoothed_variance(x, se)
+    centre = float(np.exp(x.mean()))
+
+    def squares(exponents: ArrayLike) -> Floats:
+        """At the best level of each; one below zero is none."""
+        shapes = _mean_powers(begin / centre, end / centre, -np.asarray(exponents)[..., None])
+        explained = np.maximum((weights * shapes * inverse).sum(-1), 0.0) ** 2 / (weights * shapes**2).sum(-1)
+        left: Floats = np.sum(weights * inverse**2) - explained
+        return left
+
+    tried = np.linspace(*EXPONENTS, 501)
+    found = squares(tried)
+    best = int(found.argmin())
+    if best in (0, len(tried) - 1):
+        raise ValueError(
+            f"inverse noise scales {np.array2string(inverse, precision=3)}: no noise scale above zero that is a power "
+            f"of tokens between {EXPONENTS[0]:g} and {EXPONENTS[1]:g} describes them"
+        )
+    around = (float(tried[best - 1]), float(tried[best + 1]))
+    exponent = float(minimize_scalar(lambda p: float(squares(p)), bounds=around, options={"xatol": 1e-9}).x)
+    lowest = float(squares(exponent))
+    degrees = len(inverse) - 2
+    limit = lowest + float(stats.t(degrees).ppf((1 + level) / 2)) ** 2 * max(1.0, lowest / degrees)
+    beyond = found > limit
+    below, above = np.flatnonzero(beyond[:best]), np.flatnonzero(beyond[best:])
+    shape = _mean_powers(begin / centre, end / centre, np.asarray(-exponent))
+    strength = float(np.sum(weights * shape * inverse) / np.sum(weights * shape**2))
+    at_tokens = float(np.exp(np.average(x, weights=weights * shape**2)))
     return Growth(
-        level=float(np.exp(mean)),
-        at_tokens=float(np.exp(centre)),
+        level=(at_tokens / centre) ** exponent / strength,
+        at_tokens=at_tokens,
         exponent=exponent,
-        exponent_se=exponent_se,
-        exponent_low=exponent - half,
-        exponent_high=exponent + half,
+        exponent_low=_crossing(squares, limit, exponent, tried[below[-1]]) if len(below) else -np.inf,
+        exponent_high=_crossing(squares, limit, exponent, tried[best + above[0]]) if len(above) else np.inf,
         degrees_of_freedom=degrees,
     )
+
+
+def _mean_powers(begin: Floats, end: Floats, power: Floats) -> Floats:
+    """Mean of t^power over each window, broadcast."""
+    ratio = np.log(end / begin)
+    # (end^(power+1) - begin^(power+1))/((power+1)·(end - begin)), without 0/0 at a power of -1.
+    mean: Floats = begin ** (power + 1) * ratio * exprel((power + 1) * ratio) / (end - begin)
+    return mean
+
+
+def _smoothed_variance(x: Floats, se: Floats) -> Floats:
+    known = np.isfinite(se) & (se > 0)
+    if known.sum() < FEWEST_WINDOWS:
+        raise ValueError(f"{known.sum()} windows of known error: their course needs {FEWEST_WINDOWS}")
+    design = np.stack([np.ones_like(x), x - x.mean()], axis=1)
+    variance: Floats = np.exp(design @ np.linalg.lstsq(design[known], 2.0 * np.log(se[known]), rcond=None)[0])
+    return variance
+
+
+def _crossing(squares: Callable[[float], Floats], limit: float, inside: float, outside: float) -> float:
+    return float(brentq(lambda p: float(squares(p)) - limit, inside, outside))
 
 
 @dataclass(frozen=True)

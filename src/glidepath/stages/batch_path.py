@@ -1,28 +1,38 @@
 """A batch path derived from the measured gradient noise scale, as keys for a schedule of a study.
 
-The rule: through the trusted windows, weighted by their errors, log noise scale = log A + p·log tokens. The batch
+The rule: noise scale = A·tokens^p, fitted to |G|²/trΣ of all windows with their signs (see fit_growth). The batch
 follows that growth, B(u) = B_end·u^p with u the fraction of the horizon, rounded up to a multiple of --multiple-of: the
 measurement decides the shape, --batch-sequences the level. With --multiplier M the level is measured too, B = M × the
-noise scale, and --batch-sequences only bounds it.
+noise scale, and held at --batch-sequences from where it gets there; a path that does not get there within the horizon
+is refused.
 
-Windows are not trusted where |G|² is not told from zero, and there the noise scale is large: leaving them out rather
-understates the growth.
+Windows whose |G|² is not told from zero, mostly late ones with a large noise scale, take part like all others: to leave
+them out would understate the growth.
 """
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
 from glidepath.science.batch_path import BatchStages, Growth, fit_growth, growing_stages
 from glidepath.study import tables
+from glidepath.study.final_losses import open_to_fits, replicated_peak_lrs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTING = ["model", "batch_sequences", "tokens_per_parameter", "peak_lr"]
+Floats = NDArray[np.float64]
+
+CHOICES = {"--model": "model", "--probed-batch-sequences": "batch_sequences"}
+"""Options that choose among the probed cells of a schedule, with their columns of runs.parquet."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, required=True, help="runs.parquet of the same study")
     measured = parser.add_mutually_exclusive_group(required=True)
     measured.add_argument("--cells", nargs="+", help="cell_ids of probed cells, say the replicates of one")
-    measured.add_argument("--schedule", help="a probed schedule: the replicates of its cell of lowest final loss")
+    measured.add_argument(
+        "--schedule", help="a probed schedule: its longest horizon, all replicates at the best peak LR"
+    )
+    parser.add_argument("--model", help="with --schedule, where several models are probed")
+    parser.add_argument(
+        "--probed-batch-sequences", type=int, help="with --schedule, where it is probed at several batches [sequences]"
+    )
     parser.add_argument("--group", default="total", help="whose noise scale: total, body, norm, …; total if not given")
     parser.add_argument("--batch-sequences", type=int, required=True, help="batch at the end [sequences]")
     parser.add_argument("--min-batch-sequences", type=int, default=1, help="no batch is smaller; 1 if not given")
@@ -50,10 +66,12 @@ def main(args: argparse.Namespace) -> None:
 def block(noise_scale: pd.DataFrame, runs: pd.DataFrame, args: argparse.Namespace) -> str:
     """The key `batch` of a schedule, with comments that say what it was derived from.
 
-    Raises ValueError for unknown or diverged cells, a schedule or group that was not probed, windows that cannot be
-    trusted, growth that is not resolved, and a batch that does not grow to its end.
+    Raises ValueError for arguments that make no sense, unknown or diverged cells, a schedule or group that was not
+    probed, a schedule that was probed in several sweeps, windows that no growth describes, growth that is not resolved,
+    and a batch that does not grow to its end.
     """
-    cells = _named(runs, args.cells) if args.cells else _best(runs, noise_scale, args.schedule)
+    _check_arguments(args)
+    cells = _named(runs, args.cells) if args.cells else _best(runs, noise_scale, args)
     windows = noise_scale[noise_scale["cell_id"].isin(cells["cell_id"]) & (noise_scale["group"] == args.group)]
     if windows.empty:
         groups = noise_scale.loc[noise_scale["cell_id"].isin(cells["cell_id"]), "group"].unique()
@@ -61,18 +79,13 @@ def block(noise_scale: pd.DataFrame, runs: pd.DataFrame, args: argparse.Namespac
             f"--group {args.group}: the cells have no window of it, but of {', '.join(sorted(groups)) or 'none'}. Take "
             "one of these, or add the schedule to noise_scale.schedules of the study"
         )
-    trusted = windows[windows["status"] == "ok"]
-    if trusted.empty:
-        raise ValueError(
-            f"no one of {len(windows)} windows can be trusted: |G|² is within its error of zero. Probe more often "
-            "(noise_scale.every_updates), take fewer windows, or more replicates"
-        )
     try:
-        growth = fit_growth(
-            trusted["tokens_seen"], trusted["noise_scale_sequences"], _errors(trusted, cells), args.ci_level
-        )
+        growth = _growth(windows, args.ci_level)
     except ValueError as refusal:
-        raise ValueError(f"--group {args.group}, {len(windows)} windows: {refusal}. Probe more often") from refusal
+        raise ValueError(
+            f"--group {args.group}, {len(windows)} windows: {refusal}. Probe more often (noise_scale.every_updates) or "
+            "take more replicates"
+        ) from refusal
     _check_growth(growth, args)
     horizon = args.token_horizon or int(cells["token_horizon"].iloc[0])
     wanted = float(args.batch_sequences) if args.multiplier is None else args.multiplier * growth.at(horizon)
@@ -85,7 +98,28 @@ def block(noise_scale: pd.DataFrame, runs: pd.DataFrame, args: argparse.Namespac
             f"{refusal}. Change --batch-sequences, --min-batch-sequences or --multiple-of"
             + ("" if args.multiplier is None else ", or raise --multiplier or --token-horizon")
         ) from refusal
-    return "\n".join([*_comments(args, cells, windows, trusted, growth, horizon, wanted), *_keys(stages)]) + "\n"
+    return "\n".join([*_comments(args, cells, windows, growth, horizon, wanted), *_keys(stages)]) + "\n"
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    for option, value, least in (
+        ("--batch-sequences", args.batch_sequences, 2),
+        ("--min-batch-sequences", args.min_batch_sequences, 1),
+        ("--multiple-of", args.multiple_of, 1),
+        ("--token-horizon", args.token_horizon, 1),
+    ):
+        if value is not None and value < least:
+            raise ValueError(f"{option} {value}: it is at least {least}. Give a larger one")
+    if args.multiplier is not None and not (math.isfinite(args.multiplier) and args.multiplier > 0.0):
+        raise ValueError(
+            f"--multiplier {args.multiplier:g}: it is positive and finite. Give the batch over the noise scale, or "
+            "leave it out"
+        )
+    if not 0.0 < args.ci_level < 1.0:
+        raise ValueError(f"--ci-level {args.ci_level:g}: it lies between 0 and 1. Give 0.9, say")
+    for option, value in (("--model", args.model), ("--probed-batch-sequences", args.probed_batch_sequences)):
+        if value is not None and args.cells:
+            raise ValueError(f"{option} {value}: --cells say already which cells. Leave it out, or give --schedule")
 
 
 def _named(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -97,30 +131,70 @@ def _named(runs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
         if found["status"].iloc[0] == "diverged":
             raise ValueError(f"--cells {name}: {found['reason'].iloc[0]}; take a cell that finished")
     cells = runs[runs["cell_id"].isin(names)]
+    if cells["model"].nunique() > 1:
+        raise ValueError(
+            f"--cells are of models {', '.join(cells['model'].unique())}: their noise scales differ. Take one"
+        )
     if cells["token_horizon"].nunique() > 1:
         raise ValueError("--cells have several horizons: the windows of one lie in the other. Take one horizon")
     return cells
 
 
-def _best(runs: pd.DataFrame, noise_scale: pd.DataFrame, schedule: str) -> pd.DataFrame:
-    """The completed replicates of the probed setting of lowest mean final loss."""
-    probed = runs[runs["cell_id"].isin(noise_scale["cell_id"])]
-    cells = probed[(probed["schedule"] == schedule) & (probed["status"] == "completed")]
+def _best(runs: pd.DataFrame, noise_scale: pd.DataFrame, args: argparse.Namespace) -> pd.DataFrame:
+    """The replicates of the schedule's probed cells at the longest horizon and the peak learning rate of lowest mean
+    final loss; cells that are held out, and learning rates at which a replicate was lost, are not looked at."""
+    probed = open_to_fits(runs)
+    probed = probed[probed["cell_id"].isin(noise_scale["cell_id"])]
+    cells = probed[probed["schedule"] == args.schedule]
     if cells.empty:
         there = ", ".join(sorted(probed["schedule"].unique())) or "none"
         raise ValueError(
-            f"--schedule {schedule}: none of its cells is probed and completed; probed are cells of {there}. Take one "
-            "of these, or add it to noise_scale.schedules of the study"
+            f"--schedule {args.schedule}: none of its cells is probed, completed and open to fits; such cells are of "
+            f"{there}. Take one of these, or add it to noise_scale.schedules of the study"
         )
-    means = cells.groupby(SETTING, as_index=False).agg(val_loss=("val_loss", "mean"))
-    best = means.sort_values("val_loss", kind="stable")[SETTING].head(1)
-    return cells.merge(best, on=SETTING)
+    for option, column in CHOICES.items():
+        there = ", ".join(str(value) for value in sorted(cells[column].unique()))
+        chosen = getattr(args, option[2:].replace("-", "_"))
+        if chosen is not None:
+            cells = cells[cells[column] == chosen]
+            if cells.empty:
+                raise ValueError(f"{option} {chosen}: probed cells of {args.schedule} have {there}. Take one of these")
+        elif cells[column].nunique() > 1:
+            raise ValueError(
+                f"--schedule {args.schedule}: probed with {column} {there}; final losses of these cannot be "
+                f"compared. Choose with {option}, or name --cells"
+            )
+    cells = cells[cells["tokens_per_parameter"] == cells["tokens_per_parameter"].max()]
+    cells = cells[cells["peak_lr"].isin(replicated_peak_lrs(cells, set(cells["replicate"])))]
+    best: pd.DataFrame = cells[cells["peak_lr"] == cells.groupby("peak_lr")["val_loss"].mean().idxmin()]
+    return best
 
 
-def _errors(trusted: pd.DataFrame, cells: pd.DataFrame) -> pd.Series[float]:
-    """Standard errors in sequences."""
-    errors: pd.Series[float] = trusted["noise_scale_tokens_se"] / float(cells["context_length"].iloc[0])
-    return errors
+def _growth(windows: pd.DataFrame, ci_level: float) -> Growth:
+    """Of the noise scale in sequences."""
+    cells = [cell.sort_values("window") for _, cell in windows.groupby("cell_id", sort=False)]
+    begin, end = (np.concatenate(side) for side in zip(*(_bounds(cell) for cell in cells), strict=True))
+    inverse, errors = (np.concatenate(part) for part in zip(*(_inverse(cell) for cell in cells), strict=True))
+    return fit_growth(begin, end, inverse, errors, ci_level)
+
+
+def _bounds(cell: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Tokens where each window of a cell begins and ends, from their means: half-way between neighbours. The first of n
+    probes is as far from the beginning of training as from the next one."""
+    means = cell["tokens_seen"].to_numpy(np.float64)
+    if len(means) < 2:
+        raise ValueError("a cell with one window only: growth needs several times")
+    between = (means[1:] + means[:-1]) / 2.0
+    first = means[0] / (cell["n_probes"].iloc[0] + 1.0)
+    return np.append(first, between), np.append(between, 2.0 * means[-1] - between[-1])
+
+
+def _inverse(cell: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Inverse noise scales [1/sequences] with their standard errors, NaN where an interval has no lower end: this end
+    is the inverse of the upper end of the inverse's interval, which is Student's."""
+    inverse = (cell["grad_sq_norm_true"] / cell["grad_noise_trace"]).to_numpy(np.float64)
+    quantile = stats.t.ppf((1.0 + cell["ci_level"]) / 2.0, cell["n_blocks"] - 1)
+    return inverse, ((1.0 / cell["ci_low_sequences"]).to_numpy(np.float64) - inverse) / quantile
 
 
 def _check_growth(growth: Growth, args: argparse.Namespace) -> None:
@@ -142,7 +216,6 @@ def _comments(
     args: argparse.Namespace,
     cells: pd.DataFrame,
     windows: pd.DataFrame,
-    trusted: pd.DataFrame,
     growth: Growth,
     horizon: int,
     wanted: float,
@@ -157,8 +230,9 @@ def _comments(
     )
     unresolved = "" if growth.resolved else "; NOT resolved above 0"
     return [
-        f"# From {args.noise_scale}, group {args.group}, {len(trusted)} of {len(windows)} windows (trusted), "
-        f"{trusted['tokens_seen'].min()} to {trusted['tokens_seen'].max()} tokens:",
+        f"# From {args.noise_scale}, group {args.group}, {len(windows)} windows "
+        f"({(windows['status'] != 'ok').sum()} of them untrusted on their own), "
+        f"{windows['tokens_seen'].min()} to {windows['tokens_seen'].max()} tokens:",
         *(f"#   {cell}" for cell in cells["cell_id"]),
         f"# noise scale = {growth.at(horizon):.3g} sequences of {first['context_length']} tokens x "
         f"(tokens / {horizon})^{growth.exponent:.3f}, {100 * args.ci_level:g} % interval of the exponent "

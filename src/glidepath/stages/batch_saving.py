@@ -93,7 +93,7 @@ def _best_lr(cells: pd.DataFrame, replicates: set[int], losses: FinalLosses) -> 
     points = losses.points
     sweep = points[(points[[*WHERE, "schedule"]] == cells[[*WHERE, "schedule"]].iloc[0]).all(axis=1)]
     means = sweep.set_index("peak_lr")["val_loss"].sort_index()
-    peak_lr = float(means[replicated_peak_lrs(cells, replicates)].idxmin())
+    peak_lr = min(replicated_peak_lrs(cells, replicates), key=lambda lr: float(means[lr]))
     edge = peak_lr in (means.index[0], means.index[-1]) or float(means.min()) < float(means[peak_lr])
     return BestLr(peak_lr, edge)
 
