@@ -62,8 +62,9 @@ def fit_growth(
     inverse is (nearly) unbiased with an error that hardly depends on it, so that all windows take part with their
     signs. A fit of log noise scales has to leave out those that |G|² does not resolve, which are the late, large ones:
     of a planted exponent of 0.4 it found 0.21, 0.14 and 0.06 where 65 %, 74 % and 87 % of the windows were not
-    resolved. Bias here in the same three cases: at most 0.03, upwards (one cell of 12 windows, 200 draws; 0.02 with two
-    cells). Windows are means: early in training tokens^-p is larger there than at the mean of the tokens.
+    resolved. Bias left in the same three cases: at most 0.03, to either side (one cell of 12 windows, 200 draws whose
+    mean has an error of 0.01 to 0.03; below 0.01 with two cells). Windows are means: early in training tokens^-p is
+    larger there than at the mean of the tokens.
 
     All arguments have shape [windows]. The standard errors are smoothed over tokens, log variance = a + b·log tokens
     (a window's own error is correlated with its value); NaN where one is unknown. The interval of p holds all at which
