@@ -27,7 +27,7 @@ def spec(start: int = 0, stop: int | None = None) -> SegmentSpec:
         ("grid", [block]),
         ("warmup", {"fraction": 0.2}),
         ("averaging", None),
-        ("noise_scale.schedules", ["ramped"]),
+        ("noise_scale", None),
         ("analysis.reference_schedule", "ramped"),
         ("target.batch_sequences", 8),
         ("optimizer", {

@@ -40,7 +40,7 @@ def plan() -> Plan:
         "grid": [block],
         "evaluation": {"subset_tokens": 48, "first_update": 8},
         "optimizer": {"adam_beta2": None, "adam_beta2_half_life_tokens": 500.0},
-        "noise_scale": {"schedules": ["constant"], "every_updates": 32},
+        "noise_scale": {"schedules": ["constant"], "every_updates": 16},
         "warmup": {"tokens": 192},
     }
     return planned(*changes.items())
