@@ -170,15 +170,15 @@ def test_one_sweep_is_chosen_and_never_mixed() -> None:
     better = {"val_loss": 1.0}
     large = cell(cell_id="large", model="large", **better)
     wide = cell(cell_id="wide", batch_sequences=32, **better)
-    hidden = cell(cell_id="hidden", peak_lr=0.016, holdout=True, **better)
-    half = [
-        cell(cell_id="half-0", peak_lr=0.032, replicate=0, **better),
-        cell(cell_id="half-1", peak_lr=0.032, replicate=1, status="diverged", reason="at 7"),
+    hidden = [cell(cell_id=f"hidden-{r}", peak_lr=0.016, replicate=r, holdout=True, **better) for r in (0, 1)]
+    survived = [
+        *(cell(cell_id=f"survived-{r}", peak_lr=0.032, replicate=r, **better) for r in (0, 1)),
+        cell(cell_id="lost", peak_lr=0.032, replicate=2, status="diverged", reason="at 7"),
     ]
     lucky = cell(cell_id="lucky", peak_lr=0.002, replicate=1, **better)
-    names = ("large", "wide", "hidden", "half-0", "half-1", "lucky")
+    names = ("large", "wide", "hidden-0", "hidden-1", "survived-0", "survived-1", "lost", "lucky")
     right = batch_path.block(noise_scale(), runs(), arguments(*ROOT_TO_8))
-    for left_out in ([hidden], half, [lucky]):
+    for left_out in (hidden, survived, [lucky]):
         assert batch_path.block(probed(*names), runs(*left_out), arguments(*ROOT_TO_8)) == right
     for one, option, value, says in (
         (large, "--model", "m", "probed with model large, m.*Choose with --model, or name --cells"),
