@@ -16,7 +16,8 @@ SPEED = Speed(0.01, 1e-5)
 def curve(
     saved: float = 0.0, shift: float = 0.0, batch: int = 2000, noise: NDArray[np.float64] | None = None
 ) -> LossCurve:
-    """L(t) = 2 + 2·(t/(1 - saved)/HORIZON)^(-0.3) + shift, evaluated 12 times per doubling; the subset is 0.1 easier."""
+    """L(t) = 2 + 2·(t/(1 - saved)/HORIZON)^(-0.3) + shift, evaluated 12 times per doubling; the subset is 0.1
+    easier."""
     tokens = np.unique([*np.geomspace(32 * batch, HORIZON, 60).astype(np.int64), HORIZON])
     losses = 2.0 + 2.0 * (tokens / (1.0 - saved) / HORIZON) ** -0.3 + shift
     easier = losses - 0.1 + (0.0 if noise is None else noise[: len(tokens)])

@@ -215,6 +215,22 @@ def test_points_without_signal_are_left_out() -> None:
     assert row["slope"] == pytest.approx(SLOPE, rel=0.2)
 
 
+@pytest.mark.parametrize("noise", [0.3, 1.0, 2.0])
+def test_an_interval_holds_its_estimate_or_there_is_none(noise: float) -> None:
+    """However skewed the noise makes it; from a quarter of the points on that are not told from zero there is none."""
+    random = np.random.default_rng(11)
+    names = [f"c{i}" for i in range(4)]
+    frame = pd.concat([statistics(name, random, n=60, noise=noise, power=0.1) for name in names])
+    found = regression(frame, *(run(name, n=60) for name in names))
+    for name in ESTIMATES:
+        low, high = found[f"{name}_ci_low"], found[f"{name}_ci_high"]
+        resolved = (found["status"] == "ok") & found[name].notna()
+        assert low[found["status"] == "untrusted"].isna().all()
+        assert (low[resolved] <= found.loc[resolved, name]).all()
+        assert (found.loc[resolved, name] <= high[resolved]).all()
+    assert (found["status"] == "ok").any() == (noise < 2.0)
+
+
 def test_too_few_points() -> None:
     """Twelve probes make three windows, and a moving average of ten only three points."""
     found = regression(statistics("a", np.random.default_rng(0), n=12), run("a", 12))

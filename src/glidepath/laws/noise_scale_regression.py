@@ -24,7 +24,9 @@ noise is even (ln slope, arctanh r) the interval is
 
 Of slopes the shift is the samples' median less the same statistic of parts that are their windows' means: noise in x
 makes a slope too small. It stays in the estimate, which is comparable with published ones, and is taken off the
-interval, which is about the slope without it. Of r there is no shift: r is lower where smoothing leaves more noise.
+interval, which is about the slope without it; where that leaves the estimate outside, the interval is extended to it,
+since skewed noise scales then make the shift itself uncertain. Of r there is no shift: r is lower where smoothing
+leaves more noise.
 
 Intervals of several cells are also about how cells differ: ± Student's factor for that many cells times the standard
 deviation of the statistic over resampled cells, if that is wider. Neither says that y is proportional to x: that do
@@ -304,8 +306,9 @@ def _row(cells: Sequence[_Pairs], settings: Settings, random: np.random.Generato
             middle = middle - (_median(_even(name, samples[name])) - _even(name, smooth[name]))
         found[name] = float(estimate)
         known = row["status"] == "ok"
-        found[f"{name}_ci_low"] = float(_from_even(name, middle - half[name])) if known else np.nan
-        found[f"{name}_ci_high"] = float(_from_even(name, middle + half[name])) if known else np.nan
+        low, high = (_from_even(name, middle + sign * half[name]) if known else np.nan for sign in (-1, 1))
+        found[f"{name}_ci_low"] = float(np.minimum(low, estimate))
+        found[f"{name}_ci_high"] = float(np.maximum(high, estimate))
     return row | found
 
 
