@@ -57,7 +57,9 @@ if batch_pairs(STUDY):
     RESULT_TABLES += ("batch_saving",)
 # What the recommendation reads of batches, by the option that takes it.
 BATCH_TABLES = {
-    name.replace("_", "-"): str(LAYOUT.table(name)) for name in ("critical_batch", "batch_saving") if name in RESULT_TABLES
+    name.replace("_", "-"): str(LAYOUT.table(name))
+    for name in ("critical_batch", "batch_saving")
+    if name in RESULT_TABLES
 }
 FINAL_FILES = [
     *(LAYOUT.table(table) for table in RESULT_TABLES),
