@@ -52,7 +52,7 @@ def critical(tables: Tables, target: Target) -> Finding | None:
             f"Not identified: {first['reason']}.",
             evidence,
         )
-    caveats = ["A critical batch belongs to a loss: it is larger at lower losses."]
+    caveats = ["A critical batch belongs to a loss: at another one it may differ."]
     if first["edge_of_grid"]:
         caveats.append("A peak learning rate behind the critical batch lies at the edge of its grid.")
     return Finding(
