@@ -13,7 +13,7 @@ import pytest
 
 from glidepath.__main__ import main
 from glidepath.study import tables
-from glidepath.study.config import OptimizerConfig
+from glidepath.study.model_config import OptimizerConfig
 from glidepath.study.recommendation import Recommendation
 from tests.rows import filled
 from tests.synthetic import Study, Truth

@@ -8,7 +8,7 @@ import pytest
 
 from glidepath.stages.cells import plan_frame
 from glidepath.study.cells import model_spec
-from glidepath.study.config import ModelConfig
+from glidepath.study.model_config import ModelConfig
 from glidepath.study.size_groups import architecture, size_groups
 from tests.study.studies import planned
 

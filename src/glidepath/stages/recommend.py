@@ -19,8 +19,8 @@ from glidepath.stages.compare import comparisons
 from glidepath.study import tables
 from glidepath.study.averaging_config import BEST_WINDOW
 from glidepath.study.cells import peak_weight_decay
-from glidepath.study.config import OptimizerConfig
 from glidepath.study.final_losses import FinalLosses, final_losses
+from glidepath.study.model_config import OptimizerConfig
 from glidepath.study.recommendation import Averaging, Estimate, Recommendation, Source, TargetRun
 
 LOSS_LEVELS = (0.5, 0.9)

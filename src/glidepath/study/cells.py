@@ -15,14 +15,10 @@ import numpy as np
 
 from glidepath.science import accounting, schedules
 from glidepath.study.batch_ramp import LinearRamp, Stages, batch_of_every_update
-from glidepath.study.config import (
-    GridConfig,
-    ModelConfig,
-    OptimizerConfig,
-    StudyConfig,
-    WarmupConfig,
-)
+from glidepath.study.config import StudyConfig
+from glidepath.study.grid_config import GridConfig
 from glidepath.study.identity import digest
+from glidepath.study.model_config import ModelConfig, OptimizerConfig, WarmupConfig
 from glidepath.study.schedule import Room, Schedule
 from glidepath.study.schedule_config import Plateau
 from glidepath.study.section import StudyError

@@ -5,209 +5,34 @@ Refuses, never repairs: each error names the key, the value, the rule and the re
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from glidepath.science.schedules import portable
 from glidepath.study.averaging_config import AveragingConfig
-from glidepath.study.batch_ramp import LR_EXPONENTS
 from glidepath.study.batch_sweeps import batch_sweeps, no_sweeps
+from glidepath.study.config_errors import explain
 from glidepath.study.coordinate_check import CoordinateCheckConfig
 from glidepath.study.corpus import CorpusConfig
+from glidepath.study.grid_config import GridConfig, replicates_of
+from glidepath.study.model_config import ModelConfig, OptimizerConfig, WarmupConfig
 from glidepath.study.schedule_config import ScheduleConfig
 from glidepath.study.section import (
     Count,
-    Flag,
     Name,
     NonNegative,
     Number,
     Positive,
     Section,
     StudyError,
-    shortened,
 )
 from glidepath.study.spikes_config import SpikesConfig
 
 Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer"]
 SOME = Field(min_length=1)
 TRAIN_IT = "add it to the grid"
-
-
-class ModelConfig(Section):
-    """One model size. `depth` and `width` are the dial; the rest follows unless it is given."""
-
-    depth: Count
-    """Decoder layers."""
-    width: Count
-    """d_model [features]; a multiple of head_width."""
-    head_width: Count = 16
-    """d_head [features]; even, since rotary positions turn pairs of features."""
-    feed_forward: Literal["swiglu", "gelu"] = "swiglu"
-    """Feed-forward block."""
-    feed_forward_width: Count | None = None
-    """d_ff [features]; null: 4 × width for gelu, 8/3 × width rounded up to a multiple of 16 for swiglu."""
-    context_length: Count = 128
-    """Tokens per sequence."""
-    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
-    """Neither has a bias."""
-    tied_embeddings: Flag = False
-    """The head uses the embedding matrix."""
-    qk_norm: Flag = False
-    """Normalise queries and keys per head."""
-    rope_base: Positive = 10_000.0
-    """Base of the rotary frequencies."""
-    parametrization: Literal["sp", "mup", "completep"] = "mup"
-    """Standard; muP: learning rate and initialisation scale with width / base_width; CompleteP: residual branches also
-    scale with depth / base_depth."""
-    base_width: Count = 64
-    """Width at which mup and completep equal sp [features]."""
-    base_depth: Count = 2
-    """Depth at which completep equals mup [layers]."""
-    init_std_embedding: Positive = 0.5
-    """Standard deviation of the embedding at initialisation."""
-    init_std_hidden: Positive = 1.0
-    """Standard deviation of hidden matrices × sqrt(fan_in)."""
-    init_std_head: Positive = 0.05
-    """Standard deviation of an untied head at base_width."""
-    zero_init_output_projections: Flag = True
-    """Attention and feed-forward output projections start at zero."""
-
-    @property
-    def d_ff(self) -> int:
-        if self.feed_forward_width is not None:
-            return self.feed_forward_width
-        return 4 * self.width if self.feed_forward == "gelu" else 16 * math.ceil(8 * self.width / 3 / 16)
-
-    @model_validator(mode="after")
-    def _heads(self) -> ModelConfig:
-        if self.width % self.head_width:
-            raise ValueError(
-                f"width {self.width} is not a multiple of head_width {self.head_width}: every head has the "
-                f"same width. Choose a width that is a multiple of {self.head_width}, or another head_width"
-            )
-        if self.head_width % 2:
-            raise ValueError(
-                f"head_width {self.head_width} is odd: rotary positions turn pairs of features. Choose an "
-                "even head_width"
-            )
-        return self
-
-
-class WarmupConfig(Section):
-    """Linear rise to the peak: exactly one of three keys, which are three units."""
-
-    steps: NonNegative | None = None
-    """[updates]"""
-    tokens: NonNegative | None = None
-    """[tokens], rounded up to whole updates."""
-    fraction: Annotated[Number, Field(ge=0, lt=1)] | None = None
-    """Of each cell's own horizon; trunks of different horizons then share nothing."""
-
-    @model_validator(mode="after")
-    def _one(self) -> WarmupConfig:
-        given = {key: value for key, value in self if value is not None}
-        if len(given) != 1:
-            listed = " and ".join(f"{key} {value}" for key, value in given.items()) or "nothing"
-            raise ValueError(
-                f"{listed} given: exactly one of steps, tokens, fraction is needed, because they are different "
-                f"units. {'Keep one' if given else 'Add one'}"
-            )
-        return self
-
-
-class OptimizerConfig(Section):
-    """AdamW with decoupled weight decay."""
-
-    adam_beta1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    """Decay of the first moment per update."""
-    adam_beta2: Annotated[Number, Field(ge=0, lt=1)] | None = 0.95
-    """Decay of the second moment per update (or null, and give adam_beta2_half_life_tokens)."""
-    adam_beta2_half_life_tokens: Positive | None = None
-    """Half-life of the second moment [tokens], whatever the batch: beta2 = 2^(-batch tokens / half-life)."""
-    adam_eps: Positive = 1.0e-8
-    """Added to the root of the second moment."""
-    weight_decay: Annotated[Number, Field(ge=0)] | None = 0.1
-    """Decoupled weight decay; null for the policy constant_timescale."""
-    weight_decay_policy: Literal["coupled", "independent", "constant_timescale"] = "coupled"
-    """How an update shrinks matrices. coupled: by lr × weight_decay, as torch does; independent: by lr / peak_lr ×
-    weight_decay, whatever the peak; constant_timescale: by lr × λ with λ such that the time-scale 1/(peak_lr × λ) is
-    weight_decay_timescale_fraction of each cell's horizon."""
-    weight_decay_timescale_fraction: Positive | None = None
-    """constant_timescale only: memory of the weights, over the horizon."""
-    grad_clip_norm: Positive | None = 1.0
-    """Threshold of the global gradient norm; null is off."""
-
-    @model_validator(mode="after")
-    def _one_beta2(self) -> OptimizerConfig:
-        if (self.adam_beta2 is None) == (self.adam_beta2_half_life_tokens is None):
-            raise ValueError(
-                f"adam_beta2 {self.adam_beta2} and adam_beta2_half_life_tokens {self.adam_beta2_half_life_tokens}: "
-                "exactly one of them is needed, the other null. Give one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _fields_of_policy(self) -> OptimizerConfig:
-        if self.weight_decay_policy == "independent" and "weight_decay" not in self.model_fields_set:
-            raise ValueError(
-                "weight_decay is missing for weight_decay_policy independent: the default is meant for coupled and "
-                "would shrink weights by a tenth in every update. Give one, say 1.0e-4"
-            )
-        by_timescale = self.weight_decay_policy == "constant_timescale"
-        if by_timescale != (self.weight_decay is None) or by_timescale != bool(self.weight_decay_timescale_fraction):
-            raise ValueError(
-                f"weight_decay {self.weight_decay} and weight_decay_timescale_fraction "
-                f"{self.weight_decay_timescale_fraction} with weight_decay_policy {self.weight_decay_policy}: "
-                "constant_timescale needs the fraction and weight_decay: null, the others a weight_decay only. "
-                "Set them so"
-            )
-        return self
-
-
-class BatchLrConfig(Section):
-    """How a block carries its peak learning rates from one batch to its others."""
-
-    rule: Literal["none", "sqrt", "linear"]
-    """none: peak_lrs hold at every batch; sqrt, linear: they are multiplied by the batch over at_batch_sequences, or
-    its root."""
-    at_batch_sequences: Count
-    """The batch that peak_lrs are meant for [sequences/update]; the block need not train it."""
-
-    def carried(self, peak_lr: float, batch_sequences: int) -> float:
-        """The peak learning rate at another batch, to ten digits; at the same batch the number itself."""
-        factor = (batch_sequences / self.at_batch_sequences) ** LR_EXPONENTS[self.rule]
-        return peak_lr if factor == 1.0 else portable(peak_lr * factor)
-
-
-class GridConfig(Section):
-    """One block of cells: the product of its axes. A study is the union of its blocks."""
-
-    models: Annotated[tuple[Name, ...], SOME]
-    """Names from `models`."""
-    schedules: Annotated[tuple[Name, ...], SOME]
-    """Names from `schedules`."""
-    peak_lrs: Annotated[tuple[Positive, ...], SOME]
-    """Peak learning rates, at base_width if the model is mup."""
-    tokens_per_parameter: Annotated[tuple[Positive, ...], SOME]
-    """Horizons [tokens/parameter]."""
-    batch_sequences: Annotated[tuple[Count, ...], SOME] = (8,)
-    """[sequences/update]"""
-    batch_lr: BatchLrConfig | None = None
-    """How peak_lrs follow the batch; null: they hold at every batch."""
-    replicates: Annotated[tuple[NonNegative, ...], SOME] = (0,)
-    """Each is another initialisation and data order, the same for all schedules."""
-    holdout: Flag = False
-    """Hide these cells from all fits until the fits are scored."""
-
-    def peak_lr_at(self, peak_lr: float, batch_sequences: int) -> float:
-        """What one of `peak_lrs` is at one of the batches."""
-        return peak_lr if self.batch_lr is None else self.batch_lr.carried(peak_lr, batch_sequences)
 
 
 class EvaluationConfig(Section):
@@ -404,9 +229,9 @@ class StudyConfig(Section):
                         f"({', '.join(averaged) or 'none'}): its snapshots must be kept. Correct the name or add it "
                         "there"
                     )
-        clean = _replicates(self.grid, self.spikes.clean)
+        clean = replicates_of(self.grid, self.spikes.clean)
         for name in self.spikes.spiked:
-            for where, replicates in _replicates(self.grid, name).items():
+            for where, replicates in replicates_of(self.grid, name).items():
                 if len(pairs := replicates & clean[where]) < 2:
                     model, batch_sequences, tokens_per_parameter, peak_lr = where
                     raise ValueError(
@@ -485,18 +310,6 @@ def _check_emulation(averaging: AveragingConfig, schedules: dict[str, ScheduleCo
             )
 
 
-def _replicates(grid: tuple[GridConfig, ...], schedule: str) -> dict[tuple[str, int, float, float], set[int]]:
-    """Replicates of a schedule at every model, batch, horizon and peak learning rate; none where it is not trained."""
-    found: dict[tuple[str, int, float, float], set[int]] = defaultdict(set)
-    for block in grid:
-        if schedule in block.schedules:
-            axes = product(block.models, block.batch_sequences, block.tokens_per_parameter, block.peak_lrs)
-            for model, batch_sequences, tokens_per_parameter, given_lr in axes:
-                peak_lr = block.peak_lr_at(given_lr, batch_sequences)
-                found[model, batch_sequences, tokens_per_parameter, peak_lr].update(block.replicates)
-    return found
-
-
 def read_study(path: Path) -> StudyConfig:
     """Read and validate a study.
 
@@ -546,68 +359,3 @@ def parse_study(data: Any, origin: str) -> StudyConfig:
         return StudyConfig.model_validate(data)
     except ValidationError as error:
         raise StudyError(explain(error, data, origin)) from error
-
-
-LIST = "a list is needed. Write it as [a, b]"
-MAPPING = "a mapping is needed. Write its keys below it, indented; config/README.md lists them"
-WHOLE_NUMBER = "a whole number is needed. Write its digits only, without quotes, point or exponent"
-RULES_AND_REMEDIES = {
-    "extra_forbidden": "there is no such key. Correct it or remove it; config/README.md lists the keys",
-    "missing": "the key is required. Add it; config/README.md describes it",
-    "union_tag_not_found": "its key kind is required. Add it; config/README.md describes it",
-    "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 as text, write 1.0e-3",
-    "finite_number": "a finite number is needed. Change the value",
-    "bool_type": "true or false is needed. Write one of them, without quotes",
-    "int_type": WHOLE_NUMBER,
-    "int_from_float": WHOLE_NUMBER,
-    "string_type": "text is needed. Put it in quotes if it looks like a number or a date",
-    "string_pattern_mismatch": "a name has lower-case letters, digits and underscores only. Change it",
-    "string_too_short": "text is needed. Write it, or remove the key",
-    "invalid_key": "a key is text. Correct it or remove it; config/README.md lists the keys",
-    "string_too_long": "a name has at most 40 characters. Shorten it",
-    "too_short": "at least one entry is needed. Add one",
-    "tuple_type": LIST,
-    "model_type": MAPPING,
-    "model_attributes_type": MAPPING,
-    "dict_type": MAPPING,
-}
-
-
-def explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
-    """One paragraph: every fault with key, value, rule and remedy."""
-    faults = []
-    for fault in error.errors(include_url=False):
-        if fault["type"] == "too_short" and fault["input"]:
-            continue  # It has entries, whose own faults are told.
-        key = _key(fault["loc"], data)
-        if fault["type"] == "union_tag_invalid":
-            known = fault["ctx"]["expected_tags"]
-            faults.append(f"{key}.kind = {fault['ctx']['tag']!r}: it must be one of {known}. Correct it.")
-            continue
-        if fault["type"] == "value_error":
-            message = str(fault["ctx"]["error"]).rstrip(".")
-            faults.append(f"{key}: {message}." if key else f"{message}.")
-            continue
-        value = "" if fault["type"] == "missing" else f" = {shortened(fault['input'])}"
-        rule = RULES_AND_REMEDIES.get(
-            fault["type"],
-            f"{fault['msg'].replace('Input', 'it', 1)}. Change the value; config/README.md describes the key",
-        )
-        faults.append(f"{key}{value}: {rule}.")
-    return f"The study {origin} cannot be run. {' '.join(faults)}"
-
-
-def _key(location: tuple[int | str, ...], data: Any) -> str:
-    """Path of a key as the YAML has it, without pydantic's marks for a union's member and a mapping's key."""
-    path = []
-    of_kind: Any = None
-    for i, part in enumerate(location):
-        if isinstance(data, dict) and data.get("kind") == part and data is not of_kind:
-            of_kind = data  # The mark of a union's member; what follows are its keys, one of which may be called alike.
-            continue
-        there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
-        if there:
-            data = data[part]
-        if there or (i == len(location) - 1 and part != "[key]"):
-            path.append(str(part))
-    return ".".join(path)

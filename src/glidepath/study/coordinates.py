@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from glidepath.science import schedules
 from glidepath.study.cells import model_spec
-from glidepath.study.config import OptimizerConfig, StudyConfig
+from glidepath.study.config import StudyConfig
 from glidepath.study.coordinate_check import CoordinateCheckConfig
 from glidepath.study.identity import canonical_json
+from glidepath.study.model_config import OptimizerConfig
 from glidepath.study.specs import ModelSpec, OptimizerSpec, PathSpec, Spec
 
 

@@ -1,0 +1,73 @@
+"""What is wrong with a YAML file, as one paragraph for the person who wrote it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from glidepath.study.section import shortened
+
+LIST = "a list is needed. Write it as [a, b]"
+MAPPING = "a mapping is needed. Write its keys below it, indented; config/README.md lists them"
+WHOLE_NUMBER = "a whole number is needed. Write its digits only, without quotes, point or exponent"
+RULES_AND_REMEDIES = {
+    "extra_forbidden": "there is no such key. Correct it or remove it; config/README.md lists the keys",
+    "missing": "the key is required. Add it; config/README.md describes it",
+    "union_tag_not_found": "its key kind is required. Add it; config/README.md describes it",
+    "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 as text, write 1.0e-3",
+    "finite_number": "a finite number is needed. Change the value",
+    "bool_type": "true or false is needed. Write one of them, without quotes",
+    "int_type": WHOLE_NUMBER,
+    "int_from_float": WHOLE_NUMBER,
+    "string_type": "text is needed. Put it in quotes if it looks like a number or a date",
+    "string_pattern_mismatch": "a name has lower-case letters, digits and underscores only. Change it",
+    "string_too_short": "text is needed. Write it, or remove the key",
+    "invalid_key": "a key is text. Correct it or remove it; config/README.md lists the keys",
+    "string_too_long": "a name has at most 40 characters. Shorten it",
+    "too_short": "at least one entry is needed. Add one",
+    "tuple_type": LIST,
+    "model_type": MAPPING,
+    "model_attributes_type": MAPPING,
+    "dict_type": MAPPING,
+}
+
+
+def explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
+    """One paragraph: every fault with key, value, rule and remedy."""
+    faults = []
+    for fault in error.errors(include_url=False):
+        if fault["type"] == "too_short" and fault["input"]:
+            continue  # It has entries, whose own faults are told.
+        key = _key(fault["loc"], data)
+        if fault["type"] == "union_tag_invalid":
+            known = fault["ctx"]["expected_tags"]
+            faults.append(f"{key}.kind = {fault['ctx']['tag']!r}: it must be one of {known}. Correct it.")
+            continue
+        if fault["type"] == "value_error":
+            message = str(fault["ctx"]["error"]).rstrip(".")
+            faults.append(f"{key}: {message}." if key else f"{message}.")
+            continue
+        value = "" if fault["type"] == "missing" else f" = {shortened(fault['input'])}"
+        rule = RULES_AND_REMEDIES.get(
+            fault["type"],
+            f"{fault['msg'].replace('Input', 'it', 1)}. Change the value; config/README.md describes the key",
+        )
+        faults.append(f"{key}{value}: {rule}.")
+    return f"The study {origin} cannot be run. {' '.join(faults)}"
+
+
+def _key(location: tuple[int | str, ...], data: Any) -> str:
+    """Path of a key as the YAML has it, without pydantic's marks for a union's member and a mapping's key."""
+    path = []
+    of_kind: Any = None
+    for i, part in enumerate(location):
+        if isinstance(data, dict) and data.get("kind") == part and data is not of_kind:
+            of_kind = data  # The mark of a union's member; what follows are its keys, one of which may be called alike.
+            continue
+        there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
+        if there:
+            data = data[part]
+        if there or (i == len(location) - 1 and part != "[key]"):
+            path.append(str(part))
+    return ".".join(path)
