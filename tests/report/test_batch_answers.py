@@ -11,8 +11,8 @@ from glidepath.report.batch_path import path
 from glidepath.report.card import card
 from glidepath.report.critical_batch import critical
 from glidepath.study import tables
+from tests.figures.planted import filled
 from tests.report.conftest import BATCH_TOKENS, TARGET, Tables, estimate, recommended
-from tests.rows import filled
 
 
 def swept(**changes: Any) -> dict[str, Any]:
@@ -34,17 +34,20 @@ def saved(**changes: Any) -> dict[str, Any]:
         "batch_sequences": 8, "lr_choice": "equal", "peak_lr": 0.004, "fixed_peak_lr": 0.004, "at": "end", "point": 0,
         "tokens_saved_fraction": 0.1, "tokens_saved_fraction_low": 0.06, "tokens_saved_fraction_high": 0.14,
         "updates_saved_fraction": -0.5, "seconds_saved_fraction": -0.2, "loss_difference": -0.02,
-        "loss_difference_se": 0.004, "n_replicates": 3, "status": "saves tokens", **changes,
+        "loss_difference_se": 0.004, "n_replicates": 3, "edge_of_grid": False, "status": "saves tokens",
+        **changes,
     }  # fmt: skip
 
 
 def test_the_critical_batch_is_told_with_its_interval_and_definition(whole: Tables) -> None:
     rows = filled(
         tables.CRITICAL_BATCH,
-        swept(),
-        swept(target_loss=3.6),
-        swept(target_loss=3.0, weights="window_10"),
-        swept(target_loss=3.1, status="not_identified", reason="no bend"),
+        [
+            swept(),
+            swept(target_loss=3.6),
+            swept(target_loss=3.0, weights="window_10"),
+            swept(target_loss=3.1, status="not_identified", reason="no bend"),
+        ],
     )
     found = critical(whole | {"critical_batch": rows}, TARGET)
     assert found is not None
@@ -62,11 +65,11 @@ def test_the_critical_batch_is_told_with_its_interval_and_definition(whole: Tabl
 def test_the_critical_batch_is_that_of_the_schedule_with_most_batches(whole: Tables) -> None:
     """As the card tells it, whatever another one aims at; of the recommended schedule if that was swept."""
     other = swept(schedule="inverse_sqrt", target_loss=2.5, n_batches=4)
-    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, other, swept())}, TARGET)
+    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, [other, swept()])}, TARGET)
     assert found is not None
     assert "to a loss of 3.200" in found.sentence
     own = swept(schedule=TARGET.schedule, target_loss=3.4, n_batches=3)
-    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, other, swept(), own)}, TARGET)
+    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, [other, swept(), own])}, TARGET)
     assert found is not None
     assert "to a loss of 3.400" in found.sentence
 
@@ -77,14 +80,14 @@ def test_the_target_is_placed_against_it(whole: Tables, value: float, place: str
         f"critical_batch_tokens{end}": value * factor * BATCH_TOKENS
         for end, factor in (("", 1.0), ("_ci_low", 0.8), ("_ci_high", 1.2))
     }
-    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, swept(**ends))}, TARGET)
+    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, [swept(**ends)])}, TARGET)
     assert found is not None
     assert f"the target's batch of 512 {place}" in found.sentence
 
 
 def test_a_sweep_without_a_bend_is_not_resolved(whole: Tables) -> None:
     row = swept(status="not_identified", reason="the bend lies beyond the largest batch, 64. Train larger batches")
-    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, row)}, TARGET)
+    found = critical(whole | {"critical_batch": filled(tables.CRITICAL_BATCH, [row])}, TARGET)
     assert found is not None
     assert found.sure == "not resolved"
     assert "beyond the largest batch, 64" in found.because
@@ -92,7 +95,7 @@ def test_a_sweep_without_a_bend_is_not_resolved(whole: Tables) -> None:
 
 def test_a_path_says_what_it_saves_and_what_it_costs(whole: Tables) -> None:
     rows = [saved(lr_choice="best"), saved(), saved(schedule="staged", lr_choice="best")]
-    found = path(whole | {"batch_saving": filled(tables.BATCH_SAVING, *rows, saved(at="curve"))}, TARGET)
+    found = path(whole | {"batch_saving": filled(tables.BATCH_SAVING, [*rows, saved(at="curve")])}, TARGET)
     assert found is not None
     assert found.sentence == (
         "At 20 tokens per parameter against linear_zero, to the same loss, ramp takes −10.0 % tokens [−14.0, −6.0] and "
@@ -107,7 +110,7 @@ def test_a_path_says_what_it_saves_and_what_it_costs(whole: Tables) -> None:
 def test_a_path_whose_best_rate_is_at_an_edge_says_so(whole: Tables) -> None:
     rows = saved(lr_choice="best"), saved(lr_choice="best", schedule="staged", edge_of_grid=True)
     inside, outside = (
-        path(whole | {"batch_saving": filled(tables.BATCH_SAVING, *some)}, TARGET) for some in (rows[:1], rows)
+        path(whole | {"batch_saving": filled(tables.BATCH_SAVING, list(some))}, TARGET) for some in (rows[:1], rows)
     )
     assert inside is not None
     assert outside is not None
@@ -129,7 +132,7 @@ def test_the_card_tells_the_rate_of_a_path_and_of_how_many_it_is_the_best(n_trie
 
 def test_a_saving_within_its_interval_is_not_resolved(whole: Tables) -> None:
     row = saved(tokens_saved_fraction_low=-0.02, status="not resolved")
-    found = path(whole | {"batch_saving": filled(tables.BATCH_SAVING, row)}, TARGET)
+    found = path(whole | {"batch_saving": filled(tables.BATCH_SAVING, [row])}, TARGET)
     assert found is not None
     assert found.sure == "not resolved"
     assert "not resolved" in found.sentence
@@ -141,8 +144,8 @@ def test_the_answer_joins_what_was_measured(whole: Tables) -> None:
     joined = answer(
         whole
         | {
-            "critical_batch": filled(tables.CRITICAL_BATCH, swept()),
-            "batch_saving": filled(tables.BATCH_SAVING, saved()),
+            "critical_batch": filled(tables.CRITICAL_BATCH, [swept()]),
+            "batch_saving": filled(tables.BATCH_SAVING, [saved()]),
         },
         TARGET,
     )

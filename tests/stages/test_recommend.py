@@ -15,7 +15,7 @@ from glidepath.__main__ import main
 from glidepath.study import tables
 from glidepath.study.model_config import OptimizerConfig
 from glidepath.study.recommendation import Recommendation
-from tests.rows import filled
+from tests.figures.planted import filled
 from tests.synthetic import Study, Truth
 
 STUDY = Study(schedules={"cosine": Truth(irreducible_loss=2.05, kind="cosine"), "wsd": Truth(lr_scale=0.7)}).noisy(
@@ -232,7 +232,7 @@ def noise_rows(runs: pd.DataFrame, **changes: Any) -> list[dict[str, Any]]:
 
 def test_noise_scale_near_the_end(tmp_path: Path) -> None:
     runs, blocks = STUDY.tables()
-    rows = filled(tables.NOISE_SCALE, *noise_rows(runs), *noise_rows(runs, group="body", noise_scale_tokens=1.0))
+    rows = filled(tables.NOISE_SCALE, [*noise_rows(runs), *noise_rows(runs, group="body", noise_scale_tokens=1.0)])
     found = recommend(tmp_path, (runs, blocks), noise_scale=rows).noise_scale_tokens
     assert found is not None
     assert found.value == 1280.0
@@ -242,7 +242,7 @@ def test_noise_scale_near_the_end(tmp_path: Path) -> None:
 
 def test_an_untrusted_noise_scale_is_not_passed_on(tmp_path: Path) -> None:
     runs, blocks = STUDY.tables()
-    rows = filled(tables.NOISE_SCALE, *noise_rows(runs, status="untrusted"))
+    rows = filled(tables.NOISE_SCALE, [*noise_rows(runs, status="untrusted")])
     assert recommend(tmp_path, (runs, blocks), noise_scale=rows).noise_scale_tokens is None
 
 
@@ -367,7 +367,7 @@ def test_the_critical_batch_to_the_lowest_loss(tmp_path: Path) -> None:
         swept(model=model, target_loss=2.5, status="not_identified"),
         swept(model=model, target_loss=2.6, lr_rule="sqrt"),
     )
-    found = recommend(tmp_path, STUDY.tables(), critical_batch=filled(tables.CRITICAL_BATCH, *rows))
+    found = recommend(tmp_path, STUDY.tables(), critical_batch=filled(tables.CRITICAL_BATCH, list(rows)))
     estimate = found.critical_batch_tokens
     assert estimate is not None
     assert (estimate.value, estimate.ci_low, estimate.ci_high) == (4000.0, 3000.0, 5000.0)
@@ -390,7 +390,7 @@ def test_the_path_that_saves_most_where_that_is_resolved(
     another schedule."""
     group = {"model": str(STUDY.tables()[0]["model"].iloc[0]), "batch_sequences": target()["batch_sequences"]}
     rows = path_row(**group), path_row(**group, **{"schedule": "better", "tokens_saved_fraction": 0.2, **changes})
-    found = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, *rows))
+    found = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, list(rows)))
     assert found.schedule == "wsd"
     assert found.batch_path is not None
     assert found.batch_path.schedule == schedule
@@ -409,7 +409,7 @@ def test_a_path_comes_with_its_own_rate_and_how_many_were_tried(tmp_path: Path) 
         path_row(**tiny(), schedule="slow", status="not resolved"),
         path_row(**tiny(), schedule="short", tokens_per_parameter=10.0),
     )
-    found = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, *rows))
+    found = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, list(rows)))
     assert found.batch_path is not None
     assert (found.batch_path.schedule, found.batch_path.peak_lr, found.batch_path.n_tried) == ("ramp", 0.002, 2)
     assert not warned(found, "lowest or highest tried")
@@ -423,12 +423,12 @@ def test_rates_at_the_edge_behind_a_path_and_a_critical_batch_are_warned_of(tmp_
     both = recommend(
         tmp_path,
         STUDY.tables(),
-        batch_saving=filled(tables.BATCH_SAVING, path),
-        critical_batch=filled(tables.CRITICAL_BATCH, critical),
+        batch_saving=filled(tables.BATCH_SAVING, [path]),
+        critical_batch=filled(tables.CRITICAL_BATCH, [critical]),
     )
     assert warned(both, "batch path ramp at peak learning rate 0.002 is compared with wsd at 0.004")
     assert warned(both, "critical batch, of constant, is the lowest or highest tried")
-    other = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, path, better))
+    other = recommend(tmp_path, STUDY.tables(), batch_saving=filled(tables.BATCH_SAVING, [path, better]))
     assert not warned(other, "lowest or highest tried")
 
 
@@ -447,7 +447,7 @@ def test_the_critical_batch_of_the_recommended_schedule_or_of_most_batches(
         swept(model=model, target_loss=3.1, n_batches=5),
         swept(model=model, target_loss=3.0, n_batches=4),
     )
-    found = recommend(tmp_path, STUDY.tables(), critical_batch=filled(tables.CRITICAL_BATCH, *rows))
+    found = recommend(tmp_path, STUDY.tables(), critical_batch=filled(tables.CRITICAL_BATCH, list(rows)))
     estimate = found.critical_batch_tokens
     assert estimate is not None
     lowest = 3.0 if schedule == "constant" else 2.5
@@ -455,5 +455,5 @@ def test_the_critical_batch_of_the_recommended_schedule_or_of_most_batches(
 
 
 def test_no_path_is_recommended_where_none_saves(tmp_path: Path) -> None:
-    rows = filled(tables.BATCH_SAVING, path_row(model=str(STUDY.tables()[0]["model"].iloc[0]), status="costs tokens"))
+    rows = filled(tables.BATCH_SAVING, [path_row(model=str(STUDY.tables()[0]["model"].iloc[0]), status="costs tokens")])
     assert recommend(tmp_path, STUDY.tables(), batch_saving=rows).batch_path is None
