@@ -22,7 +22,7 @@ from glidepath.laws.law import (
     hidden_sweeps,
     sweeps,
 )
-from glidepath.science.laws import compute_saving, fit_saturating_law
+from glidepath.science.laws.horizon import compute_saving, fit_saturating_law
 from glidepath.study.final_losses import FinalLosses
 
 PARAMETERS = ("irreducible_loss", "K", "exponent")

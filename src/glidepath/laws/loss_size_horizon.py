@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from glidepath.laws.law import DECLARED, SPANS_HORIZONS, Floats, LawTables, Settings, Sweep, hidden_sweeps, sweeps
-from glidepath.science.laws import fit_size_horizon_law
+from glidepath.science.laws.horizon import fit_size_horizon_law
 from glidepath.study.final_losses import FinalLosses
 
 PARAMETERS = ("E", "A", "B", "alpha", "beta")

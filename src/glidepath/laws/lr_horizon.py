@@ -20,7 +20,7 @@ from glidepath.laws.law import (
     hidden_sweeps,
     sweeps,
 )
-from glidepath.science.laws import fit_power_law
+from glidepath.science.laws.horizon import fit_power_law
 from glidepath.study.final_losses import FinalLosses
 
 

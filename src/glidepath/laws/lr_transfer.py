@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from glidepath.laws.law import GRID_POINTS, SPANS_HORIZONS, Floats, LawTables, Settings, Sweep, sweeps
-from glidepath.science.laws import fit_power_law
+from glidepath.science.laws.horizon import fit_power_law
 from glidepath.study.final_losses import FinalLosses
 from glidepath.study.size_groups import SizeGroup, size_groups
 

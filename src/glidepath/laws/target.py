@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.laws.law import Floats, Settings, Sweep, by_group, sweeps
-from glidepath.science.laws import fit_power_law, fit_saturating_law, fit_size_horizon_law
+from glidepath.science.laws.horizon import fit_power_law, fit_saturating_law, fit_size_horizon_law
 from glidepath.science.replicates import single_run_noise
 from glidepath.study.final_losses import FinalLosses
 

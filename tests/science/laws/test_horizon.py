@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
-from glidepath.science.laws import (
+from glidepath.science.laws.horizon import (
     EXPONENTS,
     SIZE_EXPONENTS,
     compute_saving,

@@ -1,0 +1,1 @@
+"""Laws: one formula each, pure, with its parameters, `predict` and fit."""
