@@ -360,13 +360,12 @@ def _step(
     curvature = newton + damping[:, None, None] * majoriser
     free = ~held
     curvature = curvature * (free[:, :, None] & free[:, None, :])
-    diagonal = np.einsum("rii->ri", curvature)
+    diagonal: Floats = np.einsum("rii->ri", curvature)
     largest = diagonal.max(1, keepdims=True)
     # Coordinates without any curvature (held ones too) get a diagonal of their own.
     added = np.where(diagonal > 0, RIDGE * diagonal * (1 + damping[:, None]), np.where(largest > 0, largest, 1.0))
     curvature = curvature + added[:, :, None] * np.eye(theta.shape[1])
-    step: Floats = -np.linalg.solve(curvature, np.where(free, gradient, 0.0)[..., None])[..., 0]
-    return step
+    return -np.asarray(np.linalg.solve(curvature, np.where(free, gradient, 0.0)[..., None])[..., 0], np.float64)
 
 
 def _condition_number(majoriser: Floats) -> float:
