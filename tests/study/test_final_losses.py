@@ -71,11 +71,29 @@ def test_with_replicates_samples_scatter_about_the_means() -> None:
     np.testing.assert_allclose(samples.mean(0), losses.points["val_loss"], atol=0.01)
 
 
-@pytest.mark.parametrize("keep", [0, N_BLOCKS])
-def test_cells_without_blocks_are_refused(keep: int) -> None:
+def test_cells_without_blocks_beside_others_are_refused() -> None:
     runs, blocks = study(2)
     with pytest.raises(ValueError, match="have no block losses"):
-        final_losses(runs, blocks.iloc[:keep])
+        final_losses(runs, blocks.iloc[:N_BLOCKS])
+
+
+def test_imported_runs_have_no_blocks_and_need_not_tell_everything() -> None:
+    """Neither the peak learning rate nor the shape is known, and points are still told apart by what is."""
+    runs, blocks = study(2)
+    there = runs["peak_lr"] == 0.002
+    runs, without = runs[there].assign(peak_lr=np.nan, architecture=None, d_model=np.nan), blocks.iloc[:0]
+    losses = final_losses(runs, without)
+    assert list(losses.points["schedule"]) == ["linear", "cosine"]
+    np.testing.assert_allclose(losses.replicates, [[3.01, 3.02], [3.11, 3.13]])
+    assert losses.resampling_unit == "pooled replicates"
+    assert losses.resampled(100, seed=0).std(axis=0).min() > 0
+
+
+def test_two_runs_that_are_one_replicate_of_one_point_are_refused() -> None:
+    runs, blocks = study(2)
+    runs["replicate"] = 0
+    with pytest.raises(ValueError, match="has the settings and the replicate of another run"):
+        final_losses(runs, blocks)
 
 
 def test_holdout_cells_are_hidden() -> None:

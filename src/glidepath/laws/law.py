@@ -114,27 +114,44 @@ class LawTables:
         predicted: Floats,
         observed: Floats,
         baseline: Floats,
+        *,
+        low: Floats | None = None,
+        high: Floats | None = None,
     ) -> None:
-        """Predictions of hidden points against what was observed; `baseline` is what no law would say."""
+        """Predictions of hidden points against what was observed; `baseline` is what no law would say.
+
+        low and high are the ends of each point's interval for a single new run; a NaN end is open. Points without any
+        end are not counted as covered or not.
+        """
+        errors = predicted - observed
+        spread = float(((observed - observed.mean()) ** 2).sum())
+        covered = np.nan
+        if low is not None and high is not None and (told := np.isfinite(low) | np.isfinite(high)).any():
+            # Comparisons with NaN are false: an open end never excludes.
+            covered = float((~(observed < low) & ~(observed > high))[told].mean())
         self.scores.append(
             {
                 **group,
                 "holdout": holdout,
                 "quantity": quantity,
                 "n_hidden": len(observed),
-                "mean_absolute_error": float(np.abs(predicted - observed).mean()),
-                "mean_relative_error": float((np.abs(predicted - observed) / observed).mean()),
+                "mean_absolute_error": float(np.abs(errors).mean()),
+                "root_mean_square_error": float(np.sqrt((errors**2).mean())),
+                "mean_relative_error": float((np.abs(errors) / observed).mean()),
+                "worst_relative_error": float((np.abs(errors) / observed).max()),
+                "r_squared": 1 - float((errors**2).sum()) / spread if spread > 0 else np.nan,
                 "baseline_mean_absolute_error": float(np.abs(baseline - observed).mean()),
+                "covered": covered,
+                "ci_level": self.settings.ci_level,
                 "status": "scored",
             }
         )
 
     def not_scored(self, group: dict[str, Any], holdout: str, quantity: str, reason: str) -> None:
         """Say why nothing could be hidden and predicted."""
-        self.scores.append(
-            {**group, "holdout": holdout, "quantity": quantity, "n_hidden": 0, "status": reason}
-            | dict.fromkeys(("mean_absolute_error", "mean_relative_error", "baseline_mean_absolute_error"), np.nan)
-        )
+        told = {**group, "holdout": holdout, "quantity": quantity, "n_hidden": 0, "status": reason}
+        told["ci_level"] = self.settings.ci_level
+        self.scores.append(dict.fromkeys(tables.LAW_SCORES.names, np.nan) | told)
 
     def frames(self) -> dict[tables.Table, pd.DataFrame]:
         """The three tables."""

@@ -118,8 +118,9 @@ def resampled_losses(
     """Losses that the same study could have measured [nat/token], shape [n_samples, cells].
 
     mean + validation noise + replicate noise. Validation: blocks are resampled, the same ones for all cells, since all
-    are evaluated on the same text; `blocks` [cells, n_blocks] are mean losses over a cell's replicates. Replicates:
-    normal draws of own, position and shared effects, each variance over the number of replicates, with Student's
+    are evaluated on the same text; `blocks` [cells, n_blocks] are mean losses over a cell's replicates, none where they
+    are not known. Replicates: normal draws of own, position and shared effects, each variance over the number of
+    replicates, with Student's
     factors for the degrees of freedom: two replicates say so little about `shared` that absolute losses get wide
     intervals, differences do not. Cells on one trunk are drawn independently although they share most of their history;
     that makes intervals of their differences too wide, never too narrow. Without replicates only the validation noise
@@ -127,9 +128,11 @@ def resampled_losses(
     """
     random = np.random.default_rng(seed)
     n_cells, n_blocks = blocks.shape
-    counts = random.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=n_samples)
-    centred = blocks - blocks.mean(1, keepdims=True)
-    samples: Floats = noise.means + counts @ centred.T / n_blocks
+    samples: Floats = np.tile(noise.means, (n_samples, 1))
+    if n_blocks:
+        counts = random.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), size=n_samples)
+        centred = blocks - blocks.mean(1, keepdims=True)
+        samples += counts @ centred.T / n_blocks
     if noise.degrees_of_freedom:
         student = _student(random, noise.degrees_of_freedom, n_samples)
         own = random.standard_normal((n_samples, n_cells)) * noise.own_sd

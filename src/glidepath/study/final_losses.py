@@ -32,13 +32,13 @@ class FinalLosses:
     replicates: Floats
     """Loss of every replicate [nat/token], NaN where there is none, shape [points, replicates]."""
     blocks: Floats
-    """Loss of every validation block, mean over replicates, shape [points, blocks]."""
+    """Loss of every validation block, mean over replicates, shape [points, blocks]; no blocks where a log has none."""
     noise: ReplicateNoise
 
     @property
     def positions(self) -> NDArray[np.int64]:
         """Label of everything about a point but its schedule, shape [points]."""
-        return np.asarray(self.points.groupby(POSITION, sort=False).ngroup(), dtype=np.int64)
+        return _labels(self.points, POSITION)
 
     def resampled(self, n_samples: int, seed: int) -> Floats:
         """Losses the study could have measured, shape [n_samples, points]; NaN without replicates.
@@ -77,7 +77,9 @@ class FinalLosses:
 
     @property
     def resampling_unit(self) -> str:
-        return "validation blocks and pooled replicates" if self.noise.degrees_of_freedom else "none: no replicates"
+        if not self.noise.degrees_of_freedom:
+            return "none: no replicates"
+        return "validation blocks and pooled replicates" if self.blocks.size else "pooled replicates"
 
 
 def open_to_fits(runs: pd.DataFrame, *, holdout: bool = False) -> pd.DataFrame:
@@ -86,10 +88,8 @@ def open_to_fits(runs: pd.DataFrame, *, holdout: bool = False) -> pd.DataFrame:
     A learning rate at which any replicate diverged or was excluded (`study.exclusion`) is left out with all its
     replicates: the mean over the survivors says nothing of training there, and a lucky one could be taken for the best.
     """
-    import pandas as pd
-
-    lost = pd.MultiIndex.from_frame(runs.loc[runs["status"].isin(["diverged", "excluded"]), POINT])
-    unstable = pd.MultiIndex.from_frame(runs[POINT]).isin(lost)
+    label = _labels(runs, POINT)
+    unstable = np.isin(label, label[runs["status"].isin(["diverged", "excluded"])])
     found: pd.DataFrame = runs[(runs["status"] == "completed") & (runs["holdout"] == holdout) & ~unstable]
     return found
 
@@ -107,7 +107,9 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
     """Final losses of the cells that are (or, with `holdout`, are not) `open_to_fits`.
 
     The replicate noise is estimated per model and pooled over models, weighted by degrees of freedom: a size without
-    replicates borrows it from the others. Raises ValueError when there is no such cell or one without block losses.
+    replicates borrows it from the others. Imported runs have no block losses at all: `block_losses` is empty. Raises
+    ValueError when there is no such cell, one without block losses beside others with them, or two cells that are one
+    replicate of one point.
     """
     import pandas as pd
 
@@ -116,23 +118,43 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
         raise ValueError(
             "no cell of the study is completed and open to fits; see `status` and `holdout` in runs.parquet"
         )
-    points = open_runs.groupby(POINT, sort=False).first()[["token_horizon", "n_params_counted", *SHAPE]].reset_index()
-    index = pd.MultiIndex.from_frame(points[POINT])
-    wide = open_runs.pivot_table(index=POINT, columns="replicate", values="val_loss", sort=False).reindex(index)
+    # A label stands for a point: what an imported log does not tell is null, and a null equals itself here.
+    open_runs = open_runs.assign(point=_labels(open_runs, POINT))
+    twice = open_runs.duplicated(["point", "replicate"])
+    if twice.any():
+        raise ValueError(
+            f"{open_runs.loc[twice, 'cell_id'].iloc[0]} has the settings and the replicate of another run: a mean over "
+            f"them would hide their noise. Number them as replicates, or name what differs (model, schedule, peak_lr)"
+        )
+    columns = [*POINT, "token_horizon", "n_params_counted", *SHAPE]
+    points = open_runs.drop_duplicates("point").set_index("point")[columns].sort_index()
+    wide = open_runs.pivot(index="point", columns="replicate", values="val_loss").sort_index()
+    replicates = wide.to_numpy(np.float64)
+    points = points.reset_index(drop=True)
+    blocks = _blocks(open_runs, block_losses) if len(block_losses) else np.empty((len(points), 0))
+    positions = _labels(points, POSITION)
+    by_model = _rows_by_model(points)
+    noise = _pooled([replicate_noise(replicates[rows], positions[rows]) for rows in by_model], by_model)
+    return FinalLosses(pd.DataFrame(points.assign(val_loss=noise.means)), replicates, blocks, noise)
+
+
+def _blocks(open_runs: pd.DataFrame, block_losses: pd.DataFrame) -> Floats:
+    """Loss of every validation block of the first domain, mean over replicates, shape [points, blocks]."""
     without = open_runs.loc[~open_runs["cell_id"].isin(block_losses["cell_id"]), "cell_id"]
     if len(without):
         raise ValueError(
             f"{len(without)} completed cells have no block losses, the first is {without.iloc[0]}: differences between "
             f"cells are paired over blocks. Evaluate these cells again or exclude them"
         )
-    first_domain = block_losses["domain"].iloc[0]
-    selected = block_losses[block_losses["domain"] == first_domain].merge(open_runs[["cell_id", *POINT]], on="cell_id")
-    blocks = selected.pivot_table(index=POINT, columns="block", values="loss", sort=False).reindex(index)
-    replicates = wide.to_numpy(np.float64)
-    positions = points.groupby(POSITION, sort=False).ngroup().to_numpy(np.int64)
-    by_model = _rows_by_model(points)
-    noise = _pooled([replicate_noise(replicates[rows], positions[rows]) for rows in by_model], by_model)
-    return FinalLosses(points.assign(val_loss=noise.means), replicates, blocks.to_numpy(np.float64), noise)
+    of_domain = block_losses[block_losses["domain"] == block_losses["domain"].iloc[0]]
+    selected = of_domain.merge(open_runs[["cell_id", "point"]], on="cell_id")
+    means = selected.pivot_table(index="point", columns="block", values="loss").sort_index()
+    return means.to_numpy(np.float64)
+
+
+def _labels(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.int64]:
+    """A number per row, equal where all columns are; in the order in which they first appear."""
+    return np.asarray(frame.groupby(columns, sort=False, dropna=False).ngroup(), dtype=np.int64)
 
 
 def _rows_by_model(points: pd.DataFrame) -> list[NDArray[Any]]:

@@ -60,13 +60,29 @@ LAW_SCORES = Table(
         Column("quantity", "string", "-", "what is predicted", key=True),
         Column("n_hidden", "int64", "-", "hidden points"),
         Column("mean_absolute_error", "float64", "as quantity", "mean of |prediction - observation|"),
+        Column("root_mean_square_error", "float64", "as quantity", "root of the mean squared error"),
         Column("mean_relative_error", "float64", "-", "mean of |prediction - observation| / observation"),
+        Column("worst_relative_error", "float64", "-", "largest |prediction - observation| / observation"),
+        Column(
+            "r_squared",
+            "float64",
+            "-",
+            "1 - squared error over that of the observations' mean; null for fewer than two points, negative where that "
+            "mean predicts better",
+        ),
         Column(
             "baseline_mean_absolute_error",
             "float64",
             "as quantity",
             "error of carrying the nearest observation over",
         ),
+        Column(
+            "covered",
+            "float64",
+            "-",
+            "share of the hidden points inside the law's interval for a single new run at ci_level; null without one",
+        ),
+        Column("ci_level", "float64", "-", "level of those intervals"),
         Column("status", "string", "-", "scored, or why not"),
     ),
 )
