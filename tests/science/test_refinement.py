@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
+from glidepath.science.laws.convex_bound import last_iterate_bound
 from glidepath.science.refinement import Norm, refine, refined_schedule
-from tests.science.last_iterate_bound import last_iterate_bound
 
 FALLING = np.linspace(2, 1, 11)
 

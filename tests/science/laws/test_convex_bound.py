@@ -1,0 +1,100 @@
+"""The convex bound as a law: its terms against the definition, derivatives against differences, truth recovered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from glidepath.science.laws.convex_bound import (
+    ConvexBoundLaw,
+    bound_kernel,
+    convex_bound_formula,
+    fit_convex_bound,
+    last_iterate_bound,
+)
+from glidepath.science.laws.curve import Curve
+
+STEPS = 600
+POINTS = np.unique(np.geomspace(20, STEPS, 40).astype(np.int64))
+TRUE = ConvexBoundLaw(
+    irreducible_loss=np.array(2.0),
+    scale=np.array(0.4),
+    G1=np.array(6.0),
+    A1=np.array(0.02),
+    G2=np.array(4.0),
+    A2=np.array(0.4),
+    B=np.array(3.0),
+)
+
+
+def path(decay: float, peak: float = 0.01, floor: float = 0.0) -> np.ndarray:
+    """Ten updates of warm-up, constant, then a linear decay over the last share."""
+    t = np.arange(STEPS)
+    fall = np.clip((STEPS - t) / (decay * STEPS), floor, 1.0) if decay else np.ones(STEPS)
+    return peak * np.minimum((t + 1) / 10, 1.0) * fall
+
+
+def curve(lr: np.ndarray, law: ConvexBoundLaw = TRUE, noise: float = 0.0, seed: int = 0) -> Curve:
+    losses = law.predict(lr, POINTS) * np.exp(noise * np.random.default_rng(seed).standard_normal(len(POINTS)))
+    return Curve(lr=lr, updates_done=POINTS, losses=losses, warmup_steps=10)
+
+
+@pytest.mark.parametrize("lr", [path(0.0), path(0.3), path(1.0), np.where(np.arange(STEPS) < 300, 1e-2, 0.0)])
+def test_points_of_a_curve_are_bounds_of_the_runs_that_end_there(lr: np.ndarray) -> None:
+    kernel = bound_kernel(lr, POINTS)
+    norms = 1 + 2 * np.exp(-0.01 * kernel.knots)
+    found = kernel.distance + kernel.noise @ norms**2
+    g = np.sqrt(np.interp(np.arange(1, STEPS + 1), kernel.knots, norms**2))
+    slow = [last_iterate_bound(lr[:point], g[:point]).at(1.0) for point in POINTS]
+    assert_allclose(found, slow, rtol=1e-9)
+
+
+def test_norms_between_knots_are_as_good_as_every_norm() -> None:
+    lr = path(0.3)
+    norms = TRUE.grad_norms(np.arange(1.0, STEPS + 1))
+    slow = [last_iterate_bound(lr[:point], norms[:point]).at(1.0) for point in POINTS]
+    assert_allclose(TRUE.predict(lr, POINTS), 2.0 + 0.4 * np.array(slow), rtol=2e-4)
+
+
+@pytest.mark.parametrize("norms", ["constant", "fitted"])
+def test_derivatives_are_differences(norms: str) -> None:
+    formula = convex_bound_formula([curve(path(0.0)), curve(path(0.5))], norms)  # type: ignore[arg-type]
+    theta = np.array([[1.5, -0.3, 0.2, 0.5, 4.0, -0.5, 0.4]])
+    slopes = formula.jacobian(theta)[0]
+    for j in range(7):
+        step = np.zeros(7)
+        step[j] = 1e-6
+        change = (formula.predict(theta + step) - formula.predict(theta - step))[0] / 2e-6
+        assert_allclose(slopes[:, j], change, rtol=1e-6, atol=1e-9)
+
+
+def test_a_schedule_that_was_not_trained_is_predicted() -> None:
+    """Planted noise 0.1 %, parameters are not identified, the loss of another schedule is."""
+    found = fit_convex_bound([curve(path(0.0), noise=1e-3), curve(path(1.0), noise=1e-3, seed=1)])
+    assert found.found.objective < 1.1 * len(POINTS) * 2 * 1e-6
+    hidden = path(0.2, peak=0.008, floor=0.1)
+    assert_allclose(found.law.predict(hidden, POINTS), TRUE.predict(hidden, POINTS), rtol=2e-3)
+
+
+def test_constant_norms_are_found() -> None:
+    law = ConvexBoundLaw(*(np.array(value) for value in (2.0, 0.4, 0.0, 1.0, 0.0, 1.0, 8.0)))
+    found = fit_convex_bound([curve(path(0.0), law), curve(path(0.5), law)], norms="constant")
+    assert found.found.status == "converged"
+    assert_allclose([found.law.irreducible_loss, found.law.scale, found.law.B], [2.0, 0.4, 8.0], rtol=1e-3)
+
+
+def test_a_bootstrap_is_one_law() -> None:
+    found = fit_convex_bound([curve(path(0.0), noise=1e-3), curve(path(1.0), noise=1e-3)], norms="constant")
+    weights = np.random.default_rng(0).multinomial(2, [0.5, 0.5], size=5).repeat(len(POINTS), axis=1).astype(float)
+    samples = found.resampled(weights=weights)
+    assert samples.predict(path(0.2), POINTS).shape == (5, len(POINTS))
+
+
+def test_points_that_the_bound_does_not_reach_are_refused() -> None:
+    with pytest.raises(ValueError, match="first update at a positive learning rate"):
+        bound_kernel(np.array([0.0, 0.0, 1.0]), np.array([2]))
+    with pytest.raises(ValueError, match="up to the last"):
+        bound_kernel(np.ones(3), np.array([4]))
+    with pytest.raises(ValueError, match="positive learning rate"):
+        last_iterate_bound([0.0, 0.0])
