@@ -51,8 +51,9 @@ setup: .venv/installed
 # Needs uv; torch and the packages it brings are left out (see setup).
 lock:
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --no-annotate --no-header --quiet \
-	    --output-file requirements.lock $$(uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \
-	    --no-header --quiet | grep -oE '^(torch|nvidia[a-z0-9-]*|cuda-[a-z]+)' | sed 's/^/--no-emit-package /')
+	    --output-file requirements.lock $$(uv pip compile pyproject.toml --extra training --universal \
+	    --python-version 3.11 --no-annotate --no-header --quiet | grep -oE '^(torch|nvidia[a-z0-9-]*|cuda-[a-z]+)' | \
+	    sed 's/^/--no-emit-package /')
 
 clean:
 	rm -rf .venv .snakemake results logs .pytest_cache .mypy_cache .ruff_cache .hypothesis

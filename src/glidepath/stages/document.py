@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from glidepath.study.checkpoint_config import CheckpointsConfig
 from glidepath.study.config import StudyConfig
 from glidepath.study.figure_list import CHECKPOINT_FIGURES, FIGURES
+from glidepath.study.import_config import ImportConfig
 from glidepath.study.layout import Layout
 from glidepath.study.section import LARGEST, Section
 from glidepath.study.tables import CHECKPOINT_TABLES, LAW_TABLES, TABLES, Table
@@ -189,6 +190,67 @@ EXAMPLES = {
     "RevisionRange": 'revisions: {template: "step{updates}", first: 1000, last: 143000, every: 1000}',
     "Revision": "listed: [{revision: step1000, updates: 1000}, {revision: main, updates: 143000}]",
     "DirectoryCheckpoints": 'source: {kind: directories, pattern: "runs/mine/checkpoint-{updates}"}',
+    "ImportConfig": """\
+        imports: mine
+        description: Our runs of spring.
+        tokens_per_parameter_uses: non_embedding
+        holdout: ["400M_*", "*_72000"]
+        """,
+    "TableSource": """\
+        sources:
+          - name: history
+            format: csv
+            paths: [logs/*/history.csv]
+            run: {kind: directory}
+            columns: {step: iteration, train_loss: loss, val_loss: eval loss, lr: learning rate}
+            step_counts: zero_based
+          - name: sweep
+            format: parquet
+            paths: [sweep.parquet]
+            rows: runs
+            run: {kind: row}
+            columns: {n_params_non_embedding: N, token_horizon: D, batch_tokens: bs, peak_lr: lr, val_loss: loss}
+            units: {n_params_non_embedding: millions, token_horizon: billions, batch_tokens: sequences}
+            where: {diverged: false}
+        """,
+    "WandbSource": """\
+        sources:
+          - name: wandb
+            format: wandb
+            paths: ["exports/*/history.jsonl"]
+            run: {kind: directory}
+            columns: {step: _step, train_loss: train/loss, n_params_total: config.n_params}
+            beside: {config: config.json}
+        """,
+    "TextLogSource": """\
+        sources:
+          - name: megatron
+            format: text_log
+            preset: megatron
+            paths: [logs/*.log]
+            run: {kind: file}
+            columns: {step: iteration, lr: learning rate, train_loss: lm loss, val_loss: validation lm loss}
+          - name: own
+            format: text_log
+            patterns: ['step (?P<step>\\d+)/\\d+ val_loss:(?P<val>\\S+)']
+            paths: [logs/*.txt]
+            run: {kind: file}
+            columns: {step: step, val_loss: val}
+        """,
+    "RunByColumns": "run: {kind: columns, columns: [model, curve]}",
+    "RunByFile": "run: {kind: file}",
+    "RunByPath": "run: {kind: path, pattern: 'runs/(?P<size>[^/]+)/(?P<run>[^/]+)/log.txt'}",
+    "LrKnown": "lr: {kind: schedule}",
+    "LrTable": "lr: {kind: table, path: schedules.parquet, of: {schedule: curve}}",
+    "RunFacts": """\
+        runs:
+          - {match: "*", context_length: 4096, batch_tokens: 524288, peak_lr: 3.0e-4}
+          - {regex: "(?P<model>[0-9]+M)/(?P<schedule>.+)"}
+          - {match: "25M/*", n_params_non_embedding: 25000000}
+          - {match: "25M/test", excluded: a trial}
+        """,
+    "ImportAnalysisConfig": "analysis: {reference_schedule: cosine, pool_batches: true}",
+    "ImportTargetConfig": "target: {n_params: 7.0e+9, token_horizon: 1.4e+11}",
     "Directory": "listed: [{path: runs/mine/early, updates: 1000}, {path: runs/mine/final, updates: 20000}]",
 }
 """One example per section, by the name of its model."""
@@ -218,6 +280,7 @@ def documents() -> dict[str, str]:
         "config/README.md": keys_of_a_study(),
         "config/study.schema.json": json_schema(StudyConfig),
         "config/checkpoints.schema.json": json_schema(CheckpointsConfig),
+        "config/imports.schema.json": json_schema(ImportConfig),
         "docs/tables.md": data_dictionary(),
     }
 
@@ -262,6 +325,17 @@ def keys_of_a_study() -> str:
     ]
     for place in places_of_checkpoints():
         lines += _section(place)
+    lines += [
+        "# The keys of imported runs",
+        "",
+        "A file with the key `imports` at its top says where logs of runs that were trained elsewhere are and what their",
+        "columns mean. `glidepath inspect-log FILE` shows a log and writes a source to start from. Its sections are",
+        "below; those of `schedules` are as in a study. For an editor its first line is",
+        "`# yaml-language-server: $schema=imports.schema.json`.",
+        "",
+    ]
+    for place in places_of_imports():
+        lines += _section(place)
     return "\n".join(lines)
 
 
@@ -269,6 +343,16 @@ def places_of_checkpoints() -> list[Place]:
     """The sections that a study does not have."""
     told = {place.model for place in places(StudyConfig, "", "")}
     return [place for place in dict.fromkeys(places(CheckpointsConfig, "", "")) if place.model not in told]
+
+
+def places_of_imports() -> list[Place]:
+    """The sections that neither a study nor a file of checkpoints has."""
+    told = {place.model for other in (StudyConfig, CheckpointsConfig) for place in places(other, "", "")}
+    found: dict[type[Section], Place] = {}
+    for place in places(ImportConfig, "", ""):
+        # How a learning rate is known is said of sources and of runs alike.
+        found.setdefault(place.model, place)
+    return [place for model, place in found.items() if model not in told]
 
 
 @dataclass(frozen=True)
@@ -285,7 +369,7 @@ def places(model: type[Section], path: str, kind: str) -> Iterator[Place]:
     for key, field in model.model_fields.items():
         below, marks = _sections_in(field.annotation)
         for section in below:
-            of_kind = f" of kind {_kinds(section)}" if len(below) > 1 else ""
+            of_kind = f" of {_tag(section)} {_kinds(section)}" if len(below) > 1 else ""
             yield from places(section, f"{path}.{key}{marks}".removeprefix("."), of_kind)
 
 
@@ -305,8 +389,13 @@ def _sections_in(annotation: Any) -> tuple[list[type[Section]], str]:
     return [], ""
 
 
+def _tag(section: type[Section]) -> str:
+    """The key that says which of several a section is."""
+    return "kind" if "kind" in section.model_fields else "format"
+
+
 def _kinds(section: type[Section]) -> str:
-    return ", ".join(f"`{kind}`" for kind in get_args(section.model_fields["kind"].annotation))
+    return ", ".join(f"`{kind}`" for kind in get_args(section.model_fields[_tag(section)].annotation))
 
 
 def _section(place: Place) -> list[str]:

@@ -14,7 +14,6 @@ WHOLE_NUMBER = "a whole number is needed. Write its digits only, without quotes,
 RULES_AND_REMEDIES = {
     "extra_forbidden": "there is no such key. Correct it or remove it; config/README.md lists the keys",
     "missing": "the key is required. Add it; config/README.md describes it",
-    "union_tag_not_found": "its key kind is required. Add it; config/README.md describes it",
     "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 as text, write 1.0e-3",
     "finite_number": "a finite number is needed. Change the value",
     "bool_type": "true or false is needed. Write one of them, without quotes",
@@ -33,16 +32,21 @@ RULES_AND_REMEDIES = {
 }
 
 
-def explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
-    """One paragraph: every fault with key, value, rule and remedy."""
+def explain(error: ValidationError, data: dict[str, Any], origin: str, what: str = "study") -> str:
+    """One paragraph: every fault with key, value, rule and remedy; `what` says what the file is."""
     faults = []
     for fault in error.errors(include_url=False):
         if fault["type"] == "too_short" and fault["input"]:
             continue  # It has entries, whose own faults are told.
         key = _key(fault["loc"], data)
         if fault["type"] == "union_tag_invalid":
-            known = fault["ctx"]["expected_tags"]
-            faults.append(f"{key}.kind = {fault['ctx']['tag']!r}: it must be one of {known}. Correct it.")
+            known, tag = fault["ctx"]["expected_tags"], fault["ctx"]["discriminator"].strip("'")
+            faults.append(f"{key}.{tag} = {fault['ctx']['tag']!r}: it must be one of {known}. Correct it.")
+            continue
+        if fault["type"] == "union_tag_not_found":
+            tag = fault["ctx"]["discriminator"].strip("'")
+            value = shortened(fault["input"])
+            faults.append(f"{key} = {value}: its key {tag} is required. Add it; config/README.md describes it.")
             continue
         if fault["type"] == "value_error":
             message = str(fault["ctx"]["error"]).rstrip(".")
@@ -54,7 +58,7 @@ def explain(error: ValidationError, data: dict[str, Any], origin: str) -> str:
             f"{fault['msg'].replace('Input', 'it', 1)}. Change the value; config/README.md describes the key",
         )
         faults.append(f"{key}{value}: {rule}.")
-    return f"The study {origin} cannot be run. {' '.join(faults)}"
+    return f"The {what} {origin} cannot be run. {' '.join(faults)}"
 
 
 def _key(location: tuple[int | str, ...], data: Any) -> str:
@@ -62,7 +66,7 @@ def _key(location: tuple[int | str, ...], data: Any) -> str:
     path = []
     of_kind: Any = None
     for i, part in enumerate(location):
-        if isinstance(data, dict) and data.get("kind") == part and data is not of_kind:
+        if isinstance(data, dict) and part in (data.get("kind"), data.get("format")) and data is not of_kind:
             of_kind = data  # The mark of a union's member; what follows are its keys, one of which may be called alike.
             continue
         there = part in data if isinstance(data, dict) else isinstance(data, list) and isinstance(part, int)
