@@ -14,10 +14,11 @@ from glidepath.study.tables.averaging import (
 from glidepath.study.tables.batch import BATCH_SAVING, CRITICAL_BATCH, STEPS_TO_LOSS
 from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
-from glidepath.study.tables.laws import LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
+from glidepath.study.tables.laws import LAW_COMPARISON, LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
 from glidepath.study.tables.noise_scale import GRADIENT_STATISTICS, NOISE_SCALE, NOISE_SCALE_REGRESSION
 from glidepath.study.tables.parametrization import COORDINATE_CHECK, COORDINATE_SLOPES
 from glidepath.study.tables.plan import BUDGET, PLAN, SPENDING
+from glidepath.study.tables.position_losses import POSITION_LOSSES
 from glidepath.study.tables.schedules import COMPARISONS, EMA_VIEW
 from glidepath.study.tables.spikes import SPIKE_EXCESS, SPIKE_REMOVAL
 from glidepath.study.tables.table import SCHEMA_VERSION, Column, Table, arrow_schema, empty, read, write, writer
@@ -32,6 +33,7 @@ TABLES = (
     EVALUATIONS,
     BLOCK_LOSSES,
     AVERAGES,
+    POSITION_LOSSES,
     STEPS_SAVED,
     COOLDOWN_ORACLE,
     COOLDOWN_ORACLE_SCORES,
@@ -43,6 +45,7 @@ TABLES = (
     BATCH_SAVING,
     EMA_VIEW,
     COMPARISONS,
+    LAW_COMPARISON,
     COORDINATE_CHECK,
     COORDINATE_SLOPES,
     REGIMES,
@@ -72,6 +75,7 @@ __all__ = [
     "EVALUATIONS",
     "GRADIENT_STATISTICS",
     "LARGE_LR",
+    "LAW_COMPARISON",
     "LAW_PARAMETERS",
     "LAW_PREDICTIONS",
     "LAW_SCORES",
@@ -79,6 +83,7 @@ __all__ = [
     "NOISE_SCALE",
     "NOISE_SCALE_REGRESSION",
     "PLAN",
+    "POSITION_LOSSES",
     "REGIMES",
     "RUNS",
     "SCHEMA_VERSION",

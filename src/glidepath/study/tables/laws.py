@@ -67,8 +67,8 @@ LAW_SCORES = Table(
             "r_squared",
             "float64",
             "-",
-            "1 - squared error over that of the observations' mean; null for fewer than two points, negative where that "
-            "mean predicts better",
+            "1 - squared error over that of the observations' mean; null for fewer than two points, negative where "
+            "that mean predicts better",
         ),
         Column(
             "baseline_mean_absolute_error",
@@ -88,3 +88,42 @@ LAW_SCORES = Table(
 )
 
 LAW_TABLES = (LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES)
+
+LAW_COMPARISON = Table(
+    "law_comparison",
+    "Laws by what they missed on runs that were hidden from them, the best first.",
+    (
+        Column("quantity", "string", "-", "what was predicted", key=True),
+        Column(
+            "holdout_kind",
+            "string",
+            "-",
+            "what was hidden: declared, longest horizon, largest size, schedule or other (all else that a law hides)",
+            key=True,
+        ),
+        Column("law", "string", "-", "law", key=True),
+        Column("n_groups", "int64", "-", "groups of the law (model, schedule, batch, part hidden) that were scored"),
+        Column("n_hidden", "int64", "-", "hidden points, of all groups"),
+        Column("mean_absolute_error", "float64", "as quantity", "mean of |prediction - observation| over these points"),
+        Column("mean_relative_error", "float64", "-", "mean of |prediction - observation| / observation over them"),
+        Column("worst_relative_error", "float64", "-", "largest |prediction - observation| / observation"),
+        Column(
+            "baseline_mean_absolute_error",
+            "float64",
+            "as quantity",
+            "error of carrying the nearest observation over; null where a group has none",
+        ),
+        Column("skill", "float64", "-", "1 - error over that of the baseline: 1 is perfect, below 0 is worse than it"),
+        Column("covered", "float64", "-", "share of hidden points inside the law's interval for a single new run"),
+        Column("ci_level", "float64", "-", "level of those intervals"),
+        Column(
+            "n_laws",
+            "int64",
+            "-",
+            "laws scored on the same hidden points, this one included: only these can be compared by their error",
+        ),
+        Column("rank", "int64", "-", "place among these by mean_absolute_error, 1 the best"),
+        Column("n_not_scored", "int64", "-", "groups in which nothing could be hidden and predicted"),
+        Column("reason", "string", "-", "why not, of the first such group; empty if there is none"),
+    ),
+)

@@ -1,0 +1,76 @@
+"""Laws are compared on the same hidden points, and means are over points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from glidepath.laws.comparison import compared
+from glidepath.laws.law import LawTables, Settings
+from glidepath.study import tables
+
+SETTINGS = Settings("linear", 0.9, 100, 0)
+
+
+def group(schedule: str) -> dict[str, Any]:
+    return {"model": "m", "schedule": schedule, "batch_sequences": 8}
+
+
+def scores(errors: dict[str, list[float]], *, holdout: str = "longest_horizon") -> pd.DataFrame:
+    """A law that misses each schedule's hidden losses of 2 nat/token by these; the baseline misses by 0.1."""
+    out = LawTables(SETTINGS, "replicates")
+    for schedule, missed in errors.items():
+        observed = np.full(len(missed), 2.0)
+        predicted = observed + np.array(missed)
+        out.score(
+            group(schedule), holdout, "val_loss", predicted, observed, observed + 0.1,
+            low=predicted - 0.03, high=predicted + 0.03,
+        )  # fmt: skip
+    return out.frames()[tables.LAW_SCORES]
+
+
+def row(frame: pd.DataFrame, law: str) -> pd.Series[Any]:
+    return frame[frame["law"] == law].iloc[0]
+
+
+def test_means_are_over_points_and_laws_are_ranked_on_the_same_ones() -> None:
+    good = scores({"linear": [0.01, -0.01, 0.04], "cosine": [0.02]})
+    bad = scores({"linear": [0.05, 0.05, 0.05], "cosine": [0.05]})
+    other = scores({"linear": [0.0]})
+    found = compared({"bad": bad, "good": good, "other": other})
+    best = row(found, "good")
+    assert best["mean_absolute_error"] == pytest.approx(0.02)
+    assert best["worst_relative_error"] == pytest.approx(0.02)
+    assert best["skill"] == pytest.approx(0.8)
+    assert best["covered"] == pytest.approx(0.75)
+    assert (best["n_groups"], best["n_hidden"], best["n_laws"], best["rank"]) == (2, 4, 2, 1)
+    assert (row(found, "bad")["n_laws"], row(found, "bad")["rank"]) == (2, 2)
+    # Its error is the least, and says nothing: it was asked for less.
+    assert (row(found, "other")["n_laws"], row(found, "other")["rank"]) == (1, 1)
+    assert list(found["law"]) == ["good", "bad", "other"]
+
+
+def test_kinds_of_what_is_hidden_are_kept_apart() -> None:
+    found = compared(
+        {
+            "a": pd.concat([scores({"linear": [0.01]}), scores({"linear": [0.02]}, holdout="declared, 20 tokens")]),
+            "b": scores({"linear": [0.03]}, holdout="inner learning rates"),
+        }
+    )
+    assert list(found["holdout_kind"]) == ["declared", "longest horizon", "other"]
+
+
+def test_a_law_that_could_hide_nothing_says_why_and_has_no_rank(tmp_path: Any) -> None:
+    out = LawTables(SETTINGS, "replicates")
+    out.not_scored(group("linear"), "largest size", "val_loss", "one size: two are needed")
+    found = compared({"a": out.frames()[tables.LAW_SCORES]})
+    assert found.iloc[0]["reason"] == "one size: two are needed"
+    assert pd.isna(found.iloc[0]["rank"])
+    tables.write(tables.LAW_COMPARISON, found, tmp_path / "law_comparison.parquet")
+
+
+def test_without_laws_the_table_is_empty(tmp_path: Any) -> None:
+    tables.write(tables.LAW_COMPARISON, compared({}), tmp_path / "law_comparison.parquet")
