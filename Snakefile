@@ -44,6 +44,7 @@ else:
     include: "workflow/rules/training.smk"
     include: "workflow/rules/parametrization.smk"
     include: "workflow/rules/averaging.smk"
+    include: "workflow/rules/positions.smk"
     include: "workflow/rules/noise.smk"
     include: "workflow/rules/batch.smk"
     include: "workflow/rules/ema_view.smk"

@@ -8,7 +8,8 @@ from glidepath.study.config import parse_study
 from glidepath.study.coordinates import coordinate_check_spec
 from glidepath.study.corpus import corpus_id, vocab_size_of
 from glidepath.study.figure_list import entry as figure_entry, figures_of, table_path
-from glidepath.study.layout import SEGMENT_TABLES, segment_directory
+from glidepath.study.layout import SEGMENT_TABLES, position_directory, segment_directory
+from glidepath.study.positions import position_specs
 from glidepath.study.segments import plan as plan_study
 from glidepath.study.speed import Conditions, gpu_here, gpu_share, kept_file, needs_gpu, read_speeds
 from glidepath.study.spikes import check_spikes
@@ -21,6 +22,7 @@ try:
     check_spikes(STUDY, PLAN)
     TARGET = target_of(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
     AVERAGES = {spec.average_id: spec for spec in average_specs(PLAN, STUDY.averaging).values()}
+    POSITIONS = {spec.position_id: spec for spec in position_specs(PLAN, STUDY).values()}
     COORDINATES = coordinate_check_spec(STUDY, vocab_size_of(STUDY.corpus, Path.cwd()))
 except ValueError as refusal:
     raise WorkflowError(str(refusal)) from None
@@ -49,6 +51,8 @@ RESULT_TABLES = (
 )
 if COORDINATES:
     RESULT_TABLES += ("coordinate_check", "coordinate_slopes")
+if STUDY.temporal:
+    RESULT_TABLES += ("position_losses",)
 if STUDY.spikes:
     RESULT_TABLES += ("spike_excess", "spike_removal")
 if batch_sweeps(STUDY):
@@ -73,5 +77,6 @@ FINAL_FILES = [
 wildcard_constraints:
     segment="[A-Za-z0-9.+_-]+",
     average="[A-Za-z0-9.+_-]+",
+    positions="[A-Za-z0-9.+_-]+",
     figure="[a-z0-9_]+",
     law="[a-z_]+",

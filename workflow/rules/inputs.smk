@@ -86,6 +86,46 @@ def segment_record(wildcards):
     return ancient(f"{segment_directory(AVERAGES[wildcards.average].segment)}/segment.json")
 
 
+def position_segment(wildcards):
+    return PLAN.segments[POSITIONS[wildcards.positions].segment]
+
+
+def position_spec(wildcards):
+    return canonical_json(POSITIONS[wildcards.positions].model_dump(mode="json"))
+
+
+def position_snapshots(wildcards):
+    """Of the segment alone. Its name says what is in them, so their times do not matter."""
+    return ancient(f"{segment_directory(POSITIONS[wildcards.positions].segment)}/snapshots.safetensors")
+
+
+def position_record(wildcards):
+    return ancient(f"{segment_directory(POSITIONS[wildcards.positions].segment)}/segment.json")
+
+
+def position_gpu_share(wildcards):
+    return gpu_share(position_segment(wildcards).n_params)
+
+
+def position_gpus(wildcards):
+    return min(1, position_gpu_share(wildcards))
+
+
+def position_minutes(wildcards, attempt):
+    """A generous guess, as for averages."""
+    segment = position_segment(wildcards)
+    evaluated = len(POSITIONS[wildcards.positions].evaluate_at) * STUDY.corpus.domains[0].validation_tokens
+    flops_per_second = 3e13 if needs_gpu(segment.n_params) else 1e10
+    flops = evaluated * segment.train_flops_exact / segment.tokens / 3
+    return min(24 * 60, int(10 + flops / flops_per_second / 60) * attempt)
+
+
+def position_mem_mb(wildcards):
+    """The model, the loss of every validation token, and what evaluation needs."""
+    n_params = param_counts(position_segment(wildcards).spec.trajectory.model).n_params_total
+    return 2000 + (6 * n_params + 8 * STUDY.corpus.domains[0].validation_tokens) // 1_000_000
+
+
 def figure_tables(wildcards):
     return [str(table_path(table, LAYOUT.results)) for table in figure_entry(wildcards.figure).tables]
 

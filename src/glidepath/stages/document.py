@@ -156,6 +156,7 @@ EXAMPLES = {
         """,
     "EmulatedDecayScheme": "schemes: {like_linear_20: {kind: emulated_decay, fraction: 0.2, shape: linear}}",
     "SpikesConfig": "spikes: {clean: constant, spiked: [jump_4, jump_8], window_fraction: 0.2}",
+    "TemporalConfig": "temporal: {schedules: [constant], points_per_octave: 4}",
     "NoiseScaleConfig": "noise_scale: {schedules: [constant], every_updates: 16}",
     "CoordinateCheckConfig": """\
         coordinate_check: {model: d48, widths: [48, 96, 192], depths: [2, 4, 8], peak_lr: 0.004}

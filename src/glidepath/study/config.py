@@ -29,6 +29,7 @@ from glidepath.study.section import (
     StudyError,
 )
 from glidepath.study.spikes_config import SpikesConfig
+from glidepath.study.temporal_config import TemporalConfig
 
 Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer"]
 SOME = Field(min_length=1)
@@ -158,6 +159,8 @@ class StudyConfig(Section):
     """Provoked loss spikes, and what averaging does to them; null: none."""
     noise_scale: NoiseScaleConfig | None = None
     """Gradient noise scale; null: no gradient is probed."""
+    temporal: TemporalConfig | None = None
+    """Loss by position in the sequence along training; null: only means over positions are known."""
     coordinate_check: CoordinateCheckConfig | None = None
     """What width and depth do to activations and weights; null: it is not checked."""
     analysis: AnalysisConfig
@@ -240,6 +243,22 @@ class StudyConfig(Section):
                         f"{tokens_per_parameter:g} and batch_sequences {batch_sequences}: an interval over replicates "
                         "needs two at least. Put both in one block and give it replicates"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _temporal(self) -> StudyConfig:
+        averaged = self.averaging.schedules if self.averaging else ()
+        for name in self.temporal.schedules if self.temporal else ():
+            if name not in averaged:
+                raise ValueError(
+                    f"temporal.schedules names {name!r}, which is not one of averaging.schedules "
+                    f"({', '.join(averaged) or 'none'}): its snapshots must be kept. Correct the name or add it there"
+                )
+        if "temporal" in self.analysis.laws and self.temporal is None:
+            raise ValueError(
+                "analysis.laws has temporal without a section temporal: the law is fitted to losses by position. Add "
+                "the section or remove the law"
+            )
         return self
 
     @model_validator(mode="after")

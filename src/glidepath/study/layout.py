@@ -43,6 +43,11 @@ def segment_directory(segment_id: str) -> str:
     return f"store/segments/{segment_id}"
 
 
+def position_directory(position_id: str) -> str:
+    """Directory of the losses by position at the points of one segment."""
+    return f"store/position_losses/{position_id}"
+
+
 def average_directory(average_id: str) -> str:
     """Directory of the averages at the points of one segment."""
     return f"store/averages/{average_id}"
