@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.laws import lr_transfer
+from glidepath.laws.comparison import compared
 from glidepath.science.ema_view import update_coefficients
 from glidepath.study import figure_list, tables
 from glidepath.study.size_groups import size_groups
@@ -538,6 +539,7 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         result[f"laws/{law}/parameters"] = filled(tables.LAW_PARAMETERS, parameters[law])
         result[f"laws/{law}/predictions"] = filled(tables.LAW_PREDICTIONS, predictions[law])
         result[f"laws/{law}/scores"] = filled(tables.LAW_SCORES, scores[law])
+    result["law_comparison"] = compared({law: result[f"laws/{law}/scores"] for law in parameters})
     return result
 
 

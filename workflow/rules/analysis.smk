@@ -85,9 +85,23 @@ rule fit_law:
         " --seed {params.seed} --output-directory $(dirname {output.parameters}) > {log} 2>&1"
 
 
+rule compare_laws:
+    input:
+        [LAYOUT.law_table(law, "scores") for law in STUDY.analysis.laws],
+    output:
+        f"{LAYOUT.results}/law_comparison.parquet",
+    log:
+        f"logs/compare_laws/{LAYOUT.study}.log",
+    params:
+        code=code("compare_laws"),
+    shell:
+        "glidepath compare-laws --scores {input} --output {output} > {log} 2>&1"
+
+
 rule fit:
     input:
         LAW_FILES,
+        f"{LAYOUT.results}/law_comparison.parquet",
         f"{LAYOUT.results}/comparisons.parquet",
 
 

@@ -45,6 +45,7 @@ RESULT_TABLES = (
     "noise_scale_regression",
     "ema_view",
     "comparisons",
+    "law_comparison",
     "regimes",
     "large_lr",
     "spending",

@@ -11,7 +11,7 @@ import pandas as pd
 from glidepath.study import tables
 
 GROUP = ["holdout", "model", "schedule", "batch_sequences"]
-KINDS = ("declared", "longest horizon", "largest size", "schedule")
+KINDS = ("declared", "longest horizon", "largest size", "schedule", "inner learning rates")
 """Kinds of what is hidden, as the first words that name one in `holdout`."""
 OTHER = "other"
 

@@ -14,6 +14,7 @@ NEEDED_TABLES = (
     "plan",
     "runs",
     "comparisons",
+    "law_comparison",
     "averages",
     "steps_saved",
     "cooldown_oracle",

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from glidepath.report.answer import Answer
 from glidepath.report.card import Card
 from glidepath.report.cost import Cost
+from glidepath.report.law_trial import Trial
 from glidepath.report.methods import METHODS
 from glidepath.report.overview import BestTable, Fact, Lost
 from glidepath.study import figure_list, tables
@@ -27,6 +28,7 @@ class Page:
 
     study: str
     description: str
+    trial: Trial
     card: Card
     answers: Sequence[Answer]
     facts: Sequence[Fact]
@@ -68,6 +70,7 @@ def render(page: Page, svg_by_figure: Mapping[str, bytes]) -> str:
         "study": page.study,
         "description": page.description,
         "css": Markup(css),
+        "trial": page.trial,
         "card": page.card,
         "sections": [
             _Section(answer, SHORT_NAMES[answer.number], _figures(answer.number, svg_by_figure))

@@ -39,6 +39,7 @@ def main(args: argparse.Namespace) -> None:
     from glidepath.report.answers import answers, tables_for
     from glidepath.report.card import card
     from glidepath.report.cost import cost
+    from glidepath.report.law_trial import law_trial
     from glidepath.report.limits import limits, provenance
     from glidepath.report.overview import best_tables, facts, lost_cells
 
@@ -53,6 +54,7 @@ def main(args: argparse.Namespace) -> None:
     content = page.Page(
         study=study.study,
         description=study.description,
+        trial=law_trial(found["law_comparison"]),
         card=card(recommended),
         answers=answers(found, target),
         facts=facts(runs, planned),

@@ -28,8 +28,11 @@ class Layout:
     def table(self, name: str) -> str:
         return str(self.results / f"{name}.parquet")
 
+    def law_table(self, law: str, name: str) -> str:
+        return str(self.results / "laws" / law / f"{name}.parquet")
+
     def law_tables(self, law: str) -> list[str]:
-        return [str(self.results / "laws" / law / f"{name}.parquet") for name in LAW_TABLE_NAMES]
+        return [self.law_table(law, name) for name in LAW_TABLE_NAMES]
 
     def figure(self, name: str) -> list[str]:
         return [str(self.results / "figures" / f"{name}.{ending}") for ending in ("svg", "pdf", "parquet")]

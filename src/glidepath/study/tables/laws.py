@@ -98,7 +98,7 @@ LAW_COMPARISON = Table(
             "holdout_kind",
             "string",
             "-",
-            "what was hidden: declared, longest horizon, largest size, schedule or other (all else that a law hides)",
+            "what was hidden: declared, longest horizon, largest size, schedule, inner learning rates or other",
             key=True,
         ),
         Column("law", "string", "-", "law", key=True),

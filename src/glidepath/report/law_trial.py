@@ -1,0 +1,93 @@
+"""How well the laws predicted runs that were hidden from them: what a reader sees before all that rests on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glidepath.laws.comparison import OTHER
+from glidepath.report.numbers import plain
+
+UNITS = {"val_loss": "nat/token", "peak_lr": "", "compute_saving": ""}
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One law on one kind of hidden runs."""
+
+    hidden: str
+    quantity: str
+    law: str
+    n_hidden: int
+    error: str
+    worst: str
+    baseline: str
+    covered: str
+    best: bool
+    """The least error of several laws that predicted the same runs."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the laws were asked and what they missed."""
+
+    headline: str
+    rows: tuple[TrialRow, ...]
+    silent: tuple[str, ...]
+    """Why laws could not be tried."""
+
+
+def law_trial(comparison: pd.DataFrame) -> Trial:
+    """The table `law_comparison` in words."""
+    scored = comparison[comparison["n_hidden"] > 0]
+    rows = tuple(_row(row) for _, row in scored.iterrows())
+    silent = comparison[(comparison["n_hidden"] == 0) & (comparison["reason"] != "")]
+    whys = tuple(f"{row['law']}, {_hidden(row)}: {row['reason']}." for _, row in silent.iterrows())
+    return Trial(_headline(scored), rows, whys)
+
+
+def _headline(scored: pd.DataFrame) -> str:
+    losses = scored[(scored["quantity"] == "val_loss") & scored["skill"].notna()]
+    if losses.empty:
+        return "No law could be tried: nothing could be hidden and predicted."
+    better = int((losses["skill"] > 0).sum())
+    told = losses[losses["covered"].notna()]
+    text = (
+        f"Of {len(losses)} trials on losses, {better} came closer than carrying the nearest run over. "
+        f"Trust a law as far as it got here."
+    )
+    if len(told):
+        inside = float((told["covered"] * told["n_hidden"]).sum() / told["n_hidden"].sum())
+        level = float(told["ci_level"].iloc[0])
+        text += (
+            f" Of all hidden losses {plain(100 * inside, 0)} % lie inside the intervals at {plain(100 * level, 0)} %."
+        )
+    return text
+
+
+def _row(row: pd.Series[Any]) -> TrialRow:
+    unit = UNITS.get(str(row["quantity"]), "")
+    covered, several = row["covered"], pd.notna(row["n_laws"]) and int(row["n_laws"]) > 1
+    return TrialRow(
+        hidden=_hidden(row),
+        quantity=str(row["quantity"]).replace("_", " "),
+        law=str(row["law"]).replace("_", " "),
+        n_hidden=int(row["n_hidden"]),
+        error=_error(float(row["mean_absolute_error"]), unit),
+        worst=f"{plain(100 * float(row['worst_relative_error']), 2)} %",
+        baseline=_error(float(row["baseline_mean_absolute_error"]), unit),
+        covered=f"{plain(100 * float(covered), 0)} %" if pd.notna(covered) else "not told",
+        best=bool(several and row["rank"] == 1),
+    )
+
+
+def _hidden(row: pd.Series[Any]) -> str:
+    kind = str(row["holdout_kind"])
+    return "other" if kind == OTHER else kind
+
+
+def _error(value: float, unit: str) -> str:
+    return f"{value:.2g} {unit}".strip() if np.isfinite(value) else "none"

@@ -1,0 +1,26 @@
+"""What the laws missed, in words."""
+
+from __future__ import annotations
+
+from glidepath.laws.comparison import compared
+from glidepath.report.law_trial import law_trial
+from tests.laws.test_comparison import scores
+
+
+def test_the_best_of_laws_on_the_same_runs_is_marked_and_its_error_has_a_unit() -> None:
+    trial = law_trial(compared({"good": scores({"linear": [0.012]}), "poor_one": scores({"linear": [0.05]})}))
+    first, second = trial.rows
+    assert (first.law, first.error, first.baseline, first.best) == ("good", "0.012 nat/token", "0.1 nat/token", True)
+    assert (second.law, second.best, second.covered) == ("poor one", False, "0 %")
+    assert first.worst == "0.60 %"
+    assert "Of 2 trials on losses, 2 came closer" in trial.headline
+    assert "50 % of the hidden losses lie inside intervals at 90 %" in trial.headline
+
+
+def test_a_law_alone_is_not_the_best_of_anything() -> None:
+    (row,) = law_trial(compared({"alone": scores({"linear": [0.01]})})).rows
+    assert not row.best
+
+
+def test_nothing_hidden_is_said() -> None:
+    assert law_trial(compared({})).headline.startswith("No law could be tried")
