@@ -6,85 +6,154 @@ N is the study's parameter count, D the token horizon, the loss that at each cel
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from glidepath.laws.law import DECLARED, SPANS_HORIZONS, Floats, LawTables, Settings, Sweep, hidden_sweeps, sweeps
-from glidepath.science.laws.horizon import fit_size_horizon_law
+from glidepath.laws.law import DECLARED, EXTRAPOLATION, GRID_POINTS, SPANS_HORIZONS, Floats, LawTables, Settings
+from glidepath.laws.size_points import (
+    SizePoints,
+    groups_of_points,
+    intervals,
+    largest,
+    nearest,
+    new_run,
+    report_residuals,
+    resampling_unit,
+)
+from glidepath.science.fitting import Profile
+from glidepath.science.laws.size_horizon import (
+    FLOPS_PER_PARAMETER_AND_TOKEN,
+    SizeHorizonFit,
+    SizeHorizonLaw,
+    fit_size_horizon_law,
+)
 from glidepath.study.final_losses import FinalLosses
 
-PARAMETERS = ("E", "A", "B", "alpha", "beta")
-ALL_MODELS = "all"
-HOLDOUT = "largest size"
+COORDINATES = {"E": "E", "A": "alpha", "B": "beta", "alpha": "alpha", "beta": "beta"}
+"""The parameters, and the coordinate of the fit whose profile says whether the data identify each."""
+OPTIMAL = ("optimal_size_exponent", "optimal_horizon_exponent")
+PARAMETERS = (*COORDINATES, *OPTIMAL)
+N_PARAMETERS = len(COORDINATES)
+HOLDOUTS = {"largest_size": "sizes", "longest_horizon": "horizons"}
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
-    """Fit every schedule and batch with at least three sizes and horizons; score by hiding the largest size, and on
-    what is declared hidden."""
-    out = LawTables(settings, losses.resampling_unit)
-    unseen = hidden_sweeps(hidden, settings)
-    groups: dict[tuple[str, int], list[Sweep]] = {}
-    for sweep in sweeps(losses, settings):
-        groups.setdefault((sweep.group["schedule"], sweep.group["batch_sequences"]), []).append(sweep)
-    for (schedule, batch), members in groups.items():
-        group = {"model": ALL_MODELS, "schedule": schedule, "batch_sequences": batch}
-        seen = {(sweep.n_params_counted, sweep.token_horizon) for sweep in members}
-        of_group = [
-            sweep
-            for sweep in unseen
-            if (sweep.group["schedule"], sweep.group["batch_sequences"]) == (schedule, batch)
-            and (sweep.n_params_counted, sweep.token_horizon) not in seen
-        ]
-        _fit_group(out, group, members, of_group)
+    """Fit every schedule, batch and architecture with at least three sizes and horizons; score by hiding the largest
+    sizes, the longest horizons, and what is declared hidden."""
+    out = LawTables(settings, resampling_unit(losses))
+    for group, points, unseen in groups_of_points(losses, settings, hidden):
+        for holdout, words in HOLDOUTS.items():
+            _score(out, group, holdout, words, points, losses)
+        try:
+            found = fit_size_horizon_law(points.n_params, points.tokens, points.losses)
+        except ValueError:
+            for name in PARAMETERS:
+                out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(points), "not_identified")
+            continue
+        samples = found.resampled(losses=points.samples, weights=points.weights)
+        _parameters(out, group, found, samples, len(points))
+        report_residuals(out, group, points, found.residuals)
+        _curves(out, group, points, found.law, samples)
+        _compute_optimal(out, group, points, found.law, samples)
+        if unseen:
+            _score_on(out, group, DECLARED, points, unseen, found, samples, losses)
     return out
 
 
-def _points(members: list[Sweep]) -> tuple[Floats, Floats, Floats]:
-    """Sizes, horizons and best losses."""
-    rows = [(float(s.n_params_counted), s.token_horizon, s.optimum.val_loss) for s in members]
-    n, d, values = np.array(rows).T
-    return n, d, values
+def statuses(found: SizeHorizonFit, level: float) -> dict[str, str]:
+    """Status of every parameter: that of the fit, or not_identified where the profile likelihood does not close."""
+    if found.fit.status in ("failed", "max_iter"):
+        return dict.fromkeys(PARAMETERS, str(found.fit.status))
+    told = {name: _told(found, name, level) for name in set(COORDINATES.values())}
+    single = {name: told[coordinate] for name, coordinate in COORDINATES.items()}
+    both = next((told[name] for name in ("alpha", "beta") if told[name] != "converged"), "converged")
+    return single | dict.fromkeys(OPTIMAL, both)
 
 
-def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep], unseen: list[Sweep]) -> None:
-    n, d, values = _points(members)
-    try:
-        law = fit_size_horizon_law(n, d, values)
-    except ValueError as refusal:
-        for name in PARAMETERS:
-            out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(n), "not_identified")
-        out.not_scored(group, HOLDOUT, "val_loss", str(refusal))
-        return
-    resampled = fit_size_horizon_law(n, d, np.stack([sweep.loss_samples for sweep in members], axis=1))
-    status = "failed" if np.isnan(law.E) else "bound_hit" if law.bound_hit else "converged"
-    for name in PARAMETERS:
-        out.parameter(group, SPANS_HORIZONS, name, float(getattr(law, name)), getattr(resampled, name), len(n), status)
-    for size in sorted(set(n.tolist())):
-        of_size = n == size
-        model = next(sweep.group["model"] for sweep in members if sweep.n_params_counted == size)
-        x = np.sort(d[of_size])
-        sizes = np.full(len(x), size)
+def _told(found: SizeHorizonFit, coordinate: str, level: float) -> str:
+    if coordinate in found.fit.at_bound:
+        return "bound_hit"
+    if found.fit.n_points <= N_PARAMETERS:
+        return "not_identified"
+    profile: Profile = found.profile(coordinate, level)
+    return "converged" if profile.identified else "not_identified"
+
+
+def _parameters(out: LawTables, group: dict[str, Any], found: SizeHorizonFit, samples: SizeHorizonLaw, n: int) -> None:
+    for name, status in statuses(found, out.settings.ci_level).items():
+        value, drawn = float(getattr(found.law, name)), getattr(samples, name)
+        out.parameter(group, SPANS_HORIZONS, name, value, drawn, n, status)
+    out.parameter(
+        group, SPANS_HORIZONS, "condition_number", found.fit.condition_number, np.empty(0), n, found.fit.status
+    )
+
+
+def _curves(
+    out: LawTables, group: dict[str, Any], points: SizePoints, law: SizeHorizonLaw, samples: SizeHorizonLaw
+) -> None:
+    """Loss of every size at its horizons."""
+    models = np.array(points.models)
+    for model in dict.fromkeys(points.models):
+        of_model = np.flatnonzero(models == model)
+        of_model = of_model[np.unique(points.tokens[of_model], return_index=True)[1]]
+        n, d = points.n_params[of_model], points.tokens[of_model]
         out.prediction(
-            {**group, "model": model}, SPANS_HORIZONS, "token_horizon", x, "val_loss",
-            law.predict(sizes, x), resampled.predict(sizes, x), np.zeros(len(x), dtype=bool),
+            {**group, "model": model}, SPANS_HORIZONS, "token_horizon", d, "val_loss",
+            law.predict(n, d), samples.predict(n, d), np.zeros(len(d), dtype=bool),
         )  # fmt: skip
-    _score(out, group, n, d, values)
-    if unseen:
-        at_n, at_d, observed = _points(unseen)
-        distance = np.log(at_n[:, None] / n) ** 2 + np.log(at_d[:, None] / d) ** 2
-        out.score(group, DECLARED, "val_loss", law.predict(at_n, at_d), observed, values[distance.argmin(1)])
 
 
-def _score(out: LawTables, group: dict[str, object], n: Floats, d: Floats, values: Floats) -> None:
-    rest = n < n.max()
-    try:
-        law = fit_size_horizon_law(n[rest], d[rest], values[rest])
-    except ValueError:
-        sizes = len(set(n.tolist()))
-        out.not_scored(
-            group, HOLDOUT, "val_loss", f"{sizes} sizes: four are needed to hide the largest and fit the rest"
-        )
+def _compute_optimal(
+    out: LawTables, group: dict[str, Any], points: SizePoints, law: SizeHorizonLaw, samples: SizeHorizonLaw
+) -> None:
+    """Size, horizon and loss of least loss at every compute, up to four times the largest that was trained."""
+    trained = FLOPS_PER_PARAMETER_AND_TOKEN * points.n_params * points.tokens
+    flops = np.geomspace(trained.min(), trained.max() * EXTRAPOLATION, GRID_POINTS)
+    size, horizon = law.compute_optimal(flops)
+    if not np.isfinite(size).all():
         return
-    next_size = n == n[rest].max()
-    order = np.argsort(d[next_size])
-    nearest = np.interp(np.log(d[~rest]), np.log(d[next_size][order]), values[next_size][order])
-    out.score(group, HOLDOUT, "val_loss", law.predict(n[~rest], d[~rest]), values[~rest], nearest)
+    sizes, horizons = samples.compute_optimal(flops)
+    least: Floats = law.E + law.A * size**-law.alpha + law.B * horizon**-law.beta
+    lowest: Floats = (
+        samples.E[:, None]
+        + samples.A[:, None] * sizes ** -samples.alpha[:, None]
+        + samples.B[:, None] * horizons ** -samples.beta[:, None]
+    )
+    outside = flops > trained.max() * (1 + 1e-9)
+    for quantity, values, drawn in (
+        ("n_params_counted", size, sizes), ("token_horizon", horizon, horizons), ("val_loss", least, lowest)
+    ):  # fmt: skip
+        out.prediction(group, SPANS_HORIZONS, "train_flops_6nd", flops, quantity, values, drawn, outside)
+
+
+def _score(
+    out: LawTables, group: dict[str, Any], holdout: str, words: str, points: SizePoints, losses: FinalLosses
+) -> None:
+    hidden = largest(points.n_params if holdout == "largest_size" else points.tokens)
+    rest = points.where(~hidden)
+    try:
+        found = fit_size_horizon_law(rest.n_params, rest.tokens, rest.losses)
+    except ValueError as refusal:
+        out.not_scored(group, holdout, "val_loss", f"without the largest {words}: {refusal}")
+        return
+    samples = found.resampled(losses=rest.samples, weights=rest.weights)
+    _score_on(out, group, holdout, rest, points.where(hidden), found, samples, losses)
+
+
+def _score_on(
+    out: LawTables,
+    group: dict[str, Any],
+    holdout: str,
+    points: SizePoints,
+    hidden: SizePoints,
+    found: SizeHorizonFit,
+    samples: SizeHorizonLaw,
+    losses: FinalLosses,
+) -> None:
+    predicted = found.law.predict(hidden.n_params, hidden.tokens)
+    drawn = samples.predict(hidden.n_params, hidden.tokens)
+    drawn = new_run(drawn, predicted, found.residuals, N_PARAMETERS, losses, out.settings)
+    low, high = intervals(drawn, out.settings.ci_level)
+    baseline = nearest(points, hidden)
+    out.score(group, holdout, "val_loss", predicted, hidden.losses, baseline, low=low, high=high)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from glidepath.laws.law import Floats, Settings, Sweep, by_group, sweeps
-from glidepath.science.laws.horizon import fit_power_law, fit_saturating_law, fit_size_horizon_law
+from glidepath.science.laws.horizon import fit_power_law, fit_saturating_law
+from glidepath.science.laws.size_horizon import fit_size_horizon_law
 from glidepath.science.replicates import single_run_noise
 from glidepath.study.final_losses import FinalLosses
 
@@ -27,6 +28,7 @@ class Choice:
 
 
 MIN_SCHEDULES, MIN_LEARNING_RATES, MIN_HORIZONS = 2, 3, 3
+MIN_SIZE_HORIZON_POINTS = 5
 
 
 def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences: int) -> Choice:
@@ -182,18 +184,20 @@ def loss_of_another_size(
     d = np.array([sweep.token_horizon for sweep in members])
     if len(set(n.tolist())) < MIN_HORIZONS or len(set(d.tolist())) < MIN_HORIZONS:
         return None
-    law = fit_size_horizon_law(n, d, np.array([sweep.optimum.val_loss for sweep in members]))
-    if law.bound_hit or not np.isfinite(law.E):
+    if len(members) < MIN_SIZE_HORIZON_POINTS:
+        return None
+    found = fit_size_horizon_law(n, d, np.array([sweep.optimum.val_loss for sweep in members]))
+    if found.fit.status != "converged":
         return None
     at = np.array([float(n_params)]), np.array([token_horizon])
-    samples = fit_size_horizon_law(n, d, np.stack([s.loss_samples for s in members], axis=1)).predict(*at)[:, 0]
+    samples = found.resampled(losses=np.stack([s.loss_samples for s in members], axis=1)).predict(*at)[:, 0]
     samples = samples + single_run_noise(losses.noise, len(samples), settings.seed)
     warning = (
         f"The loss is that of the law in size and horizon over {len(set(n.tolist()))} sizes up to {n.max():.3g} "
         f"parameters; "
         f"its form is assumed."
     )
-    return AtTarget(float(law.predict(*at)[0]), samples, (warning,))
+    return AtTarget(float(found.law.predict(*at)[0]), samples, (warning,))
 
 
 def equivalent(comparisons: pd.DataFrame, choice: Choice, batch_sequences: int) -> tuple[str, ...]:

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize
 
+from glidepath.science import fitting
 from glidepath.science.laws.horizon import (
-    EXPONENTS,
-    SIZE_EXPONENTS,
+    SaturatingLaw,
     compute_saving,
+    compute_saving_by_law,
     fit_power_law,
     fit_saturating_law,
-    fit_size_horizon_law,
 )
 
 X = np.array([10.0, 20.0, 40.0, 80.0, 160.0])
@@ -49,42 +49,61 @@ def test_power_law_needs_two_points() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(irreducible=st.floats(0.5, 4), amplitude=st.floats(0.3, 5), i=st.integers(20, len(EXPONENTS) - 40))
-def test_saturating_law_is_recovered_on_its_grid(irreducible: float, amplitude: float, i: int) -> None:
-    law = fit_saturating_law(X, irreducible + amplitude * X ** -EXPONENTS[i])
-    assert float(law.exponent) == EXPONENTS[i]
-    assert float(law.irreducible_loss) == pytest.approx(irreducible, abs=1e-7)
-    assert float(law.K) == pytest.approx(amplitude, rel=1e-7)
+@given(irreducible=st.floats(0.5, 4), amplitude=st.floats(0.5, 5), exponent=st.floats(0.1, 1.2))
+def test_saturating_law_is_recovered(irreducible: float, amplitude: float, exponent: float) -> None:
+    truth = irreducible + amplitude * (X / 10) ** -exponent
+    law = fit_saturating_law(X, truth)
+    assert float(law.exponent) == pytest.approx(exponent, abs=1e-3)
+    assert float(law.irreducible_loss) == pytest.approx(irreducible, abs=0.01)
+    np.testing.assert_allclose(law.predict(X), truth, rtol=1e-6)
+    far = np.array([640.0])
+    np.testing.assert_allclose(law.predict(far), irreducible + amplitude * 64**-exponent, atol=2e-3)
     assert not law.bound_hit
 
 
-def test_saturating_law_is_recovered_between_grid_points() -> None:
-    """The exponent to the grid's 2 %, the asymptote to 0.02 nat, predictions at four times the horizon to 2 mnat."""
-    truth = 2.5 + 2.0 * X**-0.4
-    law = fit_saturating_law(X, truth)
-    assert float(law.exponent) == pytest.approx(0.4, rel=0.02)
-    assert float(law.irreducible_loss) == pytest.approx(2.5, abs=0.02)
-    np.testing.assert_allclose(law.predict(np.array([640.0])), 2.5 + 2.0 * 640**-0.4, atol=2e-3)
-
-
 def test_saturating_law_is_the_global_minimum() -> None:
-    """A general optimizer from several starts finds nothing lower."""
+    """A general optimizer of the same objective from several starts finds nothing lower."""
     random = np.random.default_rng(0)
     x = np.geomspace(5, 200, 8)
-    for _ in range(5):
+    for _ in range(4):
         losses = 2.0 + 3.0 * x**-0.5 + 0.01 * random.standard_normal(8)
         law = fit_saturating_law(x, losses)
-        mine = ((law.predict(x) - losses) ** 2).sum()
+
+        def objective(p: np.ndarray, y: np.ndarray = losses) -> float:
+            return float(fitting.huber(np.log(p[0] + p[1] * x ** -p[2]) - np.log(y)).sum())
+
+        mine = objective(np.array([law.irreducible_loss, law.K, law.exponent]))
         theirs = min(
-            float(
-                optimize.least_squares(
-                    lambda p, y=losses: p[0] + p[1] * x ** -p[2] - y, start, bounds=([0, 0, 0.02], [9, 99, 2])
-                ).cost
-            )
-            * 2
+            float(optimize.minimize(objective, start, method="Nelder-Mead", bounds=[(0, 9), (0.1, 99), (0.02, 2)]).fun)
             for start in ([1, 1, 0.1], [2, 3, 0.5], [2, 10, 1.5])
         )
-        assert mine < theirs * (1 + 1e-6)
+        assert mine < theirs * (1 + 1e-4)
+
+
+def test_one_bad_loss_moves_the_law_little() -> None:
+    """Of eight losses one is 0.1 nat too high: least squares would be off by 0.06 nat there, this by a tenth of it."""
+    x = np.geomspace(5, 200, 8)
+    truth = 2.0 + 3.0 * x**-0.5
+    bad = truth + 0.1 * (np.arange(8) == 4)
+    far = np.array([800.0])
+    assert abs(float(fit_saturating_law(x, bad).predict(far)[0]) - (2.0 + 3.0 * 800**-0.5)) < 0.006
+
+
+@given(x=st.floats(1, 1e4))
+def test_inverse_of_the_law(x: float) -> None:
+    law = SaturatingLaw(np.array([2.0, 1.9]), np.array([3.0, 2.0]), np.array([0.5, 0.3]), np.zeros(2, dtype=bool))
+    at = np.array([x])
+    np.testing.assert_allclose(law.invert(law.predict(at)), [[x], [x]], rtol=1e-9)
+    assert np.isposinf(law.invert(np.array([1.95]))).ravel().tolist() == [True, False]
+
+
+def test_saving_by_the_law() -> None:
+    """Half the tokens for the same loss, at any horizon; a schedule that never gets there loses everything."""
+    reference = fit_saturating_law(X, 2.0 + 3.0 * X**-0.5)
+    half = fit_saturating_law(X, 2.0 + 3.0 * (2 * X) ** -0.5)
+    np.testing.assert_allclose(compute_saving_by_law(np.array([10.0, 5000.0]), half, reference), 0.5, atol=1e-3)
+    worse = SaturatingLaw(np.array(2.5), np.array(1.0), np.array(0.5), np.array(False))
+    assert compute_saving_by_law(np.array([1e4]), worse, reference).tolist() == [-np.inf]
 
 
 def test_a_pure_power_law_hits_the_bound() -> None:
@@ -103,48 +122,6 @@ def test_losses_that_rise_have_no_law() -> None:
 def test_saturating_law_needs_three_points() -> None:
     with pytest.raises(ValueError, match="at least three different x"):
         fit_saturating_law(X[:2], np.array([3.0, 2.9]))
-
-
-N, H = (a.ravel() for a in np.meshgrid([1e6, 4e6, 1.6e7, 6.4e7], [2e7, 8e7, 3.2e8, 1.3e9]))
-
-
-def chinchilla(n: np.ndarray, d: np.ndarray, alpha: float, beta: float) -> np.ndarray:
-    """E 1.7; each of the other terms is 1.5 at the smallest size and horizon."""
-    return 1.7 + 1.5 * (n / 1e6) ** -alpha + 1.5 * (d / 2e7) ** -beta
-
-
-def test_size_horizon_law_is_recovered_on_its_grid() -> None:
-    alpha, beta = float(SIZE_EXPONENTS[20]), float(SIZE_EXPONENTS[16])
-    law = fit_size_horizon_law(N, H, chinchilla(N, H, alpha, beta))
-    assert (float(law.alpha), float(law.beta)) == (alpha, beta)
-    assert float(law.E) == pytest.approx(1.7, rel=1e-8)
-    assert float(law.A) == pytest.approx(1.5 * 1e6**alpha, rel=1e-8)
-    assert float(law.B) == pytest.approx(1.5 * 2e7**beta, rel=1e-8)
-    assert not law.bound_hit
-
-
-def test_size_horizon_law_between_grid_points() -> None:
-    """Exponents to 2 %, at four times size and horizon to 3 mnat."""
-    law = fit_size_horizon_law(N, H, chinchilla(N, H, 0.34, 0.28))
-    assert float(law.alpha) == pytest.approx(0.34, rel=0.02)
-    assert float(law.beta) == pytest.approx(0.28, rel=0.02)
-    assert float(law.E) == pytest.approx(1.7, abs=0.02)
-    far_n, far_d = np.array([2.56e8]), np.array([5.2e9])
-    np.testing.assert_allclose(law.predict(far_n, far_d), chinchilla(far_n, far_d, 0.34, 0.28), atol=3e-3)
-
-
-def test_size_horizon_law_of_rows() -> None:
-    rows = np.stack([chinchilla(N, H, 0.34, 0.28), np.full(len(N), NAN)])
-    law = fit_size_horizon_law(N, H, rows)
-    assert np.isfinite(law.E).tolist() == [True, False]
-    assert law.bound_hit.tolist() == [False, True]
-    assert law.predict(N, H).shape == rows.shape
-
-
-def test_size_horizon_law_needs_three_of_each() -> None:
-    for keep, words in ((N < 1e7, "2 sizes and 4 horizons"), (H < 1e8, "4 sizes and 2 horizons")):
-        with pytest.raises(ValueError, match=words):
-            fit_size_horizon_law(N[keep], H[keep], N[keep])
 
 
 def test_saving_by_hand() -> None:

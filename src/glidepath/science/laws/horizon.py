@@ -1,28 +1,23 @@
-"""Laws in the horizon and the size. Each fit searches over exponents, with linear least squares inside.
-
-Given its exponents each law is linear in its other parameters (variable projection: the conditioning of the joint
-problem improves by orders of magnitude), so a grid finds the neighbourhood of the global minimum without starting
-points, and a thousand bootstrap samples are fitted together. From there every sample walks on by itself: bootstrap
-exponents rounded to a grid make intervals that cover too rarely.
-"""
+"""Laws in the horizon: of the optimal learning rate, of the loss, and what a schedule saves of another's compute."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Status = Literal["converged", "bound_hit", "not_identified", "failed"]
+from glidepath.science import fitting
+from glidepath.science.fitting import DELTA
 
-EXPONENTS = np.geomspace(0.02, 2.0, 120)
-SIZE_EXPONENTS = np.geomspace(0.05, 2.0, 40)
-WALK_STEPS = 16
-"""Halvings of the grid's spacing (4 and 10 %) or moves by it."""
+Floats = NDArray[np.float64]
+
+EXPONENT_LOW, EXPONENT_HIGH = 0.02, 2.0
+START_EXPONENTS = np.geomspace(0.03, 1.8, 16)
+N_STARTS = 3
+"""Of these, the best by least squares, for every sample by itself."""
+NOTHING = 1e-12
+"""A term smaller than this share of the loss is none."""
 
 
 @dataclass(frozen=True)
@@ -64,128 +59,87 @@ class SaturatingLaw:
 
     def predict(self, x: Floats) -> Floats:
         """Values at x [m] for every fit, shape [..., m]."""
-        return self.irreducible_loss[..., None] + self.K[..., None] * x ** -self.exponent[..., None]
+        losses: Floats = self.irreducible_loss[..., None] + self.K[..., None] * x ** -self.exponent[..., None]
+        return losses
+
+    def invert(self, losses: Floats) -> Floats:
+        """x at which every fit [...] reaches losses [..., m]; infinite for a loss that it never reaches."""
+        above = losses - self.irreducible_loss[..., None]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            x = (self.K[..., None] / above) ** (1 / self.exponent[..., None])
+        reached: Floats = np.where(above > 0, x, np.where(np.isnan(above), np.nan, np.inf))
+        return reached
 
 
-def fit_saturating_law(x: Floats, losses: Floats) -> SaturatingLaw:
-    """Least squares of losses [..., n] at x [n], exponent within `EXPONENTS`, irreducible_loss and K not negative.
+@dataclass(frozen=True)
+class SaturatingFormula:
+    """The law at x in fitting coordinates: the asymptote, the other term at the geometric mean of x, the exponent."""
 
-    Where the free asymptote would be negative it is zero. `bound_hit` marks fits with a zero asymptote or an exponent
-    at an end of its grid: the data do not identify them.
+    ln_x: Floats
+    """Less its mean, shape [n]."""
+
+    names = ("irreducible_loss", "term", "exponent")
+    low = np.array([0.0, 0.0, EXPONENT_LOW])
+    high = np.array([np.inf, np.inf, EXPONENT_HIGH])
+
+    def predict(self, theta: Floats) -> Floats:
+        return theta[:, :1] + theta[:, 1:2] * np.exp(-theta[:, 2:] * self.ln_x)
+
+    def jacobian(self, theta: Floats) -> Floats:
+        power = np.exp(-theta[:, 2:] * self.ln_x)
+        return np.stack([np.ones_like(power), power, -theta[:, 1:2] * power * self.ln_x], axis=-1)
+
+    def starts(self, rows: Floats) -> Floats:
+        """The best exponents by least squares, with what they leave for the rest, shape [N_STARTS, rows, 3]."""
+        errors, found = [], []
+        for exponent in START_EXPONENTS:
+            design = np.stack([np.ones_like(self.ln_x), np.exp(-exponent * self.ln_x)], axis=1)
+            linear = rows @ np.linalg.pinv(design).T
+            # A negative asymptote is none, and the other term is then alone.
+            alone = rows @ design[:, 1] / (design[:, 1] @ design[:, 1])
+            floored = np.stack([np.zeros_like(alone), alone], axis=1)
+            linear = np.maximum(np.where(linear[:, :1] < 0, floored, linear), 0.0)
+            errors.append(((rows - linear @ design.T) ** 2).sum(1))
+            found.append(np.column_stack([linear, np.full(len(rows), exponent)]))
+        best = np.argsort(np.array(errors), axis=0)[:N_STARTS]
+        starts: Floats = np.array(found)[best, np.arange(len(rows))]
+        return starts
+
+
+def fit_saturating_law(x: Floats, losses: Floats, *, delta: float = DELTA) -> SaturatingLaw:
+    """Huber on ln loss for rows of losses [..., n] at x [n], exponent within 0.02 and 2, the other two not negative.
+
+    Rows whose losses do not fall with x, and rows with a loss that is not positive and finite, are NaN. `bound_hit`
+    marks them, and fits with a zero asymptote or an exponent at an end of its range: the data do not identify them.
 
     Raises ValueError for fewer than three distinct x.
     """
     if len(set(x.tolist())) < 3:
         raise ValueError(f"three parameters through x = {x.tolist()}: at least three different x are needed")
     rows = np.atleast_2d(losses)
+    centre = float(np.log(x).mean())
+    formula = SaturatingFormula(np.log(x) - centre)
+    theta = np.full((len(rows), 3), np.nan)
+    usable = (np.isfinite(rows) & (rows > 0)).all(1)
+    if usable.any():
+        measured = rows[usable]
+        ends = [fitting.minimise(formula, measured, start, delta=delta) for start in formula.starts(measured)]
+        best = np.argmin([end.objective for end in ends], axis=0)
+        theta[usable] = np.array([end.theta for end in ends])[best, np.arange(len(measured))]
+        falls = theta[:, 1] > NOTHING * np.nanmax(rows, axis=1, initial=0.0)
+        theta[~falls] = np.nan
+    bound = ~((theta[:, 0] > 0) & (theta[:, 2] > EXPONENT_LOW) & (theta[:, 2] < EXPONENT_HIGH))
+    irreducible_loss, term, exponent = (theta[:, j].reshape(losses.shape[:-1]) for j in range(3))
+    return SaturatingLaw(irreducible_loss, term * np.exp(exponent * centre), exponent, bound.reshape(losses.shape[:-1]))
 
-    def design(exponents: Floats) -> Floats:
-        z = x**-exponents
-        return np.stack([np.ones_like(z), z], axis=-1)
 
-    linear, exponents, at_end = _search(design, rows, EXPONENTS[:, None], EXPONENTS[1] / EXPONENTS[0])
-    shape = losses.shape[:-1]
-    irreducible_loss, K = (linear[:, j].reshape(shape) for j in range(2))
-    bound = at_end.reshape(shape) | ~(irreducible_loss > 0)
-    return SaturatingLaw(irreducible_loss, K, exponents[:, 0].reshape(shape), bound)
+def compute_saving_by_law(x: Floats, law: SaturatingLaw, reference: SaturatingLaw) -> Floats:
+    """Share of the reference's compute at x [m] that a schedule saves to reach the same loss, shape [..., m].
 
-
-def _search(
-    design: Callable[[Floats], Floats], rows: Floats, grid: Floats, spacing: float
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Least squares of rows [r, n] over exponents: the best of `grid` [m, k], then downhill by ever smaller steps.
-
-    `design` makes [r, n, p] of exponents [r, k]. Returns the linear parameters [r, p], the exponents [r, k], both NaN
-    where no exponents are admitted, and whether the walk ended at an end of the grid, shape [r].
+    saving(x) = 1 - L⁻¹(L_ref(x))/x with both laws as fitted, so it also answers beyond the horizons that were trained;
+    minus infinity where the schedule never reaches that loss.
     """
-    r, k = len(rows), grid.shape[1]
-    best, exponents = np.full(r, np.inf), np.full((r, k), np.nan)
-    for point in grid:
-        error = _linear(design(point[None]), rows)[1]
-        exponents[error < best] = point
-        best = np.minimum(best, error)
-    found = np.isfinite(best)
-    rows, best, walked = rows[found], best[found], exponents[found]
-    moves = np.array([move for move in itertools.product((-1, 0, 1), repeat=k) if any(move)])
-    step = np.full((len(rows), 1), np.log(spacing) / 2)
-    low, high = grid.min(0), grid.max(0)
-    for _ in range(WALK_STEPS if len(rows) else 0):
-        candidates = [np.clip(walked * np.exp(step * move), low, high) for move in moves]
-        errors = np.array([_linear(design(candidate), rows)[1] for candidate in candidates])
-        move = errors.argmin(0)
-        downhill = errors.min(0) < best
-        walked = np.where(downhill[:, None], np.array(candidates)[move, np.arange(len(rows))], walked)
-        best = np.minimum(best, errors.min(0))
-        step = np.where(downhill[:, None], step, step / 2)
-    linear = np.full((r, design(grid[:1]).shape[-1]), np.nan)
-    if len(rows):
-        linear[found], exponents[found] = _linear(design(walked), rows)[0], walked
-    return linear, exponents, ((exponents == low) | (exponents == high)).any(1)
-
-
-def _linear(design: Floats, rows: Floats) -> tuple[Floats, Floats]:
-    """Parameters [r, p] and squared error [r] of rows [r, n] on designs [r or 1, n, p], none negative.
-
-    A negative first parameter, the asymptote, is floored at zero; where another one is negative the error is infinite.
-    """
-    linear = np.einsum("...pn,...n->...p", np.linalg.pinv(design), rows)
-    without = np.einsum("...pn,...n->...p", np.linalg.pinv(design[..., 1:]), rows)
-    floored = np.concatenate([np.zeros_like(linear[:, :1]), without], axis=1)
-    linear = np.where(linear[:, :1] < 0, floored, linear)
-    error = ((rows - np.einsum("...np,...p->...n", design, linear)) ** 2).sum(1)
-    return linear, np.where((linear >= 0).all(1), error, np.inf)
-
-
-@dataclass(frozen=True)
-class SizeHorizonLaw:
-    """loss = E + A·N^(-alpha) + B·D^(-beta) (Hoffmann et al. 2022), all not negative."""
-
-    E: Floats
-    A: Floats
-    B: Floats
-    alpha: Floats
-    beta: Floats
-    bound_hit: NDArray[np.bool_]
-
-    def predict(self, n_params: Floats, tokens: Floats) -> Floats:
-        """Values at points [m] for every fit, shape [..., m]."""
-        return (
-            self.E[..., None]
-            + self.A[..., None] * n_params ** -self.alpha[..., None]
-            + self.B[..., None] * tokens ** -self.beta[..., None]
-        )
-
-
-def fit_size_horizon_law(n_params: Floats, tokens: Floats, losses: Floats) -> SizeHorizonLaw:
-    """Least squares of losses [..., n]; alpha and beta within `SIZE_EXPONENTS`, E, A, B not negative.
-
-    E is zero where it would be negative; fits with a negative A or B are not admitted. `bound_hit`: E is zero or an
-    exponent at an end of its grid.
-
-    Raises ValueError for fewer than three sizes or three horizons: the law would not be identified.
-    """
-    sizes, horizons = len(set(n_params.tolist())), len(set(tokens.tolist()))
-    if sizes < 3 or horizons < 3:
-        raise ValueError(
-            f"the law in size and horizon needs at least three of each, there are {sizes} sizes and {horizons} "
-            f"horizons. "
-            f"Add models or tokens_per_parameter to the grid"
-        )
-    rows = np.atleast_2d(losses)
-    # Scaled so that the design's columns are of order one.
-    n, d = n_params / n_params.min(), tokens / tokens.min()
-
-    def design(exponents: Floats) -> Floats:
-        alpha, beta = exponents[:, :1], exponents[:, 1:]
-        return np.stack([np.ones((len(exponents), len(n))), n**-alpha, d**-beta], axis=-1)
-
-    grid = np.array(list(itertools.product(SIZE_EXPONENTS, repeat=2)))
-    linear, exponents, at_end = _search(design, rows, grid, SIZE_EXPONENTS[1] / SIZE_EXPONENTS[0])
-    shape = losses.shape[:-1]
-    E, A, B = (linear[:, j].reshape(shape) for j in range(3))
-    alpha, beta = (exponents[:, j].reshape(shape) for j in range(2))
-    bound = at_end.reshape(shape) | ~(E > 0)
-    return SizeHorizonLaw(E, A * n_params.min() ** alpha, B * tokens.min() ** beta, alpha, beta, bound)
+    return np.asarray(1.0 - law.invert(reference.predict(x)) / x, np.float64)
 
 
 def compute_saving(tokens_per_parameter: Floats, losses: Floats, reference_losses: Floats) -> Floats:
