@@ -17,7 +17,17 @@ from glidepath.study.figure_list.figure_entry import (
     VAL_LOSS_SE,
     FigureEntry,
 )
-from glidepath.study.tables import Column, Table
+from glidepath.study.tables import LAW_COMPARISON, Column, Table
+
+DRAWN_OF_LAWS = (
+    "holdout_kind",
+    "law",
+    "n_hidden",
+    "mean_absolute_error",
+    "baseline_mean_absolute_error",
+    "covered",
+    "ci_level",
+)
 
 FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
@@ -47,6 +57,16 @@ FIGURES: tuple[FigureEntry, ...] = (
                 CI_LEVEL,
                 EXTRAPOLATED,
             ),
+        ),
+    ),
+    FigureEntry(
+        "What the laws missed on runs hidden from them",
+        5,
+        ("law_comparison",),
+        Table(
+            "law_comparison",
+            "Mean error of every law on losses that were hidden from it, and of carrying the nearest run over.",
+            tuple(column for column in LAW_COMPARISON.columns if column.name in DRAWN_OF_LAWS),
         ),
     ),
     FigureEntry(
