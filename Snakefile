@@ -48,6 +48,7 @@ else:
     include: "workflow/rules/noise.smk"
     include: "workflow/rules/batch.smk"
     include: "workflow/rules/ema_view.smk"
+    include: "workflow/rules/laws.smk"
     include: "workflow/rules/analysis.smk"
     include: "workflow/rules/publication.smk"
 

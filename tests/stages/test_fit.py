@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from glidepath.__main__ import main
-from glidepath.stages.fit import LAWS
 from glidepath.study import tables
+from glidepath.study.law_list import FINAL_LOSSES, LAW_TABLES
 from tests.synthetic import Study, Truth
 
+LAWS = [law for law, needed in LAW_TABLES.items() if needed == FINAL_LOSSES]
 STUDY = Study(
     schedules={"cosine": Truth(), "wsd": Truth(K=2.5)},
     models={"a": 1_000_000, "b": 3_000_000, "c": 9_000_000},
@@ -25,10 +26,9 @@ STUDY = Study(
 
 def fit(tmp_path: Path, law: str, runs: pd.DataFrame, blocks: pd.DataFrame, seed: int = 0) -> dict[str, pd.DataFrame]:
     tables.write(tables.RUNS, runs, tmp_path / "runs.parquet")
-    tables.write(tables.BLOCK_LOSSES, blocks, tmp_path / "blocks.parquet")
+    tables.write(tables.BLOCK_LOSSES, blocks, tmp_path / "block_losses.parquet")
     arguments = [
-        "--law", law, "--runs", tmp_path / "runs.parquet", "--block-losses", tmp_path / "blocks.parquet",
-        "--reference-schedule", "cosine", "--ci-level", 0.9, "--bootstrap-samples", 20, "--seed", seed,
+        "--law", law, "--results", tmp_path, "--reference-schedule", "cosine", "--ci-level", 0.9, "--bootstrap-samples", 20, "--seed", seed,
         "--output-directory", tmp_path / law,
     ]  # fmt: skip
     assert main(["fit", *map(str, arguments)]) == 0

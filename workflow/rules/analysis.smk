@@ -61,48 +61,11 @@ if STUDY.spikes:
             " > {log} 2>&1"
 
 
-rule fit_law:
-    input:
-        runs=f"{LAYOUT.results}/runs.parquet",
-        block_losses=f"{LAYOUT.results}/block_losses.parquet",
-    output:
-        parameters=f"{LAYOUT.results}/laws/{{law}}/parameters.parquet",
-        predictions=f"{LAYOUT.results}/laws/{{law}}/predictions.parquet",
-        scores=f"{LAYOUT.results}/laws/{{law}}/scores.parquet",
-    log:
-        f"logs/fit_law/{STUDY.study}-{{law}}.log",
-    resources:
-        mem_mb=3000,
-    params:
-        reference=STUDY.analysis.reference_schedule,
-        level=STUDY.analysis.ci_level,
-        samples=STUDY.analysis.bootstrap_samples,
-        seed=STUDY.analysis.seed,
-        code=code("fit"),
-    shell:
-        "glidepath fit --law {wildcards.law} --runs {input.runs} --block-losses {input.block_losses}"
-        " --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
-        " --seed {params.seed} --output-directory $(dirname {output.parameters}) > {log} 2>&1"
-
-
-rule compare_laws:
-    input:
-        [LAYOUT.law_table(law, "scores") for law in STUDY.analysis.laws],
-    output:
-        f"{LAYOUT.results}/law_comparison.parquet",
-    log:
-        f"logs/compare_laws/{LAYOUT.study}.log",
-    params:
-        code=code("compare_laws"),
-    shell:
-        "glidepath compare-laws --scores {input} --output {output} > {log} 2>&1"
-
-
 rule fit:
     input:
         LAW_FILES,
-        f"{LAYOUT.results}/law_comparison.parquet",
-        f"{LAYOUT.results}/comparisons.parquet",
+        LAYOUT.table("law_comparison"),
+        LAYOUT.table("comparisons"),
 
 
 rule recommend:

@@ -31,7 +31,9 @@ LAYOUT = Layout(STUDY.study, CORPUS_ID)
 STUDY_JSON = canonical_json(STUDY.model_dump(mode="json"))
 
 FIGURE_FILES = LAYOUT.figures(figures_of(STUDY))
-LAW_FILES = [file for law in STUDY.analysis.laws for file in LAYOUT.law_tables(law)]
+ANALYSIS = STUDY.analysis
+LAWS = ANALYSIS.laws
+LAW_FILES = [file for law in LAWS for file in LAYOUT.law_tables(law)]
 RESULT_TABLES = (
     "plan",
     "budget",

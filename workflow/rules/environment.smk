@@ -7,7 +7,7 @@ SOURCE = str(Path(workflow.basedir) / "src")
 sys.path.insert(0, SOURCE)
 
 from glidepath.study.identity import canonical_json, digest
-from glidepath.study.layout import Layout
+from glidepath.study.layout import LAW_TABLE_NAMES, Layout
 from glidepath.study.provenance import source_digest
 
 # Rules call `glidepath`, which is workflow/bin/glidepath.

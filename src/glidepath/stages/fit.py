@@ -1,26 +1,22 @@
-"""Fit one law to the study's final losses."""
+"""Fit one law to a study's tables, or to those of imported runs."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
 
-from glidepath.laws import loss_horizon, loss_size_horizon, lr_horizon, lr_optimum, lr_transfer
 from glidepath.laws.law import Settings
+from glidepath.stages.figure import read_tables
 from glidepath.study import tables
 from glidepath.study.final_losses import final_losses
-
-LAWS = {
-    module.__name__.rsplit(".", 1)[1]: module
-    for module in (lr_optimum, lr_horizon, loss_horizon, loss_size_horizon, lr_transfer)
-}
+from glidepath.study.law_list import FINAL_LOSSES, LAW_TABLES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--law", choices=sorted(LAWS), required=True)
-    parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--block-losses", type=Path, required=True)
-    parser.add_argument("--reference-schedule", required=True, help="schedule that savings are measured against")
+    parser.add_argument("--law", choices=sorted(LAW_TABLES), required=True)
+    parser.add_argument("--results", type=Path, required=True, help="results folder with the tables that the law reads")
+    parser.add_argument("--reference-schedule", default="", help="schedule that savings are measured against")
     parser.add_argument("--ci-level", type=float, required=True)
     parser.add_argument("--bootstrap-samples", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -28,11 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    runs, block_losses = tables.read(tables.RUNS, args.runs), tables.read(tables.BLOCK_LOSSES, args.block_losses)
-    losses = final_losses(runs, block_losses)
-    declared = (runs["holdout"] & (runs["status"] == "completed")).any()
-    hidden = final_losses(runs, block_losses, holdout=True) if declared else None
+    """A law of final losses is a module with `fit(losses, settings, hidden)`; any other has `fit(tables, settings)`,
+    with the tables that `study.law_list` names."""
     settings = Settings(args.reference_schedule, args.ci_level, args.bootstrap_samples, args.seed)
-    law = LAWS[args.law].fit(losses, settings, hidden)
-    for table, frame in law.frames().items():
+    found = read_tables(LAW_TABLES[args.law], args.results)
+    law = importlib.import_module(f"glidepath.laws.{args.law}")
+    if LAW_TABLES[args.law] == FINAL_LOSSES:
+        runs, block_losses = found["runs"], found["block_losses"]
+        losses = final_losses(runs, block_losses)
+        declared = (runs["holdout"] & (runs["status"] == "completed")).any()
+        fitted = law.fit(losses, settings, final_losses(runs, block_losses, holdout=True) if declared else None)
+    else:
+        fitted = law.fit(found, settings)
+    for table, frame in fitted.frames().items():
         tables.write(table, frame, args.output_directory / f"{table.name}.parquet")

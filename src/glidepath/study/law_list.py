@@ -1,0 +1,20 @@
+"""The laws a study can ask for, and which of its tables each is fitted to.
+
+The Snakefile reads this list while it is parsed, so nothing here may import a numerical library.
+"""
+
+from __future__ import annotations
+
+FINAL_LOSSES = ("runs", "block_losses")
+"""Tables of laws that are fitted to the final losses."""
+LOSS_CURVES = ("runs", "updates", "evaluations")
+"""Tables of laws that are fitted to losses along training and the learning rate that was applied."""
+
+LAW_TABLES: dict[str, tuple[str, ...]] = {
+    "lr_optimum": FINAL_LOSSES,
+    "lr_horizon": FINAL_LOSSES,
+    "loss_horizon": FINAL_LOSSES,
+    "loss_size_horizon": FINAL_LOSSES,
+    "lr_transfer": FINAL_LOSSES,
+}
+"""By the law's name: tables as in `results/<study>`, without the ending."""

@@ -1,0 +1,46 @@
+# Laws: of a study, and of runs that were imported.
+from glidepath.study.law_list import LAW_TABLES
+
+
+def law_tables(wildcards):
+    return [LAYOUT.table(name) for name in LAW_TABLES[wildcards.law]]
+
+
+def law_code(wildcards):
+    """Changing one law fits that law again."""
+    return digest([code("fit"), source_digest(f"glidepath.laws.{wildcards.law}")])
+
+
+rule fit_law:
+    input:
+        law_tables,
+    output:
+        [LAYOUT.law_table("{law}", name) for name in LAW_TABLE_NAMES],
+    log:
+        f"logs/fit_law/{LAYOUT.study}-{{law}}.log",
+    resources:
+        mem_mb=3000,
+    params:
+        results=results_folder,
+        reference=ANALYSIS.reference_schedule or "",
+        level=ANALYSIS.ci_level,
+        samples=ANALYSIS.bootstrap_samples,
+        seed=ANALYSIS.seed,
+        code=law_code,
+    shell:
+        "glidepath fit --law {wildcards.law} --results {params.results} --reference-schedule {params.reference:q}"
+        " --ci-level {params.level} --bootstrap-samples {params.samples} --seed {params.seed}"
+        " --output-directory $(dirname {output[0]}) > {log} 2>&1"
+
+
+rule compare_laws:
+    input:
+        [LAYOUT.law_table(law, "scores") for law in LAWS],
+    output:
+        LAYOUT.table("law_comparison"),
+    log:
+        f"logs/compare_laws/{LAYOUT.study}.log",
+    params:
+        code=code("compare_laws"),
+    shell:
+        "glidepath compare-laws --scores {input} --output {output} > {log} 2>&1"
