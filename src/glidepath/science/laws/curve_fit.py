@@ -1,0 +1,194 @@
+"""Fitting a law to the curves of several runs, and the law of many resampled curves.
+
+What is left over along a curve is correlated between neighbouring points, since the law's shape is not the run's: a
+bootstrap that draws single points would make intervals that are too narrow several times over. Curves are resampled
+either by blocks of neighbouring residuals, within every curve, or by drawing whole runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glidepath.science import fitting
+from glidepath.science.autocorrelation import block_length, moving_blocks
+from glidepath.science.fitting import Fit, Minima, Profile
+from glidepath.science.laws.curve import Curve, observed
+
+Floats = NDArray[np.float64]
+Weighting = Literal["points", "curves"]
+"""Every point counts alike, as published; or every curve does, whatever its number of points."""
+
+BEST_STARTS = 12
+LOOSE = 1.0
+"""A coordinate is not identified when its standard error is larger: coordinates are logarithms, exponents and
+losses, so that a factor of e either way is no value."""
+
+
+class CurveLaw(Protocol):
+    """Parameters of any leading shape, so that a bootstrap is one law."""
+
+    def predict(self, curve: Curve) -> Floats:
+        """Losses at the curve's points, shape [..., n]."""
+
+
+LawT = TypeVar("LawT", bound=CurveLaw)
+LawT_co = TypeVar("LawT_co", bound=CurveLaw, covariant=True)
+
+
+class CurveFormula(fitting.Formula, Protocol[LawT_co]):
+    """A law at the points of several curves, one after another."""
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """Whose points they are."""
+
+    def law(self, theta: Floats) -> LawT_co:
+        """The natural parameters of coordinates [..., p], each of shape [...]."""
+
+
+@dataclass(frozen=True)
+class CurveFit(Generic[LawT]):
+    """A law fitted to curves."""
+
+    law: LawT
+    """Scalars."""
+    fit: Fit
+    """In the formula's coordinates; its status is `not_identified` where `not_identified` names any."""
+    not_identified: tuple[str, ...]
+    """Coordinates whose standard error, by curvature and with correlated residuals, is above `LOOSE`. The
+    law's predictions may be sharp all the same; its parameters are no findings."""
+    formula: CurveFormula[LawT]
+    weights: Floats
+
+    @property
+    def losses(self) -> Floats:
+        """Of all curves, one after another."""
+        return pooled_losses(self.formula.curves)
+
+    @property
+    def residuals(self) -> Floats:
+        """ln observed - ln predicted at the points of all curves."""
+        return np.asarray(np.log(self.losses) - np.log(self.formula.predict(self.fit.theta[None])[0]))
+
+    def resampled_by_blocks(self, n_samples: int, random: np.random.Generator) -> LawT:
+        """The law of `n_samples` sets of curves, shape [n_samples]: the fit times e to blocks of residuals.
+
+        Blocks are as long as the residuals' autocorrelation asks for, within each curve. It is the error that the
+        points leave, not that of a run which was not made.
+        """
+        predicted = self.formula.predict(self.fit.theta[None])[0]
+        drawn = np.concatenate(
+            [
+                part[moving_blocks(len(part), block_length(part) if len(part) > 1 else 1, n_samples, random)]
+                for part in by_curve(self.residuals, self.formula.curves)
+            ],
+            axis=1,
+        )
+        return self._law(
+            fitting.resampled_fits(self.formula, self.fit, predicted * np.exp(drawn), weights=self.weights)
+        )
+
+    def resampled_by_run(self, groups: Sequence[str], n_samples: int, random: np.random.Generator) -> LawT:
+        """The law of `n_samples` draws of runs with replacement, shape [n_samples].
+
+        `groups` names one for each curve; those of one name (a trunk and its branches) are drawn together. Raises
+        ValueError for fewer than two groups. Draws that leave a parameter without data keep the fit's value for it.
+        """
+        names = sorted(set(groups))
+        if len(groups) != len(self.formula.curves) or len(names) < 2:
+            raise ValueError(
+                f"{len(self.formula.curves)} curves in the groups {', '.join(names)}: drawing runs needs a group for "
+                "each curve and at least two groups. Resample by blocks instead"
+            )
+        counts = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_samples)
+        times = np.concatenate(
+            [
+                np.repeat(counts[:, [names.index(group)]], len(curve.updates_done), axis=1)
+                for group, curve in zip(groups, self.formula.curves, strict=True)
+            ],
+            axis=1,
+        )
+        return self._law(fitting.resampled_fits(self.formula, self.fit, self.losses, weights=times * self.weights))
+
+    def profile(self, name: str, grid: Floats, level: float = 0.9) -> Profile:
+        """The objective along one coordinate (see `fitting.profile`)."""
+        return fitting.profile(self.formula, self.losses, self.fit, name, grid, level, weights=self.weights)
+
+    def _law(self, found: Minima) -> LawT:
+        return self.formula.law(found.theta)
+
+
+def fit_curve_law(formula: CurveFormula[LawT], starts: Floats, *, weighting: Weighting = "points") -> CurveFit[LawT]:
+    """Fit by `fitting.fit`, from the `BEST_STARTS` of starts [rows, p] with the lowest objective.
+
+    Raises ValueError for curves without losses and for fewer points than parameters.
+    """
+    losses, weights = pooled_losses(formula.curves), point_weights(formula.curves, weighting)
+    first = fitting.objective(formula, losses, starts, weights=weights)
+    best = starts[np.argsort(first, kind="stable")[:BEST_STARTS]]
+    found = fitting.fit(formula, losses, best, weights=weights)
+    law = formula.law(found.theta)
+    if found.status == "failed":
+        return CurveFit(law, found, formula.names, formula, weights)
+    errors = _standard_errors(formula, found.theta, losses, weights)
+    fixed = formula.low == formula.high
+    loose = tuple(name for name, error, f in zip(formula.names, errors, fixed, strict=True) if error > LOOSE and not f)
+    if loose and found.status == "converged":
+        found = replace(found, status="not_identified")
+    return CurveFit(law, found, loose, formula, weights)
+
+
+def pooled_losses(curves: Sequence[Curve]) -> Floats:
+    """Losses of all curves, one after another. Raises ValueError for a curve without losses, or for no curve."""
+    if not curves:
+        raise ValueError("no curve to fit: give at least one")
+    return np.concatenate([observed(curve) for curve in curves])
+
+
+def point_weights(curves: Sequence[Curve], weighting: Weighting) -> Floats:
+    """Weights of all points, with a mean of one."""
+    sizes = [len(curve.updates_done) for curve in curves]
+    if weighting == "points":
+        return np.ones(sum(sizes))
+    return np.concatenate([np.full(size, sum(sizes) / len(sizes) / size) for size in sizes])
+
+
+def by_curve(values: Floats, curves: Sequence[Curve]) -> list[Floats]:
+    """values [..., n] of all points, cut into those of every curve."""
+    return np.split(values, np.cumsum([len(curve.updates_done) for curve in curves])[:-1], axis=-1)
+
+
+def linear_starts(basis: Floats, losses: Floats) -> Floats:
+    """Least squares of losses [n] on basis [rows, n, k], coefficients [rows, k]."""
+    turned = np.swapaxes(basis, -1, -2)
+    scale = np.sqrt(np.einsum("rnk,rnk->rk", basis, basis))
+    scale = np.where(scale > 0, scale, 1.0)
+    normal = turned @ basis / (scale[:, :, None] * scale[:, None, :]) + 1e-10 * np.eye(basis.shape[-1])
+    return np.asarray(np.linalg.solve(normal, (turned @ losses / scale)[..., None])[..., 0] / scale)
+
+
+def _standard_errors(formula: CurveFormula[CurveLaw], theta: Floats, losses: Floats, weights: Floats) -> Floats:
+    """Of the coordinates, by the curvature at the minimum, infinite where there is none, shape [p].
+
+    Residuals count as many times fewer as their blocks are long. Rough, and enough to tell a value from none.
+    """
+    predicted = formula.predict(theta[None])[0]
+    residuals = np.log(losses / predicted)
+    tails = weights * np.minimum(1.0, fitting.DELTA / np.maximum(np.abs(residuals), fitting.DELTA))
+    derivatives = formula.jacobian(theta[None])[0] / predicted[:, None]
+    curvature = derivatives.T @ (tails[:, None] * derivatives)
+    free = (formula.low < formula.high) & (np.diag(curvature) > 0)
+    errors = np.where(formula.low < formula.high, np.inf, 0.0)
+    blocks = [block_length(part) if len(part) > 1 else 1 for part in by_curve(residuals, formula.curves)]
+    points = [len(curve.updates_done) for curve in formula.curves]
+    repeated = sum(b * n for b, n in zip(blocks, points, strict=True)) / sum(points)
+    variance = float(tails @ residuals**2) / max(len(losses) - int(free.sum()), 1) * repeated
+    scale = np.sqrt(np.diag(curvature)[free])
+    inverse = np.linalg.pinv(curvature[np.ix_(free, free)] / np.outer(scale, scale), rcond=1e-13, hermitian=True)
+    errors[free] = np.sqrt(np.maximum(np.diag(inverse), 0.0) * variance) / scale
+    return errors

@@ -1,0 +1,319 @@
+"""The multi-power law of Luo et al. (2025, arXiv 2503.12811, equation 1).
+
+    L(t) = L0 + A·S1(t)^(-α) - B·Σ_{k≤t} (η_{k-1} - η_k)·G(η_k^(-γ)·S_k(t)),   G(x) = 1 - (C·x + 1)^(-β),
+    S1(t) = Σ_{τ≤t} η_τ with the warm-up as applied,   S_k(t) = Σ_{τ=k…t} η_τ,
+
+in nat/token, t and k in updates, η the applied learning rate. Each drop of the learning rate lowers the loss by B times
+the drop in the end, at the pace of the learning rate that follows. The paper's sum begins after the warm-up; in the
+code released with it the increments of the warm-up are drops of negative sign, from zero on, and its published
+parameters are of that kind. Fitted to one peak the two differ by little but L0; over several peaks the latter says that
+a larger learning rate holds the loss up, the former does not.
+
+η_k^(-γ) has no value at η_k = 0: there it is taken at 1e-10, as in the released code. B, C, β and γ are hardly told
+apart by data: a few per cent of the objective separates fits with B twice as large. Compare predictions, not
+parameters.
+
+The sum runs over updates where the learning rate changes. For every point they are put into bins, of geometric width
+in S_k and in η_k, and each bin is summed at two nodes that keep its total, mean and variance: some dozens of nodes
+instead of tens of thousands of updates, and within 1e-5 nat/token of the full sum on the usual schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glidepath.science.laws.curve import Curve
+from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+LOWEST_LR = 1e-10
+"""At which η_k^(-γ) is taken where the learning rate is lower."""
+LAG_RATIO = 1.5
+"""Widths of bins in S_k: each spans at most this factor."""
+LR_RATIO = 1.5
+"""And of bins in η_k."""
+JUMP = 0.02
+"""A change larger than this share of the peak is a node by itself."""
+LAG_RANGE = 1e-9
+"""S_k below this share of S1 are one bin."""
+AT_ONCE = 200_000
+"""Nodes times samples that are evaluated together: more do not stay in the processor's cache."""
+
+START_ALPHAS = (0.3, 0.5, 0.8)
+START_PACES = (0.5, 2.5, 4.5)
+START_BETAS = (0.15, 0.5, 1.5)
+START_GAMMAS = (0.3, 0.7)
+
+
+@dataclass(frozen=True)
+class MultiPowerLaw:
+    """Parameters of any leading shape."""
+
+    irreducible_loss: Floats
+    """L0."""
+    A: Floats
+    alpha: Floats
+    B: Floats
+    C: Floats
+    beta: Floats
+    gamma: Floats
+    warmup_drops: bool = True
+    """Whether the sum runs over the increments of the warm-up, as in the released code."""
+
+    def predict(self, curve: Curve) -> Floats:
+        """Losses at the curve's points, shape [..., n]."""
+        shape = np.shape(self.irreducible_loss)
+        L0, A, alpha, B, C, beta, gamma = (
+            np.ravel(x)[:, None]
+            for x in (self.irreducible_loss, self.A, self.alpha, self.B, self.C, self.beta, self.gamma)
+        )
+        nodes = nodes_of(curve, warmup_drops=self.warmup_drops)
+        rows = max(1, AT_ONCE // max(len(nodes.weights), 1))
+        decayed = np.concatenate(
+            [
+                nodes.summed(_G(nodes, np.log(C[i : i + rows]), beta[i : i + rows], gamma[i : i + rows])[0])
+                for i in range(0, len(L0), rows)
+            ]
+        )
+        losses = L0 + A * curve.lr_sum("linear") ** -alpha - B * decayed
+        return np.asarray(losses.reshape(*shape, -1))
+
+
+def fit_multi_power(
+    curves: Sequence[Curve], *, warmup_drops: bool = True, weighting: Weighting = "points"
+) -> CurveFit[MultiPowerLaw]:
+    """Fit the seven parameters to all curves together: Huber on log loss.
+
+    Raises ValueError for curves without losses or fewer points than parameters.
+    """
+    formula = MultiPowerFormula(tuple(curves), warmup_drops)
+    return fit_curve_law(formula, formula.starts(), weighting=weighting)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Where the sum over drops is evaluated for some points, node after node and point after point."""
+
+    point: Ints
+    """Of every node, ascending."""
+    weights: Floats
+    """Drop of the learning rate that the node stands for."""
+    ln_lr: Floats
+    """ln η_k there."""
+    lr_sums: Floats
+    """S_k(t) there."""
+    n_points: int
+
+    @cached_property
+    def ln_lr_sums(self) -> Floats:
+        """-inf where no update has followed at a learning rate above zero."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.lr_sums)
+
+    def summed(self, values: Floats) -> Floats:
+        """Σ weight·value over the nodes of every point: values [rows, nodes] to [rows, n_points]."""
+        total = np.zeros((len(values), self.n_points))
+        if len(self.point):
+            first = np.flatnonzero(np.diff(self.point, prepend=-1))
+            total[:, self.point[first]] = np.add.reduceat(values * self.weights, first, axis=1)
+        return total
+
+
+def nodes_of(curve: Curve, *, warmup_drops: bool, lag_ratio: float = LAG_RATIO, lr_ratio: float = LR_RATIO) -> Nodes:
+    """The nodes of all points of a curve."""
+    sums = curve.cumulative_lr("linear")
+    drops = -np.diff(curve.lr, prepend=0.0) if warmup_drops else curve.drops
+    ln_lr = np.log(np.maximum(curve.lr, LOWEST_LR))
+    edges = np.geomspace(1.0, LAG_RANGE, int(-np.log(LAG_RANGE) / np.log(lag_ratio)) + 1)
+    jump = JUMP * float(curve.lr.max())
+    parts = []
+    # Drops and increments apart: a mean over both signs may lie anywhere.
+    for sign in (1.0, -1.0):
+        k = np.flatnonzero(sign * drops > 0)
+        if len(k):
+            parts += _binned(drops[k], sums[k], ln_lr[k], k, curve.updates_done, sums, edges, np.log(lr_ratio), jump)
+    columns = np.concatenate(parts, axis=1) if parts else np.empty((4, 0))
+    order = np.argsort(columns[0], kind="stable")
+    point, weights, ln_at, lags = columns[:, order]
+    return Nodes(point.astype(np.int64), weights, ln_at, lags, len(curve.updates_done))
+
+
+def _binned(
+    drops: Floats,
+    before: Floats,
+    ln_lr: Floats,
+    k: Ints,
+    points: Ints,
+    sums: Floats,
+    edges: Floats,
+    ln_ratio: float,
+    jump: float,
+) -> list[Floats]:
+    """Rows point, weight, ln η, S_k of the nodes of drops of one sign at updates k; `before` is S1 until each."""
+    moments = [drops, drops * before, drops * before**2, drops * ln_lr, drops * ln_lr * before]
+    running = np.concatenate([np.zeros((5, 1)), np.cumsum(moments, axis=1)], axis=1)
+    jumps = np.flatnonzero(np.abs(drops) > jump)
+    fixed = np.concatenate([np.flatnonzero(np.diff(np.floor(ln_lr / ln_ratio))) + 1, jumps, jumps + 1])
+    parts = []
+    for i, done in enumerate(points):
+        made, total = int(np.searchsorted(k, done)), sums[done]
+        if not made:
+            continue
+        lag_cuts = np.searchsorted(before[:made], total - total * edges)
+        cuts = np.unique(np.concatenate([[0], lag_cuts, fixed[fixed < made], [made]]))
+        first, last = cuts[:-1], cuts[1:] - 1
+        weight, *raised = np.diff(running[:, cuts], axis=1)
+        mean, square, mean_ln, product = np.array(raised) / weight
+        alone = first == last
+        mean, mean_ln = np.where(alone, before[first], mean), np.where(alone, ln_lr[first], mean_ln)
+        variance = np.where(alone, 0.0, np.maximum(square - mean**2, 0.0))
+        slope = np.where(variance > 0, (product - mean * mean_ln) / np.where(variance > 0, variance, 1.0), 0.0)
+        for side in (1.0, -1.0):
+            used = ~alone if side < 0 else np.ones(len(alone), dtype=np.bool_)
+            # Two nodes of a lopsided bin may lie beyond its ends, where there is no lag or no such learning rate.
+            at = np.clip(mean + side * np.sqrt(variance), before[first], before[last])
+            half = np.where(alone, weight, weight / 2)
+            ln_at = mean_ln + slope * (at - mean)
+            parts.append(np.array([np.full(used.sum(), i), half[used], ln_at[used], total - at[used]]))
+    return parts
+
+
+def _G(nodes: Nodes, ln_C: Floats, beta: Floats, gamma: Floats) -> tuple[Floats, Floats, Floats]:
+    """G and its derivatives by ln C and β at every node, shape [rows, nodes], for parameters [rows, 1]."""
+    with np.errstate(over="ignore"):
+        x = np.exp(ln_C - gamma * nodes.ln_lr + nodes.ln_lr_sums)
+    ln_sum = np.log1p(x)
+    left = np.exp(-beta * ln_sum)
+    # x/(1 + x), also where x is infinite.
+    share = -np.expm1(-ln_sum)
+    return 1 - left, beta * left * share, left * ln_sum
+
+
+@dataclass(frozen=True)
+class MultiPowerFormula:
+    """The law at the points of curves, by the coordinates
+
+        L0, ln(A·s^-α), α, ln(B·p·G), ln(C·p^-γ·s), ln β, γ,
+
+    s the median S1, p the largest peak and G taken at x = p^-γ·s: the second is the excess loss at s, the fourth what
+    a drop of p is worth after a learning rate sum of s.
+    """
+
+    curves: tuple[Curve, ...]
+    warmup_drops: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("L0", "ln A", "alpha", "ln B", "ln C", "ln beta", "gamma")
+
+    @property
+    def low(self) -> Floats:
+        return np.array([0.0, -12.0, 0.02, -12.0, -6.0, -5.0, -1.0])
+
+    @property
+    def high(self) -> Floats:
+        return np.array([20.0, 4.0, 5.0, 4.0, 14.0, 4.0, 3.0])
+
+    def predict(self, theta: Floats) -> Floats:
+        rows = self._at_once
+        return np.concatenate([self._predict(theta[i : i + rows]) for i in range(0, len(theta), rows)])
+
+    def jacobian(self, theta: Floats) -> Floats:
+        rows = self._at_once
+        return np.concatenate([self._jacobian(theta[i : i + rows]) for i in range(0, len(theta), rows)])
+
+    def law(self, theta: Floats) -> MultiPowerLaw:
+        L0, ln_A, alpha, ln_B, pace, ln_beta, gamma = np.moveaxis(theta, -1, 0)
+        beta = np.exp(ln_beta)
+        C = np.exp(pace + gamma * np.log(self._peak) - self._ln_sum)
+        reached = -np.expm1(-beta * np.logaddexp(0.0, pace))
+        B = np.exp(ln_B) / self._peak / reached
+        return MultiPowerLaw(L0, np.exp(ln_A + alpha * self._ln_sum), alpha, B, C, beta, gamma, self.warmup_drops)
+
+    def starts(self) -> Floats:
+        """Exponents and paces on a grid, all else by linear least squares, shape [rows, p]."""
+        losses = pooled_losses(self.curves)
+        grid = np.stack(np.meshgrid(START_ALPHAS, START_PACES, START_BETAS, START_GAMMAS, indexing="ij"), -1)
+        theta = np.zeros((grid.size // 4, 7))
+        theta[:, 2], theta[:, 4], theta[:, 5], theta[:, 6] = grid.reshape(-1, 4).T
+        theta[:, 5] = np.log(theta[:, 5])
+        excess, decayed = self._excess(theta), np.concatenate([self._decayed(row[None])[0] for row in theta])
+        found = linear_starts(np.stack([np.ones_like(excess), excess, -decayed], -1), losses)
+        theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses.min())
+        # Where least squares asks for a negative term, a small one is the start.
+        theta[:, 1], theta[:, 3] = np.log(np.maximum(found[:, 1:], 1e-3)).T
+        return theta
+
+    def _predict(self, theta: Floats) -> Floats:
+        return theta[:, 0, None] + self._excess(theta) - self._decayed(theta)[0]
+
+    def _jacobian(self, theta: Floats) -> Floats:
+        excess = self._excess(theta)
+        decayed, by_pace, by_ln_beta, by_gamma = self._decayed(theta, slopes=True)
+        columns = [np.ones_like(excess), excess, -self._ln_sums * excess, -decayed, -by_pace, -by_ln_beta, -by_gamma]
+        return np.stack(columns, axis=-1)
+
+    def _excess(self, theta: Floats) -> Floats:
+        return np.exp(theta[:, 1, None] - theta[:, 2, None] * self._ln_sums)
+
+    def _decayed(self, theta: Floats, *, slopes: bool = False) -> tuple[Floats, ...]:
+        """What the drops take off the loss, and its slopes by the last three coordinates, each [rows, n]."""
+        scale, pace, gamma = np.exp(theta[:, 3, None]), theta[:, 4, None], theta[:, 6, None]
+        beta = np.exp(theta[:, 5, None])
+        # G at x = p^-γ·s, by which B is scaled.
+        ln_left = np.logaddexp(0.0, pace)
+        left = np.exp(-beta * ln_left)
+        reached = -np.expm1(-beta * ln_left)
+        G, by_ln_C, by_beta = _G(self._nodes, pace, beta, gamma)
+        scale = scale / reached
+        decayed = scale * self._nodes.summed(G)
+        if not slopes:
+            return (decayed,)
+        reached_by_pace = beta * left * np.exp(pace - ln_left) / reached
+        reached_by_ln_beta = beta * left * ln_left / reached
+        return (
+            decayed,
+            scale * self._nodes.summed(by_ln_C) - reached_by_pace * decayed,
+            beta * scale * self._nodes.summed(by_beta) - reached_by_ln_beta * decayed,
+            -scale * self._nodes.summed(by_ln_C * self._nodes.ln_lr),
+        )
+
+    @cached_property
+    def _nodes(self) -> Nodes:
+        """Of all curves, learning rates in units of p and their sums in units of s."""
+        each = [nodes_of(curve, warmup_drops=self.warmup_drops) for curve in self.curves]
+        offsets = np.cumsum([0, *(nodes.n_points for nodes in each)])
+        return Nodes(
+            np.concatenate([nodes.point + offset for nodes, offset in zip(each, offsets, strict=False)]),
+            np.concatenate([nodes.weights for nodes in each]) / self._peak,
+            np.concatenate([nodes.ln_lr for nodes in each]) - np.log(self._peak),
+            np.concatenate([nodes.lr_sums for nodes in each]) / np.exp(self._ln_sum),
+            int(offsets[-1]),
+        )
+
+    @cached_property
+    def _at_once(self) -> int:
+        return max(1, AT_ONCE // max(len(self._nodes.weights), 1))
+
+    @cached_property
+    def _peak(self) -> float:
+        return max(curve.peak_lr for curve in self.curves)
+
+    @cached_property
+    def _ln_sum(self) -> float:
+        return float(np.log(np.median(self._sums)))
+
+    @cached_property
+    def _sums(self) -> Floats:
+        return np.concatenate([curve.lr_sum("linear") for curve in self.curves])
+
+    @cached_property
+    def _ln_sums(self) -> Floats:
+        return np.log(self._sums) - self._ln_sum
