@@ -35,8 +35,12 @@ def path(decay: float, peak: float = 0.01, floor: float = 0.0) -> np.ndarray:
     return peak * np.minimum((t + 1) / 10, 1.0) * fall
 
 
+def at(lr: np.ndarray) -> Curve:
+    return Curve(lr=lr, updates_done=POINTS, warmup_steps=10)
+
+
 def curve(lr: np.ndarray, law: ConvexBoundLaw = TRUE, noise: float = 0.0, seed: int = 0) -> Curve:
-    losses = law.predict(lr, POINTS) * np.exp(noise * np.random.default_rng(seed).standard_normal(len(POINTS)))
+    losses = law.predict(at(lr)) * np.exp(noise * np.random.default_rng(seed).standard_normal(len(POINTS)))
     return Curve(lr=lr, updates_done=POINTS, losses=losses, warmup_steps=10)
 
 
@@ -54,7 +58,7 @@ def test_norms_between_knots_are_as_good_as_every_norm() -> None:
     lr = path(0.3)
     norms = TRUE.grad_norms(np.arange(1.0, STEPS + 1))
     slow = [last_iterate_bound(lr[:point], norms[:point]).at(1.0) for point in POINTS]
-    assert_allclose(TRUE.predict(lr, POINTS), 2.0 + 0.4 * np.array(slow), rtol=2e-4)
+    assert_allclose(TRUE.predict(at(lr)), 2.0 + 0.4 * np.array(slow), rtol=2e-4)
 
 
 @pytest.mark.parametrize("norms", ["constant", "fitted"])
@@ -72,23 +76,22 @@ def test_derivatives_are_differences(norms: str) -> None:
 def test_a_schedule_that_was_not_trained_is_predicted() -> None:
     """Planted noise 0.1 %, parameters are not identified, the loss of another schedule is."""
     found = fit_convex_bound([curve(path(0.0), noise=1e-3), curve(path(1.0), noise=1e-3, seed=1)])
-    assert found.found.objective < 1.1 * len(POINTS) * 2 * 1e-6
+    assert found.fit.objective < 1.1 * len(POINTS) * 2 * 1e-6
     hidden = path(0.2, peak=0.008, floor=0.1)
-    assert_allclose(found.law.predict(hidden, POINTS), TRUE.predict(hidden, POINTS), rtol=2e-3)
+    assert_allclose(found.law.predict(at(hidden)), TRUE.predict(at(hidden)), rtol=2e-3)
 
 
 def test_constant_norms_are_found() -> None:
     law = ConvexBoundLaw(*(np.array(value) for value in (2.0, 0.4, 0.0, 1.0, 0.0, 1.0, 8.0)))
     found = fit_convex_bound([curve(path(0.0), law), curve(path(0.5), law)], norms="constant")
-    assert found.found.status == "converged"
+    assert found.fit.status == "converged"
     assert_allclose([found.law.irreducible_loss, found.law.scale, found.law.B], [2.0, 0.4, 8.0], rtol=1e-3)
 
 
 def test_a_bootstrap_is_one_law() -> None:
     found = fit_convex_bound([curve(path(0.0), noise=1e-3), curve(path(1.0), noise=1e-3)], norms="constant")
-    weights = np.random.default_rng(0).multinomial(2, [0.5, 0.5], size=5).repeat(len(POINTS), axis=1).astype(float)
-    samples = found.resampled(weights=weights)
-    assert samples.predict(path(0.2), POINTS).shape == (5, len(POINTS))
+    samples = found.resampled_by_blocks(5, np.random.default_rng(0))
+    assert samples.predict(at(path(0.2))).shape == (5, len(POINTS))
 
 
 def test_points_that_the_bound_does_not_reach_are_refused() -> None:

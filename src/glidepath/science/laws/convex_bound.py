@@ -27,8 +27,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from glidepath.science.fitting import Fit, Minima, fit, minimise, resampled_fits
-from glidepath.science.laws.curve import Curve, observed
+from glidepath.science.fitting import minimise
+from glidepath.science.laws.curve import Curve
+from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, point_weights, pooled_losses
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -104,12 +105,9 @@ class ConvexBoundLaw:
         power = self.G2[..., None] * t ** -self.A2[..., None]
         return falling + power + self.B[..., None]
 
-    def predict(self, lr: Floats, updates_done: Ints) -> Floats:
-        """Losses [nat/token] after `updates_done` [n] of the updates at `lr` [total_steps], shape [..., n]."""
-        return self.at(bound_kernel(lr, updates_done))
-
-    def at(self, kernel: BoundKernel) -> Floats:
-        """Losses at the points of a kernel, shape [..., n]."""
+    def predict(self, curve: Curve) -> Floats:
+        """Losses at the curve's points, shape [..., n]."""
+        kernel = bound_kernel(curve.lr, curve.updates_done)
         noise = self.grad_norms(kernel.knots) ** 2 @ kernel.noise.T
         return self.irreducible_loss[..., None] + self.scale[..., None] * (kernel.distance + noise)
 
@@ -178,6 +176,7 @@ class ConvexBoundFormula:
     ln_g2, exponent: G2/B at the longest curve's end, and A2.
     """
 
+    curves: tuple[Curve, ...]
     distance: Floats
     noise: Floats
     knots: Floats
@@ -240,7 +239,7 @@ class ConvexBoundFormula:
         return falling, power
 
     def at(self, points: Ints) -> ConvexBoundFormula:
-        """The same coordinates at some of the points."""
+        """The same coordinates at some of the points, for a first look."""
         return replace(self, distance=self.distance[points], noise=self.noise[points])
 
     def law(self, theta: Floats) -> ConvexBoundLaw:
@@ -279,55 +278,35 @@ class ConvexBoundFormula:
         return np.array(found)
 
 
-@dataclass(frozen=True)
-class ConvexBoundFit:
-    """The law through curves, and what it was fitted by."""
-
-    law: ConvexBoundLaw
-    formula: ConvexBoundFormula
-    found: Fit
-    losses: Floats
-    """Of all curves' points, one after the other."""
-
-    def resampled(self, *, losses: Floats | None = None, weights: Floats | None = None) -> ConvexBoundLaw:
-        """The law of bootstrap samples: losses or weights of the points, [rows, n]."""
-        minima: Minima = resampled_fits(
-            self.formula, self.found, self.losses if losses is None else losses, weights=weights
-        )
-        return self.formula.law(minima.theta)
-
-
 def convex_bound_formula(curves: Sequence[Curve], norms: Norms = "fitted") -> ConvexBoundFormula:
-    """The formula at all points of curves, one curve after the other."""
+    """The formula at all points of curves, one curve after the other. Raises ValueError for curves without losses."""
     knots = knots_up_to(max(len(curve.lr) for curve in curves))
     kernels = [bound_kernel(curve.lr, curve.updates_done, knots) for curve in curves]
     distance = np.concatenate([kernel.distance for kernel in kernels])
     noise = np.concatenate([kernel.noise for kernel in kernels])
     return ConvexBoundFormula(
+        curves=tuple(curves),
         distance=distance,
         noise=noise,
         distance_unit=float(np.median(distance)),
         noise_unit=float(np.median(noise.sum(1))),
         knots=knots,
         norms=norms,
-        lowest_loss=float(min(observed(curve).min() for curve in curves)),
+        lowest_loss=float(pooled_losses(curves).min()),
     )
 
 
 def fit_convex_bound(
-    curves: Sequence[Curve], *, norms: Norms = "fitted", weights: Floats | None = None
-) -> ConvexBoundFit:
+    curves: Sequence[Curve], *, norms: Norms = "fitted", weighting: Weighting = "points"
+) -> CurveFit[ConvexBoundLaw]:
     """Fit to all points of curves, Huber 1e-3 on log loss.
 
     norms: `fitted`, the law's seven parameters, or `constant`, G_t = B. Raises ValueError for fewer points than
     parameters.
     """
     formula = convex_bound_formula(curves, norms)
-    losses = np.concatenate([observed(curve) for curve in curves])
+    losses, weights = pooled_losses(curves), point_weights(curves, weighting)
     some = np.unique(np.linspace(0, len(losses) - 1, START_POINTS).round().astype(np.int64))
-    starts = minimise(
-        formula.at(some), losses[some], formula.starts(losses), weights=None if weights is None else weights[some]
-    )
-    best = starts.theta[np.argsort(starts.objective)[:STARTS_KEPT]]
-    found = fit(formula, losses, best, weights=weights)
-    return ConvexBoundFit(formula.law(found.theta), formula, found, losses)
+    starts = minimise(formula.at(some), losses[some], formula.starts(losses), weights=weights[some])
+    best = starts.theta[np.argsort(starts.objective, kind="stable")[:STARTS_KEPT]]
+    return fit_curve_law(formula, best, weighting=weighting)
