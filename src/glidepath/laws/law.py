@@ -199,7 +199,10 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
         values = cells["val_loss"].to_numpy()
         best = optimum(peak_lrs, values)
         samples = resampled[:, cells.index]
-        lr, lowest, curvature = vertices(peak_lrs[best.used], samples[:, best.used])
+        if best.status == "failed":  # too few learning rates for a parabola, or, in imported runs, none known
+            lr, lowest, curvature = np.full((3, len(samples)), np.nan)
+        else:
+            lr, lowest, curvature = vertices(peak_lrs[best.used], samples[:, best.used])
         # A vertex far off the grid, or a parabola that opens downwards, says on which side the optimum lies, no more.
         falling = samples[:, -1] < samples[:, 0]
         beyond = np.where(np.isnan(lr), np.where(falling, np.inf, 0.0), np.where(lr < peak_lrs.min(), 0.0, np.inf))
