@@ -13,6 +13,7 @@ from glidepath.study.tables.averaging import (
 )
 from glidepath.study.tables.batch import BATCH_SAVING, CRITICAL_BATCH, STEPS_TO_LOSS
 from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
+from glidepath.study.tables.curve_laws import CURVE_PREDICTIONS, CURVE_SCORES, CURVE_TABLES, VERIFICATION
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
 from glidepath.study.tables.laws import LAW_COMPARISON, LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
 from glidepath.study.tables.noise_scale import GRADIENT_STATISTICS, NOISE_SCALE, NOISE_SCALE_REGRESSION
@@ -71,6 +72,9 @@ __all__ = [
     "COORDINATE_CHECK",
     "COORDINATE_SLOPES",
     "CRITICAL_BATCH",
+    "CURVE_PREDICTIONS",
+    "CURVE_SCORES",
+    "CURVE_TABLES",
     "EMA_VIEW",
     "EVALUATIONS",
     "GRADIENT_STATISTICS",
@@ -94,6 +98,7 @@ __all__ = [
     "STEPS_TO_LOSS",
     "TABLES",
     "UPDATES",
+    "VERIFICATION",
     "Column",
     "Table",
     "arrow_schema",
