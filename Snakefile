@@ -4,6 +4,7 @@
 #   snakemake --cores 2 --configfile config/laptop.yaml          another one
 #   snakemake --cores 2 average                                  one stage and what it needs
 #   snakemake --cores 2 --configfile config/pythia.yaml          checkpoints that were trained elsewhere
+#   snakemake --cores 2 --configfile config/import-example.yaml  runs that were trained and logged elsewhere
 #
 # Stages: tokenize, plan, train, average, noise_scale, compare, fit, recommend, figures, report; coordinate_check where
 # the study has that section.
@@ -33,6 +34,12 @@ if "checkpoints" in config:
     include: "workflow/rules/checkpoints_common.smk"
     include: "workflow/rules/corpus.smk"
     include: "workflow/rules/checkpoints.smk"
+
+elif "imports" in config:
+
+    include: "workflow/rules/imports_common.smk"
+    include: "workflow/rules/laws.smk"
+    include: "workflow/rules/imports.smk"
 
 else:
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "figure": "draw one figure",
     "spending": "put what the study did cost beside its budget",
     "report": "write report.html",
+    "report-imports": "write report.html of imported runs",
     "refine": "a schedule from the gradient norms of a trained cell",
     "batch-path": "a batch path from the measured gradient noise scale",
     "critical-batch": "updates and examples to a loss at every batch, and the critical batch",

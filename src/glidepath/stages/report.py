@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> None:
         lost=lost_cells(runs),
         limits=tuple(limits(runs, target)),
         provenance=tuple(provenance(runs, manifest, digest(study.model_dump(mode="json")), versions())),
-        table_names=_tables_in(args.results),
+        table_names=tables_in(args.results),
     )
     svg = {name: (args.results / "figures" / f"{name}.svg").read_bytes() for name in figure_list.figures_of(study)}
     temporary = args.output.with_name(f".{args.output.name}.partial")
@@ -75,7 +75,7 @@ def _corpus_id(runs: pd.DataFrame) -> str:
     return str(runs["corpus_id"].iloc[0])
 
 
-def _tables_in(results: Path) -> tuple[str, ...]:
+def tables_in(results: Path) -> tuple[str, ...]:
     """Names of the study's tables that are there, in the order of the data dictionary, then of its laws."""
     named = [table.name for table in tables.TABLES]
     laws = sorted(str(path.relative_to(results).with_suffix("")) for path in results.glob("laws/*/*.parquet"))

@@ -16,5 +16,10 @@ LAW_TABLES: dict[str, tuple[str, ...]] = {
     "loss_horizon": FINAL_LOSSES,
     "loss_size_horizon": FINAL_LOSSES,
     "lr_transfer": FINAL_LOSSES,
+    "schedule_features": ("runs", "updates"),
+    "temporal": ("runs", "updates", "position_losses"),
 }
 """By the law's name: tables as in `results/<study>`, without the ending."""
+
+IMPORT_LAWS: tuple[str, ...] = tuple(law for law in LAW_TABLES if law != "lr_transfer")
+"""Laws that imported runs are fitted with where their file names none: each says of what it has not enough."""

@@ -15,7 +15,8 @@ class Layout:
     """Paths relative to the working directory. The store is shared by all studies."""
 
     study: str
-    corpus_id: str
+    corpus_id: str = ""
+    """None for imported runs."""
 
     @property
     def results(self) -> Path:

@@ -6,6 +6,7 @@ The Snakefile reads this list while it is parsed, so nothing here may import a d
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,10 @@ CHECKPOINT_FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in CHECKPO
 
 SCHEMAS = {table.name: table for table in (*TABLES, *CHECKPOINT_TABLES)}
 LAW_SCHEMAS = {table.name: table for table in LAW_TABLES}
+IMPORT_TABLES = ("runs", "updates", "evaluations", "law_comparison")
+FIGURES_FROM_LOGS = ("law_comparison", "loss_curves", "lr_sweep", "lr_horizon", "loss_horizon")
+"""Figures that are drawn from what logs tell; one of them whose quantity no log tells says that it has nothing to draw,
+and is left out of the report."""
 
 
 def figures_of(study: StudyConfig) -> tuple[str, ...]:
@@ -57,6 +62,12 @@ def figures_of(study: StudyConfig) -> tuple[str, ...]:
     if batch_pairs(study):
         asked.add(BATCH_PATHS)
     return tuple(entry.name for entry in FIGURES if entry.asked_for in asked)
+
+
+def import_figures_of(laws: Collection[str]) -> tuple[str, ...]:
+    """Names of the figures of imported runs to which these laws are fitted, in the order of a reader."""
+    given = {*IMPORT_TABLES, *(f"laws/{law}/{part}" for law in laws for part in LAW_SCHEMAS)}
+    return tuple(name for name in FIGURES_FROM_LOGS if given.issuperset(entry(name).tables))
 
 
 def entry(name: str) -> FigureEntry:
@@ -91,6 +102,7 @@ __all__ = [
     "FigureEntry",
     "entry",
     "figures_of",
+    "import_figures_of",
     "table_path",
     "table_schema",
 ]

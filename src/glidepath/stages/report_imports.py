@@ -1,0 +1,59 @@
+"""Write report.html of imported runs, one self-contained page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from glidepath.stages.figure import read_tables
+from glidepath.stages.report import tables_in
+from glidepath.study import figure_list, tables
+from glidepath.study.import_config import parse_imports
+from glidepath.study.law_list import IMPORT_LAWS
+from glidepath.study.recommendation import Recommendation
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="the validated import as JSON")
+    parser.add_argument("--results", type=Path, required=True, help="results folder: tables, laws, figures")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="report.html, in the results folder: its links are relative"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    from glidepath.report import imported
+    from glidepath.report.card import card
+    from glidepath.report.law_trial import law_trial
+
+    study = parse_imports(json.loads(args.config), "the import")
+    laws = study.analysis.laws or IMPORT_LAWS
+    found = read_tables(
+        ("runs", "findings", "law_comparison", *(f"laws/{law}/parameters" for law in laws)), args.results
+    )
+    recommended = args.results / "recommendation.json"
+    content = imported.Page(
+        study=study.imports,
+        description=study.description,
+        trial=law_trial(found["law_comparison"]),
+        card=card(Recommendation.model_validate_json(recommended.read_text())) if study.target else None,
+        findings=imported.finding_rows(found["findings"]),
+        laws=tuple(imported.law_table(law, found[f"laws/{law}/parameters"]) for law in laws),
+        facts=imported.facts(found["runs"]),
+        provenance=tuple(imported.provenance_facts(json.loads((args.results / "provenance.json").read_text()))),
+        table_names=tables_in(args.results),
+    )
+    svg = {name: _svg(args.results, name) for name in figure_list.import_figures_of(laws) if _drawn(args.results, name)}
+    temporary = args.output.with_name(f".{args.output.name}.partial")
+    temporary.write_text(imported.render(content, svg), encoding="utf-8")
+    temporary.replace(args.output)
+
+
+def _svg(results: Path, name: str) -> bytes:
+    return (results / "figures" / f"{name}.svg").read_bytes()
+
+
+def _drawn(results: Path, name: str) -> bool:
+    """Whether a figure shows anything: logs differ in what they tell, and an empty figure tells nothing."""
+    return len(tables.read(figure_list.entry(name).table, results / "figures" / f"{name}.parquet")) > 0

@@ -1,0 +1,70 @@
+# Runs that were trained and logged elsewhere: map their logs to tables, audit them, and conclude as from a study.
+
+
+rule import_runs:
+    input:
+        LOGS,
+    output:
+        [LAYOUT.table(table) for table in IMPORTED_TABLES],
+        f"{LAYOUT.results}/provenance.json",
+    log:
+        f"logs/import_runs/{LAYOUT.study}.log",
+    resources:
+        mem_mb=4000,
+    params:
+        config=imports_json,
+        results=results_folder,
+        code=code("import_runs"),
+    shell:
+        "glidepath import-runs --config {params.config:q} --base . --output {params.results} 2>&1 | tee {log}"
+
+
+rule fit:
+    input:
+        LAW_FILES,
+        LAYOUT.table("law_comparison"),
+
+
+rule figure:
+    input:
+        figure_tables,
+    output:
+        [f"{LAYOUT.results}/figures/{{figure}}.{ending}" for ending in ("svg", "pdf", "parquet")],
+    log:
+        f"logs/figure/{LAYOUT.study}-{{figure}}.log",
+    params:
+        results=results_folder,
+        code=figure_code,
+    shell:
+        "glidepath figure --name {wildcards.figure} --results {params.results}"
+        " --output-prefix {params.results}/figures/{wildcards.figure} > {log} 2>&1"
+
+
+rule figures:
+    input:
+        FIGURE_FILES,
+
+
+rule report:
+    input:
+        FIGURE_FILES,
+        LAW_FILES,
+        [LAYOUT.table(table) for table in IMPORTED_TABLES],
+        RECOMMENDATION,
+        comparison=LAYOUT.table("law_comparison"),
+        provenance=f"{LAYOUT.results}/provenance.json",
+    output:
+        f"{LAYOUT.results}/report.html",
+    log:
+        f"logs/report/{LAYOUT.study}.log",
+    params:
+        config=imports_json,
+        results=results_folder,
+        code=code("report_imports"),
+    shell:
+        "glidepath report-imports --results {params.results} --config {params.config:q} --output {output} > {log} 2>&1"
+
+
+localrules:
+    fit,
+    figures,
