@@ -16,10 +16,8 @@ import pandas as pd
 from glidepath.laws.law import EXTRAPOLATION, GRID_POINTS, Floats, LawTables, Settings
 from glidepath.science.laws.horizon import fit_saturating_law
 from glidepath.science.laws.temporal import ANNEALED, TemporalFit, fit_temporal_law, resampled_temporal_laws
-from glidepath.study import tables
-from glidepath.study.final_losses import GROUP, FinalLosses, open_to_fits
+from glidepath.study.final_losses import GROUP, open_to_fits
 
-READS = (tables.UPDATES, tables.POSITION_LOSSES)
 WINDOW = 4.0
 """The trend of the plateau is fitted to checkpoints up to so many times earlier than the last one known: it bends over
 longer stretches. On trainings of 80 tokens per parameter, errors of forecasts were smallest at 3 to 4."""
@@ -54,30 +52,25 @@ class Training:
         )
 
 
-def fit(
-    losses: FinalLosses,  # noqa: ARG001 - every law takes the final losses
-    settings: Settings,
-    hidden: FinalLosses | None = None,  # noqa: ARG001
-    *,
-    runs: pd.DataFrame,
-    updates: pd.DataFrame,
-    position_losses: pd.DataFrame,
-) -> LawTables:
-    """Score every schedule by hiding the last part of its trainings, at all peak learning rates; parameters and curves
-    are of the one that ends lowest."""
+def fit(found: dict[str, pd.DataFrame], settings: Settings) -> LawTables:
+    """Fit `runs`, `updates` and `position_losses`.
+
+    Every schedule is scored by hiding the last part of its trainings, at all peak learning rates; parameters and curves
+    are of the one that ends lowest.
+    """
     out = LawTables(settings, "checkpoints")
-    for group, horizon, trainings in _groups(open_to_fits(runs), updates, position_losses):
+    for group, horizon, trainings in _groups(open_to_fits(found["runs"]), found["updates"], found["position_losses"]):
         for holdout, part in KNOWN_PARTS.items():
             _score(out, group, f"{holdout}, {horizon:g} tokens per parameter", part, trainings)
         best = min(trainings, key=lambda training: float(training.losses[-1].mean()))
         try:
-            found = best.fit(float(best.tokens[-1]))
+            law = best.fit(float(best.tokens[-1]))
         except ValueError:
             for name in ("a0", "a1", "q", "r"):
                 out.parameter(group, horizon, name, np.nan, np.empty(0), len(best.tokens), "failed")
             continue
-        _parameters(out, group, horizon, best, found)
-        _predictions(out, group, horizon, best, found)
+        _parameters(out, group, horizon, best, law)
+        _predictions(out, group, horizon, best, law)
     return out
 
 

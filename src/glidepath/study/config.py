@@ -31,7 +31,9 @@ from glidepath.study.section import (
 from glidepath.study.spikes_config import SpikesConfig
 from glidepath.study.temporal_config import TemporalConfig
 
-Law = Literal["lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer"]
+Law = Literal[
+    "lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer", "schedule_features", "temporal"
+]
 SOME = Field(min_length=1)
 TRAIN_IT = "add it to the grid"
 

@@ -21,5 +21,5 @@ LAW_TABLES: dict[str, tuple[str, ...]] = {
 }
 """By the law's name: tables as in `results/<study>`, without the ending."""
 
-IMPORT_LAWS: tuple[str, ...] = tuple(law for law in LAW_TABLES if law != "lr_transfer")
+IMPORT_LAWS: tuple[str, ...] = tuple(law for law in LAW_TABLES if law not in ("lr_transfer", "temporal"))
 """Laws that imported runs are fitted with where their file names none: each says of what it has not enough."""

@@ -147,8 +147,8 @@ class TemporalFit:
     """Scatter of the mean loss about the law [nat/token], with m less the parameters as degrees of freedom."""
     degrees_of_freedom: int
     drift: float
-    """Error of forecasts made within the window from its earlier part, per unit of ln t ahead, beyond what scatter gives
-    [nat/token]: the trend is only a line for a while."""
+    """Error of forecasts that are made within the window from its earlier part, per unit of ln t ahead, beyond what
+    scatter gives [nat/token]: the trend is only a line for a while."""
     annealing_seen: bool
     _inverse: Floats
 

@@ -41,7 +41,13 @@ LAW_PREDICTIONS = Table(
     "A law evaluated on a grid, with its band.",
     (
         *GROUP_COLUMNS,
-        Column("x_name", "string", "-", "peak_lr, token_horizon, tokens_per_parameter, d_model or n_layer", key=True),
+        Column(
+            "x_name",
+            "string",
+            "-",
+            "peak_lr, token_horizon, tokens_per_parameter, d_model, n_layer, tokens_seen or position",
+            key=True,
+        ),
         Column("x", "float64", "see x_name", "abscissa", key=True),
         Column("quantity", "string", "-", "what is predicted: val_loss, peak_lr, compute_saving", key=True),
         HORIZON_OF_GROUP,
