@@ -1,0 +1,263 @@
+"""Our laws on published measurements: what the authors published, what an independent reproduction found, what we find.
+
+The measurements are not shipped: `--data` names their folder. A row is "within" if it meets the tolerance that the
+folder's README states for a correct implementation; rows without a tolerance are shown, not judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from glidepath.laws.critical_batch import critical_batches, size_law
+from glidepath.science import fitting
+from glidepath.science.laws.annealing import PUBLISHED_MOMENTA, fit_annealing
+from glidepath.science.laws.curve import Curve, observed
+from glidepath.science.laws.multi_power import MultiPowerLaw, fit_multi_power
+from glidepath.science.laws.size_horizon import SizeHorizonLaw, fit_size_horizon_law
+
+Floats = NDArray[np.float64]
+ROOT = Path(__file__).parents[1]
+N_BOOTSTRAP = 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure, three times."""
+
+    what: str
+    published: str
+    independent: str
+    ours: str
+    within: bool | None = None
+    """None: the README states no tolerance."""
+
+
+def near(ours: float, expected: float, *, rel: float = 0.0, absolute: float = 0.0) -> bool:
+    return abs(ours - expected) <= max(rel * abs(expected), absolute)
+
+
+def epoch_chinchilla(folder: Path) -> Iterator[Row]:
+    """Loss in N and D on the points of Hoffmann et al., as Besiroglu et al. (2024) read them off."""
+    points = pd.read_csv(folder / "chinchilla_points.csv")
+    used = points[points["used_in_fit"].astype(bool)]
+    n, d, losses = (used[name].to_numpy(np.float64) for name in ("N", "D", "loss"))
+    found = fit_size_horizon_law(n, d, losses)
+    law = found.law
+    yield Row(
+        "objective, 240 points", "0.00101827404", "0.0010182740178", f"{found.fit.objective:.13f}",
+        near(found.fit.objective, 0.0010182740178, absolute=1e-7),
+    )  # fmt: skip
+    for name, published, expected, rel, absolute in (
+        ("E", "1.8172 (grid 1.81724)", 1.81724, 0.0, 0.002),
+        ("A", "482.01 (grid 477.84)", 477.84, 0.01, 0.0),
+        ("B", "2085.43 (grid 2143.86)", 2143.86, 0.02, 0.0),
+        ("alpha", ".3478 (grid .34731)", 0.34731, 0.0, 0.001),
+        ("beta", ".3658 (grid .36718)", 0.36718, 0.0, 0.002),
+    ):
+        ours = float(getattr(law, name))
+        independent = {"A": "477.826", "B": "2143.42", "E": "1.81723"}.get(name, f"{expected}")
+        yield Row(name, published, independent, f"{ours:.6g}", near(ours, expected, rel=rel, absolute=absolute))
+    yield Row("a = beta/(alpha+beta)", "-", ".5139", f"{float(law.optimal_size_exponent):.4f}")
+    random = np.random.default_rng(0)
+    began = time.perf_counter()
+    weights = random.multinomial(len(n), np.full(len(n), 1 / len(n)), size=N_BOOTSTRAP).astype(np.float64)
+    samples = found.resampled(weights=weights)
+    seconds = time.perf_counter() - began
+    for name, published, independent in (
+        ("A", 124.5, 115.8),
+        ("B", 1293.0, 1426.0),
+        ("E", 0.026, 0.0261),
+        ("alpha", 0.015, 0.0146),
+        ("beta", 0.021, 0.0208),
+    ):
+        sd = float(getattr(samples, name).std())
+        yield Row(
+            f"bootstrap sd of {name}", f"{published:g}", f"{independent:g}", f"{sd:.4g}", near(sd, independent, rel=0.2)
+        )
+    yield Row(f"{N_BOOTSTRAP} bootstraps [s]", "-", "under 30", f"{seconds:.2f}", seconds < 30)
+    hoffmann = [SizeHorizonLaw(*map(np.array, p)) for p in ((1.69, 406.4, 410.7, 0.34, 0.28),)]
+    value = float(fitting.huber(np.log(hoffmann[0].predict(n, d) / losses)).sum())
+    yield Row("objective at Hoffmann's rounded", "-", ".0041210", f"{value:.7f}", near(value, 0.0041210, absolute=1e-6))
+    everything = fit_size_horizon_law(*(points[name].to_numpy(np.float64) for name in ("N", "D", "loss"))).law
+    yield Row(
+        "beta, all 245 points",
+        "-",
+        ".4530",
+        f"{float(everything.beta):.4f}",
+        near(float(everything.beta), 0.4530, absolute=0.002),
+    )
+
+
+MODELS = ("25M", "100M", "400M")
+PUBLISHED_MPL = {
+    "25M": (3.04045, 0.52469, 0.50787, 363.788, 2.06561, 0.58279, 0.64142),
+    "100M": (2.65145, 0.60115, 0.45296, 437.946, 2.13246, 0.59785, 0.65524),
+    "400M": (2.37474, 0.65421, 0.42879, 523.425, 2.02463, 0.59350, 0.63472),
+}
+README_MPL = {
+    "25M": (0.9988, 0.00376, 0.00465, 0.00110, 0.00409),
+    "100M": (0.9983, 0.00435, 0.00592, 0.00142, 0.00583),
+    "400M": (0.9978, 0.00484, 0.00730, 0.00168, 0.00995),
+}
+REFIT_MPL = {
+    "25M": (0.9976, 0.0046, 0.0014, 0.0036, 1.38e-4, 2.912e-4),
+    "100M": (0.9971, 0.0050, 0.0017, 0.0051, 2.1e-5, 2.810e-4),
+    "400M": (0.9964, 0.0060, 0.0022, 0.0063, 7.9e-5, 5.770e-4),
+}
+MOMENTUM_PAPER = {
+    "25M": ".0047/.0060/.0014/.0047",
+    "100M": ".0068/.0095/.0022/.0094",
+    "400M": ".0071/.0094/.0025/.0100",
+}
+MOMENTUM_REFIT = {
+    "25M": "lambda .995: .00456/.0060/.0013/.0050",
+    "100M": "lambda .999: .0047/.0067/.0015/.0072",
+    "400M": "lambda .999: .0065/.0085/.0023/.0082",
+}
+
+
+def mpl(folder: Path) -> Iterator[Row]:
+    """Loss curves under nine schedules (Luo et al. 2025): fit three, predict six."""
+
+    @cache
+    def schedule(name: str) -> Floats:
+        frame = pd.read_parquet(folder / "schedules.parquet", filters=[("curve", "==", name)])
+        return frame["lr"].to_numpy(np.float64)
+
+    points = pd.read_parquet(folder / "loss_curves.parquet")
+
+    def curves(model: str, split: str) -> tuple[Curve, ...]:
+        chosen = points[(points["model"] == model) & (points["split"] == split)]
+        return tuple(
+            Curve(
+                lr=schedule(str(name)),
+                updates_done=rows["step"].to_numpy() + 1,
+                losses=rows["loss"].to_numpy(np.float64),
+                warmup_steps=2160,
+            )
+            for name, rows in chosen.groupby("curve")
+        )
+
+    for model in MODELS:
+        train, test = curves(model, "train"), curves(model, "test")
+        published = MultiPowerLaw(*(np.array(value) for value in PUBLISHED_MPL[model]))
+        metrics = _curve_metrics(published.predict, test)
+        expected = README_MPL[model]
+        same = np.abs(metrics - expected) <= np.array([1e-4, *[1.1e-5] * 4])
+        yield Row(
+            f"{model} MPL, published parameters: R2/MAE/RMSE/PredE/WorstE",
+            _joined(expected),
+            "the same",
+            _joined(metrics),
+            bool(same.all()),
+        )
+        began = time.perf_counter()
+        refit = fit_multi_power(train)
+        seconds = time.perf_counter() - began
+        metrics = _curve_metrics(refit.law.predict, test)
+        r2, mae, prede, worst, theirs, authors = REFIT_MPL[model]
+        yield Row(
+            f"{model} MPL refit: training objective", f"{authors:.3g}", f"{theirs:.3g}", f"{refit.fit.objective:.3g}",
+            refit.fit.objective <= authors,
+        )  # fmt: skip
+        yield Row(
+            f"{model} MPL refit: R2/MAE/PredE/WorstE ({seconds:.1f} s)",
+            _joined(np.array(expected)[[0, 1, 3, 4]]),
+            _joined((r2, mae, prede, worst)),
+            _joined(metrics[[0, 1, 3, 4]]),
+            bool(metrics[0] >= 0.995 and metrics[1] <= 0.0070 and metrics[3] <= 0.0026 and metrics[4] <= 0.0100),
+        )
+        annealing = fit_annealing(train, momenta=PUBLISHED_MOMENTA, warmup="linear")
+        metrics = _curve_metrics(annealing.law.predict, test)
+        yield Row(
+            f"{model} momentum law: MAE/RMSE/PredE/WorstE", MOMENTUM_PAPER[model], MOMENTUM_REFIT[model],
+            f"lambda {float(annealing.law.momentum):g}: {_joined(metrics[1:])}",
+        )  # fmt: skip
+
+
+def _curve_metrics(predict: Callable[[Curve], Floats], curves: tuple[Curve, ...]) -> Floats:
+    """R2, mean and root mean square error, mean and worst relative error of every curve, then averaged."""
+    rows = []
+    for curve in curves:
+        losses = observed(curve)
+        errors = predict(curve) - losses
+        relative = np.abs(errors / losses)
+        r_squared = 1 - (errors @ errors) / ((losses - losses.mean()) ** 2).sum()
+        rows.append([r_squared, np.abs(errors).mean(), np.sqrt(np.mean(errors**2)), relative.mean(), relative.max()])
+    return np.asarray(np.mean(rows, axis=0), np.float64)
+
+
+def _joined(values: Floats | tuple[float, ...]) -> str:
+    return "/".join(f"{value:.5f}".rstrip("0").lstrip("0") for value in values)
+
+
+def cbs_kempner(folder: Path) -> Iterator[Row]:
+    """Updates to a loss over the batch (Zhang et al. 2024)."""
+    data = pd.read_csv(folder / "steps_to_target.csv").rename(
+        columns={"params_M": "n_params", "batch_size_seq": "batch", "steps_to_goal": "steps"}
+    )
+    critical = critical_batches(data, 256, 0.9)
+    overhead = critical[critical["definition"] == "fixed_overhead_20pct"]
+    published = (745.32, 955.16, 1393.73, 1888.52, 2533.41)
+    for size, ours, theirs in zip(overhead["n_params"], overhead["critical_batch"], published, strict=True):
+        yield Row(
+            f"critical batch at {size:g}M [sequences]",
+            f"{theirs}",
+            "the same",
+            f"{ours:.3f}",
+            near(ours, theirs, rel=1e-3),
+        )
+    for what, definition, residuals, theirs, expected in (
+        ("log fit", "fixed_overhead_20pct", "ratios", "93.20 N^0.47", (93.1968, 0.468278)),
+        ("linear fit", "fixed_overhead_20pct", "differences", "-", (99.506, 0.45764)),
+        ("E_min/S_min", "step_data_tradeoff", "ratios", "-", (146.1, 0.619)),
+    ):
+        law = size_law(critical, definition, 0.9, residuals)  # type: ignore[arg-type]
+        yield Row(
+            f"law in N (millions), {what}",
+            theirs,
+            f"{expected[0]} N^{expected[1]}",
+            f"{law.scale:.4f} N^{law.exponent:.6f}",
+            near(law.exponent, expected[1], absolute=5e-4),
+        )
+
+
+CHECKS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    check.__name__: check for check in (mpl, epoch_chinchilla, cbs_kempner)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, default=ROOT.parent / "shared/reference/data", help="folder of the data sets"
+    )
+    parser.add_argument("--only", nargs="*", choices=sorted(CHECKS), default=sorted(CHECKS))
+    args = parser.parse_args()
+    began = time.perf_counter()
+    for name in args.only:
+        folder = args.data / name
+        if not folder.is_dir():
+            print(f"\n{name}: not there ({folder})")
+            continue
+        started = time.perf_counter()
+        rows = list(CHECKS[name](folder))
+        print(f"\n### {name} ({time.perf_counter() - started:.1f} s)\n")
+        print("| what | published | independent | ours | within |\n|---|---|---|---|---|")
+        for row in rows:
+            verdict = {True: "yes", False: "**no**", None: ""}[row.within]
+            print(f"| {row.what} | {row.published} | {row.independent} | {row.ours} | {verdict} |")
+    print(f"\nAll together {time.perf_counter() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
