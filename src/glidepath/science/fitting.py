@@ -95,7 +95,8 @@ class Fit:
     """Coordinates at a bound that was not given as fixed."""
     condition_number: float
     """Of the derivatives of ln ŷ, weighted as by Huber, each column scaled to length one: 1 when the coordinates are
-    told apart perfectly; from about 1e3 on, differences between fits say little about single parameters."""
+    told apart perfectly; from about 1e3 on, differences between fits say little about single parameters. Coordinates
+    that are given as fixed do not count."""
     n_points: int
     n_starts_agreeing: int
     """Starting points that ended at this objective: one of many is a reason for doubt."""
@@ -208,10 +209,11 @@ def fit(
 
     Raises ValueError for fewer points of positive weight than coordinates, and as `minimise` does.
     """
-    p = len(formula.names)
+    p, free = len(formula.names), formula.low < formula.high
     n = len(losses) if weights is None else int((weights > 0).sum())
-    if n < p:
-        raise ValueError(f"{p} parameters ({', '.join(formula.names)}) through {n} points: add runs or fix parameters")
+    if n < free.sum():
+        names = ", ".join(name for name, fitted in zip(formula.names, free, strict=True) if fitted)
+        raise ValueError(f"{free.sum()} parameters ({names}) through {n} points: add runs or fix parameters")
     found = minimise(formula, losses, starts, weights=weights, delta=delta, max_iterations=max_iterations)
     best = int(np.argmin(found.objective))
     lowest = float(found.objective[best])
@@ -231,7 +233,7 @@ def fit(
         objective=lowest,
         status="bound_hit" if at_bound else "converged" if found.converged[best] else "max_iter",
         at_bound=at_bound,
-        condition_number=_condition_number(majoriser),
+        condition_number=_condition_number(majoriser[np.ix_(free, free)]),
         n_points=n,
         n_starts_agreeing=int((found.objective <= lowest * (1 + SAME)).sum()),
     )
@@ -279,11 +281,12 @@ def profile(
 ) -> Profile:
     """Fit all coordinates but `name` at every point of an ascending grid [m] of it.
 
-    The interval is where objective ≤ lowest·(1 + q/(n - p)), q the χ² quantile of one degree of freedom: exact for
+    The interval is where objective ≤ lowest·(1 + q/(n - p)), p counting what is not fixed, q the χ² quantile of one
+    degree of freedom: exact for
     normal noise of unknown size, and a bound that is too wide for the heavier tails that Huber is for. An end that the
     grid does not reach, or that the data do not close, is NaN. Raises ValueError if no degrees of freedom are left.
     """
-    p, j = len(formula.names), formula.names.index(name)
+    p, j = int((formula.low < formula.high).sum()), formula.names.index(name)
     degrees = found.n_points - p
     if degrees < 1:
         raise ValueError(f"a profile of {name} needs more than {p} points, there are {found.n_points}")
