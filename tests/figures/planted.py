@@ -23,6 +23,7 @@ from glidepath.study.size_groups import size_groups
 from tests.figures.planted_batch_paths import saving_tables
 from tests.figures.planted_batches import sweep_tables
 from tests.figures.planted_coordinates import coordinate_tables
+from tests.figures.planted_features import feature_rows
 from tests.figures.planted_large_lr import large_lr_tables, spike_tables
 from tests.figures.planted_worth import worth_tables
 
@@ -601,6 +602,7 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "noise_scale_regression": noise_scale_regression(main),
         "comparisons": comparisons(cells),
         **laws(cells),
+        **{name: filled(table, rows) for name, (table, rows) in feature_rows(cells, LEVEL).items()},
         **coordinate_tables(),
         **large_lr_tables(cells),
         **spike_tables(),

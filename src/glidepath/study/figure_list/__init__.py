@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glidepath.study.figure_list import averaging, batch, checkpoints, loss, noise_scale, peak_lr, schedules
+from glidepath.study.figure_list import averaging, batch, checkpoints, features, loss, noise_scale, peak_lr, schedules
 from glidepath.study.figure_list.figure_entry import (
     BATCH_PATHS,
     BATCH_SWEEPS,
@@ -32,6 +32,7 @@ FIGURES: tuple[FigureEntry, ...] = (
     *batch.FIGURES,
     *averaging.FIGURES,
     *loss.FIGURES,
+    *features.FIGURES,
 )
 FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in FIGURES)
 
