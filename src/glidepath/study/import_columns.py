@@ -17,7 +17,7 @@ Along = Literal[
     "val_loss",
     "val_loss_sem",
     "n_eval_tokens",
-    "eval_set",
+    "domain",
 ]
 """Quantities that change along a run, a value per row."""
 Fact = Literal[
@@ -44,7 +44,7 @@ Fact = Literal[
 """Quantities that a run has one value of."""
 Column = Literal[Along, Fact]
 
-TEXTS = ("eval_set", "model", "schedule", "schedule_kind", "trunk")
+TEXTS = ("domain", "model", "schedule", "schedule_kind", "trunk")
 """Quantities that are names; all others are numbers."""
 LOSSES = ("train_loss", "val_loss", "val_loss_sem")
 TOKENS = ("tokens_seen", "batch_tokens", "n_eval_tokens", "token_horizon", "unique_tokens")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -17,6 +18,7 @@ from glidepath.study.config_errors import explain
 from glidepath.study.import_sources import LrConfig, SourceConfig, compiled
 from glidepath.study.schedule_config import ScheduleConfig
 from glidepath.study.section import Count, Flag, Name, NonNegative, Number, Positive, Section, StudyError, Text
+from glidepath.study.yaml_file import read_yaml
 
 SOME = Field(min_length=1)
 
@@ -115,8 +117,8 @@ def fact(key: str, text: str, run: str) -> str | float:
         return float(number[1]) * MULTIPLES[number[2]] if number else float(text)
     except ValueError as error:
         raise StudyError(
-            f"runs.regex: in the name {run!r} the group {key} is {text!r}: a number is needed, with k, M, B or T behind "
-            "it at most. Correct the expression"
+            f"runs.regex: in the name {run!r} the group {key} is {text!r}: a number is needed, with k, M, B or T "
+            "behind it at most. Correct the expression"
         ) from error
 
 
@@ -181,7 +183,7 @@ class ImportConfig(Section):
     """Logs."""
     runs: tuple[RunFacts, ...] = ()
     """What the logs do not hold."""
-    schedules: dict[Name, ScheduleConfig] = {}
+    schedules: dict[Name, ScheduleConfig] = Field(default={})
     """Learning-rate schedules by name, as in a study: those of runs with lr.kind schedule, and those whose curves are
     predicted."""
     tokens_per_parameter_uses: Literal["non_embedding", "total"] = "non_embedding"
@@ -209,6 +211,11 @@ class ImportConfig(Section):
         if any(fnmatchcase(run, pattern) for pattern in self.holdout):
             found["holdout"] = True
         return found
+
+
+def read_imports(path: Path) -> ImportConfig:
+    """Read and validate a file. Raises StudyError as `parse_imports`, for a missing file and for what is no YAML."""
+    return parse_imports(read_yaml(path, "import"), str(path))
 
 
 def parse_imports(data: Any, origin: str) -> ImportConfig:

@@ -68,8 +68,8 @@ class LrKnown(Section):
 
     kind: Literal["logged", "schedule", "constant", "unknown"]
     """logged: column lr, between logged updates a straight line; schedule: the entry of schedules that the run's
-    schedule names, with its peak_lr, warmup_steps and total_steps; constant: peak_lr at every update; unknown: laws that
-    read the learning rate leave the run out."""
+    schedule names, with its peak_lr, warmup_steps and total_steps; constant: peak_lr at every update; unknown: laws
+    that read the learning rate leave the run out."""
 
 
 class LrTable(Section):
@@ -132,7 +132,7 @@ class Source(Section):
     columns: Annotated[dict[Column, Text], SOME]
     """Glidepath's name of a quantity, and the column of the log that has it; below an object, by its path with dots
     (config.model.n_layers)."""
-    units: dict[Column, Unit] = {}
+    units: dict[Column, Unit] = Field(default={})
     """Units other than nat, one and flop. Losses: bit, perplexity, bit_per_byte; counts: thousands, millions, billions,
     trillions; tokens: sequences (of context_length), updates (of batch_tokens); train_flops: teraflop, petaflop,
     exaflop, petaflop_days."""
@@ -142,9 +142,9 @@ class Source(Section):
     """What the column step counts. updates_done: updates done when the row was logged, the loss being that of the last
     one; zero_based: the update of the row, counted from 0, with evaluations after it; zero_based_evaluated_before: the
     same, with evaluations before it."""
-    where: dict[Text, Filter] = {}
+    where: dict[Text, Filter] = Field(default={})
     """Keep only rows whose columns of the log have these values, one or a list."""
-    beside: dict[Text, Text] = {}
+    beside: dict[Text, Text] = Field(default={})
     """JSON or YAML files about a run in the directory of its log, by a name of your choice: {config: config.json} makes
     its keys the columns config.<key>. {stem} stands for the log's name without the ending."""
     lr: LrConfig | None = None
@@ -196,7 +196,9 @@ class TableSource(Source):
     @model_validator(mode="after")
     def _records(self) -> TableSource:
         if self.records is not None and self.format not in ("json", "jsonl"):
-            raise ValueError(f"records {self.records!r} with format {self.format}: only json and jsonl have it. Remove it")
+            raise ValueError(
+                f"records {self.records!r} with format {self.format}: only json and jsonl have it. Remove it"
+            )
         return self
 
 
@@ -220,14 +222,15 @@ class TextLogSource(Source):
     columns of these names, validation as validation lm loss; of torchtitan: step, loss, grad_norm and the others,
     validation as validate_loss. Or give patterns."""
     patterns: tuple[Text, ...] = ()
-    """Regular expressions, each searched in every line; named groups are columns: `step (?P<step>\\d+) loss (?P<loss>\\S+)`.
-    The first that is found is taken."""
+    """Regular expressions, each searched in every line; named groups are columns, as in
+    `step (?P<step>\\d+) loss (?P<loss>\\S+)`. The first that is found is taken."""
 
     @model_validator(mode="after")
     def _one_way(self) -> TextLogSource:
         if (self.preset is None) == (not self.patterns):
             raise ValueError(
-                f"preset {self.preset} and {len(self.patterns)} patterns: lines are told by exactly one. Give one of them"
+                f"preset {self.preset} and {len(self.patterns)} patterns: lines are told by exactly one. Give one of "
+                "them"
             )
         for i, pattern in enumerate(self.patterns):
             if not compiled(f"patterns.{i}", pattern).groupindex:

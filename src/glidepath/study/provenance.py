@@ -6,8 +6,9 @@ import ast
 import hashlib
 import platform
 import socket
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import glidepath
@@ -73,8 +74,10 @@ def _is_bare_string(node: ast.stmt) -> bool:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions that a result should carry."""
-    installed = {name: version(name) for name in ("torch", "numpy", "tokenizers", "pyarrow")}
+    """Versions that a result should carry; torch's only where it is installed."""
+    installed = {name: version(name) for name in ("numpy", "tokenizers", "pyarrow")}
+    with suppress(PackageNotFoundError):
+        installed["torch"] = version("torch")
     return {"python": platform.python_version(), "glidepath": glidepath.__version__, **installed}
 
 

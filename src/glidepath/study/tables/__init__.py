@@ -14,6 +14,7 @@ from glidepath.study.tables.averaging import (
 from glidepath.study.tables.batch import BATCH_SAVING, CRITICAL_BATCH, STEPS_TO_LOSS
 from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
 from glidepath.study.tables.curve_laws import CURVE_PREDICTIONS, CURVE_SCORES, CURVE_TABLES, VERIFICATION
+from glidepath.study.tables.imports import FINDINGS, IMPORT_TABLES, IMPORTED_ROWS
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
 from glidepath.study.tables.laws import LAW_COMPARISON, LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
 from glidepath.study.tables.noise_scale import GRADIENT_STATISTICS, NOISE_SCALE, NOISE_SCALE_REGRESSION
@@ -77,7 +78,10 @@ __all__ = [
     "CURVE_TABLES",
     "EMA_VIEW",
     "EVALUATIONS",
+    "FINDINGS",
     "GRADIENT_STATISTICS",
+    "IMPORTED_ROWS",
+    "IMPORT_TABLES",
     "LARGE_LR",
     "LAW_COMPARISON",
     "LAW_PARAMETERS",

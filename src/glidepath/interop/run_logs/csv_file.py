@@ -1,0 +1,69 @@
+"""CSV: the first line names the columns. Everything is read as text, since a log that was written by several starts
+has its header again among its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from glidepath.interop.run_logs.part import MISSING, Part, Seen
+
+BLOCK_BYTES = 8 << 20
+
+
+def read(path: Path, wanted: Sequence[str] | None, seen: Seen) -> Iterator[Part]:
+    """Parts of a file. Raises ValueError if it is no CSV."""
+    header = _header(path)
+    seen.columns.update(dict.fromkeys(header))
+    names = header if wanted is None else [name for name in wanted if name in header]
+
+    def skip(row: Any) -> str:
+        seen.unreadable += 1
+        seen.first_unreadable = seen.first_unreadable or str(row.text)
+        return "skip"
+
+    if not names:
+        return
+    reader = csv.open_csv(
+        path,
+        read_options=csv.ReadOptions(block_size=BLOCK_BYTES),
+        parse_options=csv.ParseOptions(delimiter=_delimiter(path), invalid_row_handler=skip),
+        convert_options=csv.ConvertOptions(
+            include_columns=names,
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=list(MISSING),
+            strings_can_be_null=True,
+        ),
+    )
+    before = 0
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path} is no CSV: {error}. Correct the file or its format") from error
+        yield Part(np.arange(before + 1, before + len(batch) + 1), dict(zip(names, batch.columns, strict=True)))
+        before += len(batch)
+        seen.readable += len(batch)
+
+
+def _header(path: Path) -> list[str]:
+    with pa.input_stream(path) as stream:
+        first = stream.read(1 << 20).split(b"\n", 1)[0].rstrip(b"\r")
+    try:
+        text = first.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text ({error}). Correct its format") from error
+    import csv as lines
+
+    return next(lines.reader([text], delimiter="\t" if path.name.split(".")[-1] == "tsv" else ","), [])
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if path.suffix == ".tsv" else ","
