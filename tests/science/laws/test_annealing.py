@@ -208,3 +208,17 @@ def test_curves_may_count_alike() -> None:
         found = fit_annealing(runs, weighting=weighting)
         errors.append(fitting.huber(np.log(found.law.predict(runs[1]) / observed(runs[1]))).sum())
     assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("law", [PUBLISHED, WITH_SIZE, replace(PUBLISHED, warmup="linear")])
+def test_slopes_of_the_final_loss_are_those_of_differences(law: AnnealingLaw) -> None:
+    run = _run("cosine_to_tenth", 2000, n_params=3e7)
+    loss, slopes = law.at_end(run)
+    assert loss == law.predict(run)[-1]
+    for update in (WARMUP + 10, 1400, 1800, 1998, 1999):
+        ends = []
+        for change in (1e-8, -1e-8):
+            lr = run.lr.copy()
+            lr[update] += change
+            ends.append(law.predict(replace(run, lr=lr))[-1])
+        assert slopes[update - WARMUP] == pytest.approx((ends[0] - ends[1]) / 2e-8, rel=1e-5, abs=1e-3)

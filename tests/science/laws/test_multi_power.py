@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -152,3 +154,17 @@ def test_without_a_drop_only_the_power_law_is_identified() -> None:
     found = fit_multi_power(runs, warmup_drops=False)
     assert found.fit.status == "not_identified"
     assert found.not_identified == ("ln B", "ln C", "ln beta", "gamma")
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS)
+def test_slopes_of_the_final_loss_are_those_of_differences(parameters: tuple[float, ...]) -> None:
+    law, run = _law(parameters), _run("cosine_to_tenth", 1200)
+    loss, slopes = law.at_end(run)
+    assert loss == pytest.approx(law.predict(run)[-1], abs=1e-5)
+    for update in (WARMUP, 700, 1100, 1198, 1199):
+        ends = []
+        for change in (1e-9, -1e-9):
+            lr = run.lr.copy()
+            lr[update] += change
+            ends.append(law.at_end(replace(run, lr=lr))[0])
+        assert slopes[update - WARMUP] == pytest.approx((ends[0] - ends[1]) / 2e-9, rel=1e-3, abs=1e-3)

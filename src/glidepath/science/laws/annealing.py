@@ -74,6 +74,26 @@ class AnnealingLaw:
             C = C * (millions ** np.asarray(self.gamma))[..., None]
         return np.asarray(L0 + A * curve.lr_sum(self.warmup) ** -alpha - C * S2)
 
+    def at_end(self, curve: Curve) -> tuple[float, Floats]:
+        """The loss at the curve's last point, and its derivatives by the learning rate of every update after the
+        warm-up, shape [total_steps - warmup_steps]; 0 for updates after that point. The law is of scalars."""
+        done = int(curve.updates_done[-1])
+        excess, drops = self._scales(curve)
+        slopes = np.zeros(len(curve.lr))
+        slopes[:done] = -self.alpha * excess / curve.lr_sum(self.warmup)[-1]
+        # What a drop before update k has become at the end; an update's rate belongs to two drops.
+        worth = drops * -np.expm1(np.arange(done, 0, -1) * np.log(self.momentum)) / (1 - self.momentum)
+        slopes[:done] += worth
+        slopes[: done - 1] -= worth[1:]
+        return float(self.predict(curve)[-1]), slopes[curve.warmup_steps :]
+
+    def _scales(self, curve: Curve) -> tuple[float, float]:
+        """The power of S1 at the last point, and what S2 is multiplied with."""
+        excess = float(self.A * curve.lr_sum(self.warmup)[-1] ** -self.alpha)
+        if self.gamma is None:
+            return excess, float(self.C)
+        return excess, float(self.C * (_n_params(curve) / SIZE_UNIT) ** self.gamma)
+
 
 def annealed(curve: Curve, momentum: float) -> tuple[Floats, Floats]:
     """S2 at the curve's points and its derivative by λ, each of shape [n]."""

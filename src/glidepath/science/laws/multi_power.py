@@ -41,6 +41,8 @@ LR_RATIO = 1.5
 """And of bins in η_k."""
 JUMP = 0.02
 """A change larger than this share of the peak is a node by itself."""
+ROUNDING = 1e-10
+"""A change smaller than this share of the peak is none: a schedule's rounding, which sums of others would swallow."""
 LAG_RANGE = 1e-9
 """S_k below this share of S1 are one bin."""
 AT_ONCE = 200_000
@@ -84,6 +86,27 @@ class MultiPowerLaw:
         )
         losses = L0 + A * curve.lr_sum("linear") ** -alpha - B * decayed
         return np.asarray(losses.reshape(*shape, -1))
+
+    def at_end(self, curve: Curve) -> tuple[float, Floats]:
+        """The loss at the curve's last point, and its derivatives by the learning rate of every update after the
+        warm-up, shape [total_steps - warmup_steps]; 0 for updates after that point. By the full sum; the law is of
+        scalars."""
+        done = int(curve.updates_done[-1])
+        lr, sums = np.maximum(curve.lr[:done], LOWEST_LR), curve.cumulative_lr("linear")
+        drops = (-np.diff(curve.lr, prepend=0.0) if self.warmup_drops else curve.drops)[:done]
+        pace = self.C * lr**-self.gamma
+        lags = sums[done] - sums[:done]
+        left = (pace * lags + 1) ** -self.beta
+        # Of drop·G by S_k, which every later update adds to.
+        by_lag = drops * self.beta * pace * left / (pace * lags + 1)
+        by_lr = np.where(curve.lr[:done] > LOWEST_LR, -self.gamma * by_lag * lags / lr, 0.0)
+        # An update's rate belongs to two drops.
+        decayed = np.cumsum(by_lag) + by_lr - (1 - left) + np.append(1 - left[1:], 0.0)
+        excess = self.A * sums[done] ** -self.alpha
+        slopes = np.zeros(len(curve.lr))
+        slopes[:done] = -self.alpha * excess / sums[done] - self.B * decayed
+        loss = self.irreducible_loss + excess - self.B * (drops @ (1 - left))
+        return float(loss), slopes[curve.warmup_steps :]
 
 
 def fit_multi_power(
@@ -132,13 +155,15 @@ def nodes_of(curve: Curve, *, warmup_drops: bool, lag_ratio: float = LAG_RATIO, 
     drops = -np.diff(curve.lr, prepend=0.0) if warmup_drops else curve.drops
     ln_lr = np.log(np.maximum(curve.lr, LOWEST_LR))
     edges = np.geomspace(1.0, LAG_RANGE, int(-np.log(LAG_RANGE) / np.log(lag_ratio)) + 1)
-    jump = JUMP * float(curve.lr.max())
+    peak = float(curve.lr.max())
     parts = []
     # Drops and increments apart: a mean over both signs may lie anywhere.
     for sign in (1.0, -1.0):
-        k = np.flatnonzero(sign * drops > 0)
+        k = np.flatnonzero(sign * drops > ROUNDING * peak)
         if len(k):
-            parts += _binned(drops[k], sums[k], ln_lr[k], k, curve.updates_done, sums, edges, np.log(lr_ratio), jump)
+            parts += _binned(
+                drops[k], sums[k], ln_lr[k], k, curve.updates_done, sums, edges, np.log(lr_ratio), JUMP * peak
+            )
     columns = np.concatenate(parts, axis=1) if parts else np.empty((4, 0))
     order = np.argsort(columns[0], kind="stable")
     point, weights, ln_at, lags = columns[:, order]
@@ -160,7 +185,8 @@ def _binned(
     moments = [drops, drops * before, drops * before**2, drops * ln_lr, drops * ln_lr * before]
     running = np.concatenate([np.zeros((5, 1)), np.cumsum(moments, axis=1)], axis=1)
     jumps = np.flatnonzero(np.abs(drops) > jump)
-    fixed = np.concatenate([np.flatnonzero(np.diff(np.floor(ln_lr / ln_ratio))) + 1, jumps, jumps + 1])
+    levels = np.floor(ln_lr / ln_ratio)
+    fixed = np.concatenate([np.flatnonzero(np.diff(levels)) + 1, jumps, jumps + 1])
     parts = []
     for i, done in enumerate(points):
         made, total = int(np.searchsorted(k, done)), sums[done]
@@ -174,13 +200,14 @@ def _binned(
         alone = first == last
         mean, mean_ln = np.where(alone, before[first], mean), np.where(alone, ln_lr[first], mean_ln)
         variance = np.where(alone, 0.0, np.maximum(square - mean**2, 0.0))
+        lowest = levels[first] * ln_ratio
         slope = np.where(variance > 0, (product - mean * mean_ln) / np.where(variance > 0, variance, 1.0), 0.0)
         for side in (1.0, -1.0):
             used = ~alone if side < 0 else np.ones(len(alone), dtype=np.bool_)
-            # Two nodes of a lopsided bin may lie beyond its ends, where there is no lag or no such learning rate.
+            # Two nodes of a lopsided bin may lie beyond its ends, where there is no lag or another learning rate.
             at = np.clip(mean + side * np.sqrt(variance), before[first], before[last])
             half = np.where(alone, weight, weight / 2)
-            ln_at = mean_ln + slope * (at - mean)
+            ln_at = np.clip(mean_ln + slope * (at - mean), lowest, lowest + ln_ratio)
             parts.append(np.array([np.full(used.sum(), i), half[used], ln_at[used], total - at[used]]))
     return parts
 
