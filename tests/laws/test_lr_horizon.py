@@ -87,11 +87,47 @@ def test_two_horizons_make_a_law_but_no_score() -> None:
 
 def test_score_of_the_longest_horizon() -> None:
     """Exact by the law; the optimum of the horizon before is 2^0.4 times too high."""
-    score = one(scores(lr_horizon.fit(losses_of(STUDY), settings())), schedule="cosine")
+    score = one(scores(lr_horizon.fit(losses_of(STUDY), settings())), schedule="cosine", quantity="peak_lr")
     last, before = Truth().peak_lr(tokens(80)), Truth().peak_lr(tokens(40))
     assert (score["holdout"], score["quantity"], score["n_hidden"]) == ("longest_horizon", "peak_lr", 1)
     assert score["mean_relative_error"] < 1e-5
     assert score["baseline_mean_absolute_error"] == pytest.approx(before - last, rel=1e-4)
+
+
+def test_the_rule_of_thumb_and_what_a_rate_off_costs() -> None:
+    found = parameters(lr_horizon.fit(losses_of(STUDY.noisy(0.001, 0)), settings()))
+    factor = one(found, schedule="wsd", parameter="factor_per_horizon_doubling")
+    exponent = one(found, schedule="wsd", parameter="exponent")
+    assert factor["value"] == pytest.approx(2 ** -exponent["value"])
+    assert (factor["ci_low"], factor["ci_high"]) == pytest.approx((2 ** -exponent["ci_high"], 2 ** -exponent["ci_low"]))
+    cost = one(found, schedule="wsd", parameter="factor_2_cost")
+    assert cost["ci_low"] < Truth().curvature * np.log(2) ** 2 < cost["ci_high"]
+
+
+def test_regret_is_read_off_the_hidden_sweep() -> None:
+    """The law is exact, so that its rate is between two runs: the chord there, over the lower of them. The rate of the
+    horizon before is 2^0.4 times too high."""
+    score = one(scores(lr_horizon.fit(losses_of(STUDY), settings())), schedule="cosine", quantity="regret")
+    longest = Truth().peak_lr(tokens(80))
+    rates = np.sort(np.array(STUDY.lr_factors) * STUDY.lr_centre)
+    valley = Truth().curvature * np.log(rates / longest) ** 2
+    lost = [
+        np.interp(np.log(lr), np.log(rates), valley) - valley.min() for lr in (longest, Truth().peak_lr(tokens(40)))
+    ]
+    assert score["mean_absolute_error"] == pytest.approx(lost[0], rel=1e-3)
+    assert score["baseline_mean_absolute_error"] == pytest.approx(lost[1], rel=1e-3)
+
+
+def test_without_replicates_the_residuals_are_the_noise() -> None:
+    """One replicate: intervals come from what the parabolas leave, and cover."""
+    hits = []
+    for seed in range(60):
+        study = replace(STUDY, n_replicates=1, own_sd=0.003, seed=seed)
+        law = lr_horizon.fit(losses_of(study), settings(seed))
+        found = parameters(law)
+        assert set(found["resampling_unit"]) == {"residuals of the parabolas, pooled over sweeps"}
+        hits.append(covered(one(found, schedule="cosine", parameter="exponent"), Truth().lr_exponent))
+    assert_nominal(hits, 60)
 
 
 def test_hidden_horizons_are_unseen_but_scored() -> None:
@@ -105,7 +141,7 @@ def test_hidden_horizons_are_unseen_but_scored() -> None:
     law = lr_horizon.fit(final_losses(runs, blocks), settings(), final_losses(runs, blocks, holdout=True))
     row = one(parameters(law), parameter="exponent")
     assert (row["value"], row["n_points"]) == (pytest.approx(0.4, rel=1e-5), 3)
-    score = one(scores(law), holdout="declared")
+    score = one(scores(law), holdout="declared", quantity="peak_lr")
     assert score["n_hidden"] == 2
     assert score["mean_relative_error"] == pytest.approx(0.3 / 1.3, rel=1e-4)
     observed = 1.3 * np.array([Truth().peak_lr(tokens(40)), Truth().peak_lr(tokens(80))])

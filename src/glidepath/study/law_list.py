@@ -15,7 +15,11 @@ LAW_TABLES: dict[str, tuple[str, ...]] = {
     "lr_horizon": FINAL_LOSSES,
     "loss_horizon": FINAL_LOSSES,
     "loss_size_horizon": FINAL_LOSSES,
+    "loss_data_constrained": FINAL_LOSSES,
+    "isoflop": FINAL_LOSSES,
     "lr_transfer": FINAL_LOSSES,
+    "lr_size_horizon": FINAL_LOSSES,
+    "lr_batch_surface": FINAL_LOSSES,
     "schedule_features": ("runs", "updates"),
     "temporal": ("runs", "updates", "position_losses"),
 }
