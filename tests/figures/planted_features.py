@@ -24,8 +24,8 @@ Rows = tuple[tables.Table, list[dict[str, Any]]]
 
 
 def feature_rows(runs: pd.DataFrame, level: float) -> dict[str, Rows]:
-    """Tables with their rows. Of the constant cells: a plateau that falls by R per unit of ln tokens to where the mean is the run's loss. Every
-    completed point is predicted 0.01 too high."""
+    """Tables with their rows. Of the constant cells: a plateau that falls by R per unit of ln tokens to where the mean
+    is the run's loss. Every completed point is predicted 0.01 too high."""
     positions: list[dict[str, Any]] = []
     temporal: list[dict[str, Any]] = []
     features: list[dict[str, Any]] = []

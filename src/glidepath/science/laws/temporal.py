@@ -146,24 +146,25 @@ class TemporalFit:
     residual_sd: float
     """Scatter of the mean loss about the law [nat/token], with m less the parameters as degrees of freedom."""
     degrees_of_freedom: int
-    drift: float
-    """Error of forecasts that are made within the window from its earlier part, per unit of ln t ahead, beyond what
-    scatter gives [nat/token]: the trend is only a line for a while."""
+    bend: float
+    """Coefficient that (ln t)² would have beside the line [nat/token]. The plateau is a line in ln t for a while only;
+    what this comes to at a later checkpoint is in the interval, told from scatter or not."""
     annealing_seen: bool
     _inverse: Floats
+    _bow: Floats
 
     def interval(self, positions: Floats, tokens: Floats, level: float, annealed: Floats | None = None) -> Floats:
         """Ends of the interval of the mean loss at later checkpoints [m], shape [2, m].
 
-        Scatter, uncertainty of the line and drift, by Student's t. Infinite where the learning rate is annealed and no
-        checkpoint of the window was.
+        Scatter, uncertainty of the line and the bend that it leaves out, by Student's t. Infinite where the learning
+        rate is annealed and no checkpoint of the window was.
         """
         h = np.zeros_like(tokens) if annealed is None else annealed
         centre = self.law.mean_loss(positions, tokens, h)
         x = _design(tokens, h, annealing=self.annealing_seen)
         leverage = np.einsum("mi,ij,mj->m", x, self._inverse, x)
-        ahead = np.log(tokens / self.tokens[-1])
-        width = np.sqrt(self.residual_sd**2 * (1 + leverage) + (self.drift * ahead) ** 2)
+        missed = self.bend * (np.log(tokens) ** 2 - x @ self._bow)
+        width = np.sqrt(self.residual_sd**2 * (1 + leverage) + missed**2)
         half = float(stats.t.ppf((1 + level) / 2, self.degrees_of_freedom)) * width
         if not self.annealing_seen:
             half = np.where(h > ANNEALED, np.inf, half)
@@ -200,8 +201,12 @@ def fit_temporal_law(
     residuals = losses.mean(1) - law.mean_loss(positions, tokens, h)
     degrees = len(tokens) - x.shape[1]
     sd = float(np.sqrt((residuals**2).sum() / degrees))
-    drift = _drift(losses.mean(1), tokens, h)
-    return TemporalFit(law, found, tokens, sd, degrees, drift, annealing, np.linalg.inv(x.T @ x))
+    inverse = np.linalg.inv(x.T @ x)
+    # The part of (ln t)² that the line cannot take, and how much of it the plateau has.
+    bow = inverse @ x.T @ np.log(tokens) ** 2
+    curve = np.log(tokens) ** 2 - x @ bow
+    bend = float(curve @ residuals / (curve @ curve))
+    return TemporalFit(law, found, tokens, sd, degrees, bend, annealing, inverse, bow)
 
 
 def resampled_temporal_laws(
@@ -256,20 +261,3 @@ def _law(
     solved = np.where(enough[..., None], solved, np.nan)
     c = solved[..., 2] if annealing else np.zeros_like(solved[..., 0])
     return TemporalLaw(np.asarray(a0), np.asarray(a1), solved[..., 0], solved[..., 1], np.asarray(c))
-
-
-def _drift(mean_losses: Floats, tokens: Floats, annealed: Floats) -> float:
-    """Root of the mean squared error of forecasts per squared distance in ln t, less what scatter makes of it."""
-    excess = distances = 0.0
-    steady = annealed <= ANNEALED
-    y, at = mean_losses[steady], tokens[steady]
-    for origin in range(MIN_CHECKPOINTS, len(at)):
-        x = _design(at[:origin], np.zeros(origin), annealing=False)
-        inverse = np.linalg.inv(x.T @ x)
-        line = inverse @ x.T @ y[:origin]
-        variance = ((y[:origin] - x @ line) ** 2).sum() / (origin - 2)
-        later = _design(at[origin:], np.zeros(len(at) - origin), annealing=False)
-        leverage = np.einsum("mi,ij,mj->m", later, inverse, later)
-        excess += float(((y[origin:] - later @ line) ** 2 - variance * (1 + leverage)).sum())
-        distances += float((np.log(at[origin:] / at[origin - 1]) ** 2).sum())
-    return float(np.sqrt(max(excess, 0.0) / distances)) if distances else 0.0
