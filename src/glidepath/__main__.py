@@ -29,6 +29,8 @@ COMMANDS = {
     "fetch-checkpoint": "download or look through one checkpoint that was trained elsewhere",
     "average-checkpoints": "evaluate one average of checkpoints that were trained elsewhere",
     "collect-checkpoints": "gather averages of checkpoints into tables and a summary",
+    "import-runs": "read logs of runs that were trained elsewhere into tables, and say what is wrong with them",
+    "inspect-log": "show what is in a log, and a configuration to import it with",
     "noise-scale": "gradient noise scale from gradient statistics",
     "noise-scale-regression": "noise scale of all layers against that of the norm layers, for several smoothings",
     "coordinate-check": "train a few updates at many sizes and say what grows with them",
@@ -63,6 +65,8 @@ REFUSING = (
     "document",
     "fetch-checkpoint",
     "average-checkpoints",
+    "import-runs",
+    "inspect-log",
 )
 """Commands that read what others have written: what they refuse is no fault of the program, and needs no traceback."""
 
