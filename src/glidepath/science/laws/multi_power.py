@@ -37,7 +37,7 @@ LOWEST_LR = 1e-10
 """At which η_k^(-γ) is taken where the learning rate is lower."""
 LAG_RATIO = 1.5
 """Widths of bins in S_k: each spans at most this factor."""
-LR_RATIO = 1.5
+LR_RATIO = 2.0
 """And of bins in η_k."""
 JUMP = 0.02
 """A change larger than this share of the peak is a node by itself."""
@@ -45,7 +45,9 @@ ROUNDING = 1e-10
 """A change smaller than this share of the peak is none: a schedule's rounding, which sums of others would swallow."""
 LAG_RANGE = 1e-9
 """S_k below this share of S1 are one bin."""
-AT_ONCE = 200_000
+LARGEST_EXPONENT = 600.0
+"""Of e in x: beyond, G is 1 to the last digit."""
+AT_ONCE = 50_000
 """Nodes times samples that are evaluated together: more do not stay in the processor's cache."""
 
 START_ALPHAS = (0.3, 0.5, 0.8)
@@ -80,7 +82,7 @@ class MultiPowerLaw:
         rows = max(1, AT_ONCE // max(len(nodes.weights), 1))
         decayed = np.concatenate(
             [
-                nodes.summed(_G(nodes, np.log(C[i : i + rows]), beta[i : i + rows], gamma[i : i + rows])[0])
+                nodes.summed(1 - _left(nodes, np.log(C[i : i + rows]), beta[i : i + rows], gamma[i : i + rows])[0])
                 for i in range(0, len(L0), rows)
             ]
         )
@@ -185,8 +187,7 @@ def _binned(
     moments = [drops, drops * before, drops * before**2, drops * ln_lr, drops * ln_lr * before]
     running = np.concatenate([np.zeros((5, 1)), np.cumsum(moments, axis=1)], axis=1)
     jumps = np.flatnonzero(np.abs(drops) > jump)
-    levels = np.floor(ln_lr / ln_ratio)
-    fixed = np.concatenate([np.flatnonzero(np.diff(levels)) + 1, jumps, jumps + 1])
+    fixed = np.concatenate([np.flatnonzero(np.diff(np.floor(ln_lr / ln_ratio))) + 1, jumps, jumps + 1])
     parts = []
     for i, done in enumerate(points):
         made, total = int(np.searchsorted(k, done)), sums[done]
@@ -200,27 +201,23 @@ def _binned(
         alone = first == last
         mean, mean_ln = np.where(alone, before[first], mean), np.where(alone, ln_lr[first], mean_ln)
         variance = np.where(alone, 0.0, np.maximum(square - mean**2, 0.0))
-        lowest = levels[first] * ln_ratio
+        lowest, highest = np.minimum(ln_lr[first], ln_lr[last]), np.maximum(ln_lr[first], ln_lr[last])
         slope = np.where(variance > 0, (product - mean * mean_ln) / np.where(variance > 0, variance, 1.0), 0.0)
         for side in (1.0, -1.0):
             used = ~alone if side < 0 else np.ones(len(alone), dtype=np.bool_)
             # Two nodes of a lopsided bin may lie beyond its ends, where there is no lag or another learning rate.
             at = np.clip(mean + side * np.sqrt(variance), before[first], before[last])
             half = np.where(alone, weight, weight / 2)
-            ln_at = np.clip(mean_ln + slope * (at - mean), lowest, lowest + ln_ratio)
+            ln_at = np.clip(mean_ln + slope * (at - mean), lowest, highest)
             parts.append(np.array([np.full(used.sum(), i), half[used], ln_at[used], total - at[used]]))
     return parts
 
 
-def _G(nodes: Nodes, ln_C: Floats, beta: Floats, gamma: Floats) -> tuple[Floats, Floats, Floats]:
-    """G and its derivatives by ln C and β at every node, shape [rows, nodes], for parameters [rows, 1]."""
-    with np.errstate(over="ignore"):
-        x = np.exp(ln_C - gamma * nodes.ln_lr + nodes.ln_lr_sums)
+def _left(nodes: Nodes, ln_C: Floats, beta: Floats, gamma: Floats) -> tuple[Floats, Floats, Floats]:
+    """1 - G, x and ln(1 + x) at every node, shape [rows, nodes], for parameters [rows, 1]."""
+    x = np.exp(np.minimum(ln_C - gamma * nodes.ln_lr + nodes.ln_lr_sums, LARGEST_EXPONENT))
     ln_sum = np.log1p(x)
-    left = np.exp(-beta * ln_sum)
-    # x/(1 + x), also where x is infinite.
-    share = -np.expm1(-ln_sum)
-    return 1 - left, beta * left * share, left * ln_sum
+    return np.exp(-beta * ln_sum), x, ln_sum
 
 
 @dataclass(frozen=True)
@@ -295,16 +292,16 @@ class MultiPowerFormula:
         scale, pace, gamma = np.exp(theta[:, 3, None]), theta[:, 4, None], theta[:, 6, None]
         beta = np.exp(theta[:, 5, None])
         # G at x = p^-γ·s, by which B is scaled.
-        ln_left = np.logaddexp(0.0, pace)
-        left = np.exp(-beta * ln_left)
-        reached = -np.expm1(-beta * ln_left)
-        G, by_ln_C, by_beta = _G(self._nodes, pace, beta, gamma)
+        ln_reached_sum = np.logaddexp(0.0, pace)
+        reached = -np.expm1(-beta * ln_reached_sum)
+        left, x, ln_sum = _left(self._nodes, pace, beta, gamma)
         scale = scale / reached
-        decayed = scale * self._nodes.summed(G)
+        decayed = scale * self._nodes.summed(1 - left)
         if not slopes:
             return (decayed,)
-        reached_by_pace = beta * left * np.exp(pace - ln_left) / reached
-        reached_by_ln_beta = beta * left * ln_left / reached
+        by_ln_C, by_beta = beta * left * x / (1 + x), left * ln_sum
+        reached_by_pace = beta * (1 - reached) * np.exp(pace - ln_reached_sum) / reached
+        reached_by_ln_beta = beta * (1 - reached) * ln_reached_sum / reached
         return (
             decayed,
             scale * self._nodes.summed(by_ln_C) - reached_by_pace * decayed,
