@@ -24,6 +24,7 @@ def study(n_replicates: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             "token_horizon": 20_000,
             "n_params_counted": 1_000,
             "parametrization": "sp",
+            "epochs": 1.0,
             "architecture": "plain",
             "d_model": 16,
             "n_layer": 1,

@@ -14,12 +14,10 @@ from glidepath.laws.law import DECLARED, EXTRAPOLATION, GRID_POINTS, SPANS_HORIZ
 from glidepath.laws.size_points import (
     SizePoints,
     groups_of_points,
-    intervals,
     largest,
-    nearest,
-    new_run,
     report_residuals,
     resampling_unit,
+    score_hidden,
 )
 from glidepath.science.fitting import Profile
 from glidepath.science.laws.size_horizon import (
@@ -57,7 +55,7 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
         _curves(out, group, points, found.law, samples)
         _compute_optimal(out, group, points, found.law, samples)
         if unseen:
-            _score_on(out, group, DECLARED, points, unseen, found, samples, losses)
+            _score_on(out, group, DECLARED, points, unseen, found, losses)
     return out
 
 
@@ -137,8 +135,7 @@ def _score(
     except ValueError as refusal:
         out.not_scored(group, holdout, "val_loss", f"without the largest {words}: {refusal}")
         return
-    samples = found.resampled(losses=rest.samples, weights=rest.weights)
-    _score_on(out, group, holdout, rest, points.where(hidden), found, samples, losses)
+    _score_on(out, group, holdout, rest, points.where(hidden), found, losses)
 
 
 def _score_on(
@@ -148,12 +145,9 @@ def _score_on(
     points: SizePoints,
     hidden: SizePoints,
     found: SizeHorizonFit,
-    samples: SizeHorizonLaw,
     losses: FinalLosses,
 ) -> None:
-    predicted = found.law.predict(hidden.n_params, hidden.tokens)
-    drawn = samples.predict(hidden.n_params, hidden.tokens)
-    drawn = new_run(drawn, predicted, found.residuals, N_PARAMETERS, losses, out.settings)
-    low, high = intervals(drawn, out.settings.ci_level)
-    baseline = nearest(points, hidden)
-    out.score(group, holdout, "val_loss", predicted, hidden.losses, baseline, low=low, high=high)
+    samples = found.resampled(losses=points.samples, weights=points.weights)
+    at = hidden.n_params, hidden.tokens
+    predicted, drawn = found.law.predict(*at), samples.predict(*at)
+    score_hidden(out, group, holdout, points, hidden, predicted, drawn, found.residuals, N_PARAMETERS, losses)

@@ -35,6 +35,8 @@ class SizePoints:
     models: list[str]
     n_params: Floats
     tokens: Floats
+    unique_tokens: Floats
+    """NaN where they are not known."""
     losses: Floats
     """[nat/token]"""
     samples: Floats | None
@@ -51,6 +53,7 @@ class SizePoints:
             [model for model, kept in zip(self.models, keep, strict=True) if kept],
             self.n_params[keep],
             self.tokens[keep],
+            self.unique_tokens[keep],
             self.losses[keep],
             None if self.samples is None else self.samples[:, keep],
             None if self.weights is None else self.weights[:, keep],
@@ -101,10 +104,17 @@ def _key(sweep: Sweep, architectures: dict[str, str]) -> tuple[str, int, str]:
 
 def _points(members: list[Sweep], losses: FinalLosses, settings: Settings) -> SizePoints:
     replicated = bool(losses.noise.degrees_of_freedom)
+    columns = ["model", "schedule", "batch_sequences", "tokens_per_parameter"]
+    epochs = losses.points.drop_duplicates(columns).set_index(columns)["epochs"].astype("float64")
+    keys = pd.MultiIndex.from_tuples(
+        [(*sweep.group.values(), sweep.tokens_per_parameter) for sweep in members], names=columns
+    )
+    tokens = np.array([sweep.token_horizon for sweep in members])
     return SizePoints(
         [str(sweep.group["model"]) for sweep in members],
         np.array([float(sweep.n_params_counted) for sweep in members]),
-        np.array([sweep.token_horizon for sweep in members]),
+        tokens,
+        tokens / epochs.reindex(keys).to_numpy(),
         np.array([sweep.optimum.val_loss for sweep in members]),
         np.stack([sweep.loss_samples for sweep in members], axis=1) if replicated else None,
         None if replicated else drawn_runs(len(members), settings.n_bootstrap, settings.seed),
@@ -163,6 +173,24 @@ def nearest(points: SizePoints, at: SizePoints) -> Floats:
     """Loss of the nearest point in ln N and ln D: what is said without a law."""
     distance = np.log(at.n_params[:, None] / points.n_params) ** 2 + np.log(at.tokens[:, None] / points.tokens) ** 2
     return points.losses[distance.argmin(1)]
+
+
+def score_hidden(
+    out: LawTables,
+    group: dict[str, Any],
+    holdout: str,
+    points: SizePoints,
+    hidden: SizePoints,
+    predicted: Floats,
+    samples: Floats,
+    residuals: Floats,
+    n_parameters: int,
+    losses: FinalLosses,
+) -> None:
+    """Score predictions [m] of hidden points, with the law's samples of them [n_samples, m] and its residuals."""
+    drawn = new_run(samples, predicted, residuals, n_parameters, losses, out.settings)
+    low, high = intervals(drawn, out.settings.ci_level)
+    out.score(group, holdout, "val_loss", predicted, hidden.losses, nearest(points, hidden), low=low, high=high)
 
 
 def report_residuals(out: LawTables, group: dict[str, Any], points: SizePoints, residuals: Floats) -> None:

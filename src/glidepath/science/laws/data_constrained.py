@@ -45,6 +45,8 @@ FAR_BELOW = 40.0
 START_TOKEN_REPETITIONS = (1.0, 5.0, 20.0, 100.0, 1000.0)
 START_PARAMETER_REPETITIONS = (0.5, 2.0, 8.0, 50.0)
 START_EXPONENTS = (0.25, 0.4, 0.7)
+MOST_STARTS = 24
+"""Of all combinations, those of the lowest objective."""
 
 
 @dataclass(frozen=True)
@@ -254,5 +256,7 @@ def fit_data_constrained_law(
     formula = DataConstrainedFormula.at(n_params, tokens, unique_tokens)
     if known is not None:
         formula = formula.with_known(known)
-    found = fitting.fit(formula, losses, formula.starts(losses), delta=delta)
+    starts = formula.starts(losses)
+    best = np.argsort(fitting.objective(formula, losses, starts, delta=delta), kind="stable")[:MOST_STARTS]
+    found = fitting.fit(formula, losses, starts[best], delta=delta)
     return DataConstrainedFit(formula.law(found.theta), found, formula, losses, delta)

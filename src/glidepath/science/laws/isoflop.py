@@ -12,6 +12,7 @@ ln N* and ln D* are regressed on ln C, with weights 1/sd² of ln N* among profil
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -138,15 +139,9 @@ def fit_isoflop(
             f"none of {len(profiles)} budgets has {MIN_POINTS} sizes: train {MIN_POINTS} or more at equal compute "
             f"(within {SAME_BUDGET:.0%})"
         )
-    used = [profile for profile in profiles if profile.status == "converged"]
-    ln_c = np.log([profile.train_flops for profile in used])
-    ln_n = np.log([profile.n_params for profile in used])
-    ln_d = np.log([profile.tokens for profile in used])
-    weights = np.array([profile.ln_sd**-2 if weighted else 1.0 for profile in used])
-    drawn = np.array([profile.ln_n_samples for profile in used]).reshape(len(used), samples.shape[0]).T
-    # Along a profile the tokens follow from the size.
-    law = _law(ln_c, ln_n, ln_d, weights)
-    resampled = _law(ln_c, drawn, ln_d - (drawn - ln_n), weights)
+    used = tuple(profile for profile in profiles if profile.status == "converged")
+    law, resampled = law_through(used, weighted=weighted)
+    ln_c, ln_n, ln_d = _logs(used)
     with np.errstate(invalid="ignore"):
         vertices = np.log([profile.parabola_n_params for profile in used])
     parabola = _law(ln_c, vertices, ln_d - (vertices - ln_n), np.ones(len(used)))
@@ -165,6 +160,22 @@ def fit_isoflop(
         biased,
         "converged" if len(used) >= MIN_BUDGETS else "not_identified" if len(used) == 2 else "failed",
     )
+
+
+def law_through(used: Sequence[Profile], *, weighted: bool = True) -> tuple[IsoflopLaw, IsoflopLaw]:
+    """The law through the minima of profiles, and through those of every profile measured anew [n_samples]."""
+    ln_c, ln_n, ln_d = _logs(used)
+    weights = np.array([profile.ln_sd**-2 if weighted else 1.0 for profile in used])
+    drawn = np.stack([profile.ln_n_samples for profile in used], axis=1) if used else np.empty((0, 0))
+    # Along a profile the tokens follow from the size.
+    return _law(ln_c, ln_n, ln_d, weights), _law(ln_c, drawn, ln_d - (drawn - ln_n), weights)
+
+
+def _logs(used: Sequence[Profile]) -> tuple[Floats, Floats, Floats]:
+    """ln of compute, size and horizon."""
+    rows = [(profile.train_flops, profile.n_params, profile.tokens) for profile in used]
+    ln_c, ln_n, ln_d = np.log(np.array(rows, dtype=np.float64).reshape(len(rows), 3)).T
+    return ln_c, ln_n, ln_d
 
 
 def akima_minimum(ln_n: Floats, losses: Floats) -> tuple[Floats, Floats, Bools]:
