@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from glidepath.study.averaging_config import AveragingConfig
@@ -30,9 +29,20 @@ from glidepath.study.section import (
 )
 from glidepath.study.spikes_config import SpikesConfig
 from glidepath.study.temporal_config import TemporalConfig
+from glidepath.study.yaml_file import read_yaml
 
 Law = Literal[
-    "lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer", "schedule_features", "temporal"
+    "lr_optimum",
+    "lr_horizon",
+    "loss_horizon",
+    "loss_size_horizon",
+    "loss_data_constrained",
+    "isoflop",
+    "lr_transfer",
+    "lr_size_horizon",
+    "lr_batch_surface",
+    "schedule_features",
+    "temporal",
 ]
 SOME = Field(min_length=1)
 TRAIN_IT = "add it to the grid"
@@ -336,32 +346,7 @@ def read_study(path: Path) -> StudyConfig:
 
     Raises StudyError for a missing file, for YAML that does not parse and for every rule of the schema.
     """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except OSError as error:
-        raise StudyError(
-            f"The study {path} cannot be read: {error.strerror}. Give an existing file: --configfile PATH."
-        ) from error
-    except (yaml.YAMLError, ValueError) as error:
-        # ValueError: bytes that are not UTF-8, or a value such as the date 2024-13-01.
-        raise StudyError(f"The study {path} is not YAML: {' '.join(str(error).split())}. Correct that line.") from error
-    return parse_study(data, str(path))
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that is given twice is an error, where PyYAML would silently take the second."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: list[Any] = []
-        for key_node, _ in node.value:
-            # A merge (<<) may bring keys that are given again: that is what it is for.
-            key = None if key_node.tag.endswith(":merge") else self.construct_object(key_node, deep=True)
-            if key is not None and key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.append(key)
-        return super().construct_mapping(node, deep)
+    return parse_study(read_yaml(path, "study"), str(path))
 
 
 def parse_study(data: Any, origin: str) -> StudyConfig:
