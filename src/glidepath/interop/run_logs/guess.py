@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from glidepath.interop.run_audit import is_unsorted
 from glidepath.interop.run_logs import csv_file, json_file
-from glidepath.interop.run_logs.part import Part, Seen
+from glidepath.interop.run_logs.part import Part, Seen, numbers
 from glidepath.interop.run_logs.reading import parts_of
 from glidepath.interop.run_logs.text_log import COLOURS, ITERATION, TITAN_STEP
 from glidepath.interop.run_logs.wandb_export import PANEL_COLUMN
@@ -18,12 +19,12 @@ LINES = 2000
 """Lines of a text that are looked at."""
 LIKELY: dict[str, str] = {
     "step": r"_?(global_?)?step|iteration|iters?|updates?(_done)?|trainer/global_step",
-    "tokens_seen": r"(.*[/_. ])?(tokens(_seen|_processed|_trained)?|total_tokens|consumed[_ ]tokens)|consumed samples",
+    "batch_tokens": r"(?=.*tok)\w*batch\w*|global batch size|batch_size|bs",
+    "tokens_seen": r"(?!.*batch)(.*[/_. ])?(tokens(_seen|_processed|_trained)?|total_tokens|consumed[_ ]tokens)|consumed samples",
     "train_loss": r"(train(ing)?[/_. ])?(lm )?(loss|ce|cross_entropy)",
     "val_loss": r"(val(idation|idate)?|eval|test)[/_. ](lm )?(loss|ce)|(val|eval)_?loss",
     "lr": r"(.*[/_. ])?(lr|learning[_ ]rate)(_group0|-\w+)?",
     "grad_norm": r"(.*[/_. ])?grad(ient)?[_ ]norm",
-    "batch_tokens": r"batch_tokens|global batch size|batch_size|bs",
     "n_params_non_embedding": r"n|params?|n_params|num_params|parameters|n_params_non_embedding|n_non_embedding",
     "token_horizon": r"d|token_horizon|train_tokens",
     "train_flops": r"c|flops?|train_flops|compute",
@@ -35,12 +36,17 @@ def guessed(name: str) -> Source:
     """A source for one file, with the columns that are likely. Raises ValueError for a file that cannot be read."""
     source = _of_format(name)
     seen = Seen()
-    next(parts_of(source, Path(name), None, seen), None)
+    first = next(parts_of(source, Path(name), None, seen), None)
     columns = likely_columns(list(seen.columns))
     along = [key for key in ("step", "tokens_seen") if key in columns]
     losses = [key for key in ("train_loss", "val_loss") if key in columns]
     if not columns or not losses:
         return source
+    if first is not None and "step" in columns and is_unsorted(numbers(first.columns[columns["step"]])[0]):
+        # Not the points of a run after each other: the lengths of finished runs.
+        along = []
+        columns["total_steps"] = columns.pop("step")
+        columns |= {"peak_lr": columns.pop("lr")} if "lr" in columns else {}
     if not along and losses == ["train_loss"]:
         # One loss per run: it is what runs are compared by.
         columns["val_loss"] = columns.pop("train_loss")
@@ -54,7 +60,16 @@ def guessed(name: str) -> Source:
     elif source.format == "tensorboard":
         run = {"kind": "directory"}
     data = source.model_dump(exclude_unset=True)
-    return type(source).model_validate({**data, "rows": "points" if along else "runs", "run": run, "columns": columns})
+    in_sequences = [key for key in ("batch_tokens", "tokens_seen") if "token" not in columns.get(key, "token").lower()]
+    return type(source).model_validate(
+        {
+            **data,
+            "rows": "points" if along else "runs",
+            "run": run,
+            "columns": columns,
+            "units": dict.fromkeys(in_sequences, "sequences"),
+        }
+    )
 
 
 def likely_columns(names: Sequence[str]) -> dict[str, str]:
