@@ -28,7 +28,7 @@ rule fit_law:
         seed=ANALYSIS.seed,
         code=law_code,
     shell:
-        "glidepath fit --law {wildcards.law} --results {params.results} --reference-schedule {params.reference:q}"
+        "glidepath fit --law {wildcards.law} --results {params.results} --reference-schedule={params.reference:q}"
         " --ci-level {params.level} --bootstrap-samples {params.samples} --seed {params.seed}"
         " --output-directory $(dirname {output[0]}) > {log} 2>&1"
 

@@ -23,14 +23,16 @@ LAST_PART = 0.4
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Subset losses averaged over replicates, at the longest horizon that most schedules have."""
+    """Losses along training averaged over replicates, at the longest horizon that most schedules have: those on the
+    validation subset, or of imported logs, which have no subset, those that they tell."""
     losses = tables["evaluations"]
     runs = select.main_model(select.among(tables["runs"], losses))
     best = select.at_best_lr(runs)
     best = best[best["tokens_per_parameter"] == select.common_horizon(best)]
     cells = select.completed(runs).merge(best[[*select.GROUP, "peak_lr"]], on=[*select.GROUP, "peak_lr"])
     # The subset losses are those of the first domain only; domains never mix.
-    losses = losses[(losses["eval_set"] == "subset") & np.isfinite(losses["val_loss"])]
+    along = "subset" if (losses["eval_set"] == "subset").any() else "full"
+    losses = losses[(losses["eval_set"] == along) & np.isfinite(losses["val_loss"])]
     losses = losses[losses["domain"] == losses["domain"].iloc[0]] if len(losses) else losses
     frame = losses[["cell_id", "tokens_seen", "val_loss", "bits_per_byte"]].merge(
         cells[["cell_id", "model", "schedule", "tokens_per_parameter", "peak_lr"]], on="cell_id"

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from glidepath.report.overview import Fact
-from glidepath.study import figure_list, tables
+from glidepath.study import figure_list
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,5 @@ def rendered(template: str, context: Mapping[str, Any]) -> str:
 
 def table_facts(names: Sequence[str]) -> Iterator[Fact]:
     """Tables of the results folder, named as in `FigureEntry.tables`, with what they hold."""
-    described = {table.name: table.meaning for table in tables.TABLES}
     for name in names:
-        meaning = figure_list.table_schema(name).meaning if name.startswith("laws/") else described[name]
-        yield Fact(f"{name}.parquet", meaning)
+        yield Fact(f"{name}.parquet", figure_list.table_schema(name).meaning)

@@ -77,6 +77,6 @@ def _corpus_id(runs: pd.DataFrame) -> str:
 
 def tables_in(results: Path) -> tuple[str, ...]:
     """Names of the study's tables that are there, in the order of the data dictionary, then of its laws."""
-    named = [table.name for table in tables.TABLES]
+    named = [table.name for table in (*tables.TABLES, *tables.IMPORT_TABLES)]
     laws = sorted(str(path.relative_to(results).with_suffix("")) for path in results.glob("laws/*/*.parquet"))
     return tuple(name for name in [*named, *laws] if (results / f"{name}.parquet").is_file())

@@ -55,5 +55,10 @@ def _svg(results: Path, name: str) -> bytes:
 
 
 def _drawn(results: Path, name: str) -> bool:
-    """Whether a figure shows anything: logs differ in what they tell, and an empty figure tells nothing."""
-    return len(tables.read(figure_list.entry(name).table, results / "figures" / f"{name}.parquet")) > 0
+    """Whether a figure shows anything: logs differ in what they tell, and sweeps without an optimum or points without
+    their law tell a reader nothing that the table does not."""
+    entry = figure_list.entry(name)
+    laws = read_tables(tuple(table for table in entry.tables if table.startswith("laws/")), results)
+    if not all(frame["value"].notna().any() for frame in laws.values() if "value" in frame):
+        return False
+    return len(tables.read(entry.table, results / "figures" / f"{name}.parquet")) > 0

@@ -20,7 +20,7 @@ from glidepath.study.figure_list.figure_entry import (
     LR_TRANSFER,
     FigureEntry,
 )
-from glidepath.study.tables import CHECKPOINT_TABLES, COORDINATE_CHECK, LAW_TABLES, TABLES, Table
+from glidepath.study.tables import CHECKPOINT_TABLES, COORDINATE_CHECK, IMPORT_TABLES, LAW_TABLES, TABLES, Table
 
 if TYPE_CHECKING:
     from glidepath.study.config import StudyConfig
@@ -40,9 +40,9 @@ CHECKPOINT_FIGURES = checkpoints.FIGURES
 """Figures of checkpoints trained elsewhere, which no study has."""
 CHECKPOINT_FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in CHECKPOINT_FIGURES)
 
-SCHEMAS = {table.name: table for table in (*TABLES, *CHECKPOINT_TABLES)}
+SCHEMAS = {table.name: table for table in (*TABLES, *CHECKPOINT_TABLES, *IMPORT_TABLES)}
 LAW_SCHEMAS = {table.name: table for table in LAW_TABLES}
-IMPORT_TABLES = ("runs", "updates", "evaluations", "law_comparison")
+TABLES_FROM_LOGS = ("runs", "updates", "evaluations", "law_comparison")
 FIGURES_FROM_LOGS = ("law_comparison", "loss_curves", "lr_sweep", "lr_horizon", "loss_horizon")
 """Figures that are drawn from what logs tell; one of them whose quantity no log tells says that it has nothing to draw,
 and is left out of the report."""
@@ -67,7 +67,7 @@ def figures_of(study: StudyConfig) -> tuple[str, ...]:
 
 def import_figures_of(laws: Collection[str]) -> tuple[str, ...]:
     """Names of the figures of imported runs to which these laws are fitted, in the order of a reader."""
-    given = {*IMPORT_TABLES, *(f"laws/{law}/{part}" for law in laws for part in LAW_SCHEMAS)}
+    given = {*TABLES_FROM_LOGS, *(f"laws/{law}/{part}" for law in laws for part in LAW_SCHEMAS)}
     return tuple(name for name in FIGURES_FROM_LOGS if given.issuperset(entry(name).tables))
 
 
