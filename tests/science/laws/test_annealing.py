@@ -5,7 +5,7 @@ import pytest
 
 from glidepath.science import fitting
 from glidepath.science.laws.annealing import PUBLISHED_MOMENTA, AnnealingFormula, AnnealingLaw, fit_annealing
-from glidepath.science.laws.curve import Curve, Floats, observed
+from glidepath.science.laws.curve import Curve, Floats, Warmup, observed
 from glidepath.science.laws.curve_fit import Weighting
 
 PEAK, WARMUP = 2e-4, 500
@@ -44,14 +44,7 @@ def _run(shape: str, total_steps: int, every: int | None = None, n_params: float
 
 
 def _observed(law: AnnealingLaw, run: Curve, noise: float, random: np.random.Generator) -> Curve:
-    losses = law.predict(run) * np.exp(noise * random.standard_normal(len(run.updates_done)))
-    return Curve(
-        lr=run.lr,
-        updates_done=run.updates_done,
-        losses=losses,
-        warmup_steps=run.warmup_steps,
-        n_params=run.n_params,
-    )
+    return replace(run, losses=law.predict(run) * np.exp(noise * random.standard_normal(len(run.updates_done))))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +134,13 @@ def test_of_given_momenta_the_best_is_taken() -> None:
     found = fit_annealing(runs, momenta=PUBLISHED_MOMENTA)
     assert float(found.law.momentum) == pytest.approx(0.999)
     assert found.fit.status == "converged"
+
+
+@pytest.mark.parametrize("warmup", ["as_at_peak", "linear"])
+def test_the_count_of_the_warm_up_can_be_left_to_the_data(warmup: Warmup) -> None:
+    law = replace(PUBLISHED, warmup=warmup)
+    runs = [_observed(law, _run(shape, 6000, 100), 3e-4, np.random.default_rng(0)) for shape in ("constant", "wsd")]
+    assert fit_annealing(runs, warmup=None).law.warmup == warmup
 
 
 def test_the_size_is_fitted_from_three_and_predicts_a_fourth() -> None:

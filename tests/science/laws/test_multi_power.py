@@ -101,9 +101,12 @@ def test_a_learning_rate_of_zero_leaves_the_loss_where_it_is() -> None:
     assert before == at == after
 
 
-def test_the_jacobian_is_that_of_differences() -> None:
-    formula = MultiPowerFormula((_run("cosine"), _run("step"), _run("one_minus_sqrt")), warmup_drops=True)
-    theta = np.array([[2.8, -0.4, 0.5, -2.0, 2.0, -0.7, 0.6]])
+@pytest.mark.parametrize("with_size", [False, True])
+def test_the_jacobian_is_that_of_differences(with_size: bool) -> None:
+    sizes = {"cosine": 1e7, "step": 3e7, "one_minus_sqrt": 2e8}
+    runs = tuple(replace(_run(shape), n_params=size) for shape, size in sizes.items())
+    formula = MultiPowerFormula(runs, warmup_drops=True, with_size=with_size)
+    theta = np.array([[2.8, -0.4, 0.5, -2.0, 2.0, -0.7, 0.6, -0.5, 0.3, 0.1]])[:, : len(formula.names)]
     for j, slope in enumerate(np.moveaxis(formula.jacobian(theta), -1, 0)):
         step = np.zeros_like(theta)
         step[0, j] = 1e-5
@@ -115,8 +118,7 @@ def test_the_jacobian_is_that_of_differences() -> None:
 
 
 def _observed(law: MultiPowerLaw, run: Curve, noise: float, random: np.random.Generator) -> Curve:
-    losses = law.predict(run) * np.exp(noise * random.standard_normal(len(run.updates_done)))
-    return Curve(lr=run.lr, updates_done=run.updates_done, losses=losses, warmup_steps=run.warmup_steps)
+    return replace(run, losses=law.predict(run) * np.exp(noise * random.standard_normal(len(run.updates_done))))
 
 
 @pytest.mark.parametrize("warmup_drops", [True, False])
@@ -132,6 +134,22 @@ def test_unseen_schedules_are_predicted_from_three_curves(warmup_drops: bool) ->
     for shape in ("wsd", "one_minus_sqrt", "cosine_to_tenth"):
         unseen = _run(shape, 24_000)
         np.testing.assert_allclose(found.law.predict(unseen), law.predict(unseen), rtol=1.5e-3)
+
+
+def test_the_size_is_fitted_from_three_and_predicts_a_fourth() -> None:
+    """One constant run is all that is seen of the third."""
+    random = np.random.default_rng(0)
+    law = replace(_law(PARAMETERS[1]), D=np.array(2.0), delta=np.array(0.25), epsilon=np.array(0.15))
+    seen = [(25e6, "constant"), (25e6, "step"), (100e6, "constant"), (100e6, "wsd"), (400e6, "constant")]
+    runs = [_observed(law, replace(_run(shape, every=400), n_params=n), 2e-4, random) for n, shape in seen]
+    found = fit_multi_power(runs, with_size=True)
+    for size in (400e6, 900e6):
+        larger = replace(_run("cosine", every=400), n_params=size)
+        np.testing.assert_allclose(found.law.predict(larger), law.predict(larger), rtol=4e-3)
+    with pytest.raises(ValueError, match="three sizes at least"):
+        fit_multi_power(runs[:4], with_size=True)
+    with pytest.raises(ValueError, match="give every curve its n_params"):
+        found.law.predict(_run("cosine"))
 
 
 def test_samples_are_one_law_and_spread_about_the_fit() -> None:

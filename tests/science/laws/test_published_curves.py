@@ -64,6 +64,25 @@ def test_the_annealing_law_predicts_them_about_as_well(model: str) -> None:
     assert fit_annealing(curves, warmup="as_at_peak").fit.objective > free.fit.objective
 
 
+@pytest.mark.parametrize("third", MODELS)
+def test_one_constant_run_is_enough_of_a_third_size(third: str) -> None:
+    """Laws with the size, fitted to two sizes and a constant run of the third, predict its other schedules."""
+    runs = [
+        curve
+        for model in MODELS
+        for curve in _curves(model, "train")
+        if model != third or np.ptp(curve.lr[WARMUP:]) == 0
+    ]
+    assert len(runs) == 7
+    for law in (
+        fit_annealing(runs, warmup="linear", with_size=True).law,
+        fit_multi_power(runs, with_size=True).law,
+    ):
+        r_squared, *_, worst_relative = _metrics(law, third)
+        assert r_squared > 0.985
+        assert worst_relative < 0.0100
+
+
 @pytest.mark.parametrize(("model", "loss"), [("25M", 3.1497), ("100M", 2.7941), ("400M", 2.5332)])
 def test_the_schedule_found_is_as_good_as_the_published_one(model: str, loss: float) -> None:
     """Its published losses are of parameters fitted with the increments of the warm-up and predicted without them.
@@ -124,6 +143,7 @@ def _curves(model: str, split: str) -> tuple[Curve, ...]:
             updates_done=rows["step"].to_numpy() + 1,
             losses=rows["loss"].to_numpy(),
             warmup_steps=WARMUP,
+            n_params=float(model.removesuffix("M")) * 1e6,
         )
         for name, rows in points.groupby("curve")
     )

@@ -20,20 +20,18 @@ with it unless drops are kept gradual.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from glidepath.science.laws.curve import Curve, Warmup
+from glidepath.science.laws.curve import SIZE_UNIT, Curve, Warmup, check_sizes, n_params_of
 from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses
 
 Floats = NDArray[np.float64]
 
-SIZE_UNIT = 1e6
-"""N is counted in millions in equation 7: its B and C are of that unit."""
 PUBLISHED_MOMENTA = (0.95, 0.99, 0.995, 0.999, 0.9995)
 """Among which Luo et al. (2025) choose λ by the training objective."""
 FASTEST = 0.5
@@ -69,7 +67,7 @@ class AnnealingLaw:
         S2 = _S2_of_many(curve, np.ravel(self.momentum)).reshape(*np.shape(self.momentum), -1)
         L0, A, alpha, C = (np.asarray(x)[..., None] for x in (self.irreducible_loss, self.A, self.alpha, self.C))
         if self.B is not None and self.beta is not None and self.gamma is not None:
-            millions = _n_params(curve) / SIZE_UNIT
+            millions = n_params_of(curve) / SIZE_UNIT
             L0 = L0 + (self.B * millions ** -np.asarray(self.beta))[..., None]
             C = C * (millions ** np.asarray(self.gamma))[..., None]
         return np.asarray(L0 + A * curve.lr_sum(self.warmup) ** -alpha - C * S2)
@@ -92,7 +90,7 @@ class AnnealingLaw:
         excess = float(self.A * curve.lr_sum(self.warmup)[-1] ** -self.alpha)
         if self.gamma is None:
             return excess, float(self.C)
-        return excess, float(self.C * (_n_params(curve) / SIZE_UNIT) ** self.gamma)
+        return excess, float(self.C * (n_params_of(curve) / SIZE_UNIT) ** self.gamma)
 
 
 def annealed(curve: Curve, momentum: float) -> tuple[Floats, Floats]:
@@ -107,28 +105,25 @@ def fit_annealing(
     curves: Sequence[Curve],
     *,
     momenta: Sequence[float] | None = None,
-    warmup: Warmup = "as_at_peak",
+    warmup: Warmup | None = "as_at_peak",
     with_size: bool = False,
     weighting: Weighting = "points",
 ) -> CurveFit[AnnealingLaw]:
     """Fit L0, A, α, C and λ (and B, β, γ with the size) to all curves together: Huber on log loss.
 
-    λ is free, or the one of `momenta` with the lowest objective. Raises ValueError for curves without losses, fewer
-    points than parameters, or `with_size` and curves without n_params or of fewer than three sizes.
+    λ is free, or the one of `momenta` with the lowest objective; so is the count of the warm-up if `warmup` is None.
+    Raises ValueError for curves without losses, fewer points than parameters, or `with_size` and curves without
+    n_params or of fewer than three sizes.
     """
-    if with_size and len({_n_params(curve) for curve in curves}) < 3:
-        raise ValueError("L0, B and β are told apart by three sizes at least: give curves of more sizes, or one size")
-    formula = AnnealingFormula(tuple(curves), warmup, with_size)
-    if momenta is None:
-        return fit_curve_law(formula, formula.starts(), weighting=weighting)
-    fits = [fit_annealing_at(formula, momentum, weighting) for momentum in momenta]
+    if with_size:
+        check_sizes(curves)
+    formulas = [
+        AnnealingFormula(tuple(curves), counted, with_size, momentum)
+        for counted in (("as_at_peak", "linear") if warmup is None else (warmup,))
+        for momentum in ((None,) if momenta is None else momenta)
+    ]
+    fits = [fit_curve_law(formula, formula.starts(), weighting=weighting) for formula in formulas]
     return min(fits, key=lambda found: found.fit.objective)
-
-
-def fit_annealing_at(formula: AnnealingFormula, momentum: float, weighting: Weighting) -> CurveFit[AnnealingLaw]:
-    """Fit with λ given."""
-    held = replace(formula, momentum=momentum)
-    return fit_curve_law(held, held.starts(), weighting=weighting)
 
 
 @dataclass(frozen=True)
@@ -242,11 +237,11 @@ class AnnealingFormula:
 
     @cached_property
     def _size(self) -> float:
-        return float(np.median([_n_params(curve) for curve in self.curves])) if self.with_size else 1.0
+        return float(np.median([n_params_of(curve) for curve in self.curves])) if self.with_size else 1.0
 
     @cached_property
     def _ln_sizes(self) -> Floats:
-        each = [np.full(len(curve.updates_done), _n_params(curve)) for curve in self.curves]
+        each = [np.full(len(curve.updates_done), n_params_of(curve)) for curve in self.curves]
         return np.log(np.concatenate(each) / self._size)
 
 
@@ -288,9 +283,3 @@ def _S2_of_many(curve: Curve, momenta: Floats) -> Floats:
         return table.at(np.log1p(-momenta))[0] / (1 - momenta)[:, None]
     nothing = np.full(len(curve.updates_done), np.nan)
     return np.stack([annealed(curve, x)[0] if np.isfinite(x) else nothing for x in different])[which]
-
-
-def _n_params(curve: Curve) -> float:
-    if curve.n_params is None:
-        raise ValueError("this law has the size in it: give every curve its n_params")
-    return curve.n_params

@@ -6,6 +6,7 @@ tokens enter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -19,6 +20,10 @@ Ints = NDArray[np.int64]
 Warmup = Literal["as_at_peak", "linear"]
 """How a law counts the updates of the warm-up: as if they had been made at the peak (Tissue et al. 2024, section 3.4),
 or at the learning rate that was applied, whatever its shape (Luo et al. 2025, who warm up linearly)."""
+
+
+SIZE_UNIT = 1e6
+"""Laws with the size count it in millions of parameters, as equation 7 of Tissue et al. does."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,6 +98,22 @@ class Curve:
     @cached_property
     def _held_sums(self) -> Floats:
         return np.concatenate([[0.0], np.cumsum(self.held_lr)])
+
+
+def check_sizes(curves: Sequence[Curve]) -> None:
+    """Raise ValueError unless the curves are of three sizes at least, as laws with an asymptote in the size need."""
+    if len({n_params_of(curve) for curve in curves}) < 3:
+        raise ValueError(
+            "a power of the size and an asymptote are told apart by three sizes at least: give curves of more sizes, "
+            "or fit one size"
+        )
+
+
+def n_params_of(curve: Curve) -> float:
+    """Its n_params. Raises ValueError for a curve that has none."""
+    if curve.n_params is None:
+        raise ValueError("this law has the size in it: give every curve its n_params")
+    return curve.n_params
 
 
 def observed(curve: Curve) -> Floats:

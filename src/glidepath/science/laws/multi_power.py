@@ -9,6 +9,10 @@ code released with it the increments of the warm-up are drops of negative sign, 
 parameters are of that kind. Fitted to one peak the two differ by little but L0; over several peaks the latter says that
 a larger learning rate holds the loss up, the former does not.
 
+With the size, N parameters in millions, extended here as the annealing law is by its authors (not by Luo et al.),
+
+    L(t, N) = L0 + A·S1(t)^(-α) + D·(N/10⁶)^(-δ) - (N/10⁶)^ε·B·Σ_k ….
+
 η_k^(-γ) has no value at η_k = 0: there it is taken at 1e-10, as in the released code. B, C, β and γ are hardly told
 apart by data: a few per cent of the objective separates fits with B twice as large. Compare predictions, not
 parameters.
@@ -21,13 +25,13 @@ instead of tens of thousands of updates, and within 1e-5 nat/token of the full s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from glidepath.science.laws.curve import Curve
+from glidepath.science.laws.curve import SIZE_UNIT, Curve, check_sizes, n_params_of
 from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses
 
 Floats = NDArray[np.float64]
@@ -54,6 +58,7 @@ START_ALPHAS = (0.3, 0.5, 0.8)
 START_PACES = (0.5, 2.5, 4.5)
 START_BETAS = (0.15, 0.5, 1.5)
 START_GAMMAS = (0.3, 0.7)
+START_SIZE_EXPONENT = 0.25
 
 
 @dataclass(frozen=True)
@@ -70,9 +75,16 @@ class MultiPowerLaw:
     gamma: Floats
     warmup_drops: bool = True
     """Whether the sum runs over the increments of the warm-up, as in the released code."""
+    D: Floats | None = None
+    """None, as δ and ε, where the size does not enter."""
+    delta: Floats | None = None
+    epsilon: Floats | None = None
 
     def predict(self, curve: Curve) -> Floats:
-        """Losses at the curve's points, shape [..., n]."""
+        """Losses at the curve's points, shape [..., n].
+
+        Raises ValueError if the law has a size and the curve has none.
+        """
         shape = np.shape(self.irreducible_loss)
         L0, A, alpha, B, C, beta, gamma = (
             np.ravel(x)[:, None]
@@ -86,7 +98,8 @@ class MultiPowerLaw:
                 for i in range(0, len(L0), rows)
             ]
         )
-        losses = L0 + A * curve.lr_sum("linear") ** -alpha - B * decayed
+        offset, factor = (np.ravel(x)[:, None] for x in self._of_size(curve))
+        losses = L0 + offset + A * curve.lr_sum("linear") ** -alpha - factor * B * decayed
         return np.asarray(losses.reshape(*shape, -1))
 
     def at_end(self, curve: Curve) -> tuple[float, Floats]:
@@ -105,20 +118,31 @@ class MultiPowerLaw:
         # An update's rate belongs to two drops.
         decayed = np.cumsum(by_lag) + by_lr - (1 - left) + np.append(1 - left[1:], 0.0)
         excess = self.A * sums[done] ** -self.alpha
+        offset, factor = self._of_size(curve)
         slopes = np.zeros(len(curve.lr))
-        slopes[:done] = -self.alpha * excess / sums[done] - self.B * decayed
-        loss = self.irreducible_loss + excess - self.B * (drops @ (1 - left))
+        slopes[:done] = -self.alpha * excess / sums[done] - factor * self.B * decayed
+        loss = self.irreducible_loss + offset + excess - factor * self.B * (drops @ (1 - left))
         return float(loss), slopes[curve.warmup_steps :]
+
+    def _of_size(self, curve: Curve) -> tuple[Floats, Floats]:
+        """What the size adds to the loss, and what it multiplies the sum over drops with."""
+        if self.D is None or self.delta is None or self.epsilon is None:
+            return np.zeros(()), np.ones(())
+        millions = n_params_of(curve) / SIZE_UNIT
+        return np.asarray(self.D * millions**-self.delta), np.asarray(millions**self.epsilon)
 
 
 def fit_multi_power(
-    curves: Sequence[Curve], *, warmup_drops: bool = True, weighting: Weighting = "points"
+    curves: Sequence[Curve], *, warmup_drops: bool = True, with_size: bool = False, weighting: Weighting = "points"
 ) -> CurveFit[MultiPowerLaw]:
-    """Fit the seven parameters to all curves together: Huber on log loss.
+    """Fit the seven parameters (and D, δ, ε with the size) to all curves together: Huber on log loss.
 
-    Raises ValueError for curves without losses or fewer points than parameters.
+    Raises ValueError for curves without losses, fewer points than parameters, or `with_size` and curves without
+    n_params or of fewer than three sizes.
     """
-    formula = MultiPowerFormula(tuple(curves), warmup_drops)
+    if with_size:
+        check_sizes(curves)
+    formula = MultiPowerFormula(tuple(curves), warmup_drops, with_size)
     return fit_curve_law(formula, formula.starts(), weighting=weighting)
 
 
@@ -224,26 +248,28 @@ def _left(nodes: Nodes, ln_C: Floats, beta: Floats, gamma: Floats) -> tuple[Floa
 class MultiPowerFormula:
     """The law at the points of curves, by the coordinates
 
-        L0, ln(A·s^-α), α, ln(B·p·G), ln(C·p^-γ·s), ln β, γ,
+        L0, ln(A·s^-α), α, ln(B·p·G), ln(C·p^-γ·s), ln β, γ, and with the size ln(D·z^-δ), δ, ε,
 
-    s the median S1, p the largest peak and G taken at x = p^-γ·s: the second is the excess loss at s, the fourth what
-    a drop of p is worth after a learning rate sum of s.
+    s, p and z the median S1, the largest peak and the median size, G taken at x = p^-γ·s: the second is the excess loss
+    at s, the fourth what a drop of p is worth after a learning rate sum of s.
     """
 
     curves: tuple[Curve, ...]
     warmup_drops: bool
+    with_size: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("L0", "ln A", "alpha", "ln B", "ln C", "ln beta", "gamma")
+        sized = ("ln D", "delta", "epsilon") if self.with_size else ()
+        return ("L0", "ln A", "alpha", "ln B", "ln C", "ln beta", "gamma", *sized)
 
     @property
     def low(self) -> Floats:
-        return np.array([0.0, -12.0, 0.02, -12.0, -6.0, -5.0, -1.0])
+        return np.array([0.0, -12.0, 0.02, -12.0, -6.0, -5.0, -1.0, *((-12.0, 0.01, -2.0) if self.with_size else ())])
 
     @property
     def high(self) -> Floats:
-        return np.array([20.0, 4.0, 5.0, 4.0, 14.0, 4.0, 3.0])
+        return np.array([20.0, 4.0, 5.0, 4.0, 14.0, 4.0, 3.0, *((4.0, 3.0, 2.0) if self.with_size else ())])
 
     def predict(self, theta: Floats) -> Floats:
         rows = self._at_once
@@ -254,34 +280,53 @@ class MultiPowerFormula:
         return np.concatenate([self._jacobian(theta[i : i + rows]) for i in range(0, len(theta), rows)])
 
     def law(self, theta: Floats) -> MultiPowerLaw:
-        L0, ln_A, alpha, ln_B, pace, ln_beta, gamma = np.moveaxis(theta, -1, 0)
+        L0, ln_A, alpha, ln_B, pace, ln_beta, gamma, *size = np.moveaxis(theta, -1, 0)
         beta = np.exp(ln_beta)
         C = np.exp(pace + gamma * np.log(self._peak) - self._ln_sum)
         reached = -np.expm1(-beta * np.logaddexp(0.0, pace))
         B = np.exp(ln_B) / self._peak / reached
-        return MultiPowerLaw(L0, np.exp(ln_A + alpha * self._ln_sum), alpha, B, C, beta, gamma, self.warmup_drops)
+        A = np.exp(ln_A + alpha * self._ln_sum)
+        law = MultiPowerLaw(L0, A, alpha, B, C, beta, gamma, self.warmup_drops)
+        if not size:
+            return law
+        ln_D, delta, epsilon = size
+        ln_millions = np.log(self._size / SIZE_UNIT)
+        D, B = np.exp(ln_D + delta * ln_millions), B * np.exp(-epsilon * ln_millions)
+        return replace(law, B=B, D=D, delta=delta, epsilon=epsilon)
 
     def starts(self) -> Floats:
         """Exponents and paces on a grid, all else by linear least squares, shape [rows, p]."""
         losses = pooled_losses(self.curves)
         grid = np.stack(np.meshgrid(START_ALPHAS, START_PACES, START_BETAS, START_GAMMAS, indexing="ij"), -1)
-        theta = np.zeros((grid.size // 4, 7))
+        theta = np.zeros((grid.size // 4, len(self.names)))
         theta[:, 2], theta[:, 4], theta[:, 5], theta[:, 6] = grid.reshape(-1, 4).T
         theta[:, 5] = np.log(theta[:, 5])
+        linear = [1, 3]
+        if self.with_size:
+            theta[:, 8] = START_SIZE_EXPONENT
+            linear.append(7)
         excess, decayed = self._excess(theta), np.concatenate([self._decayed(row[None])[0] for row in theta])
-        found = linear_starts(np.stack([np.ones_like(excess), excess, -decayed], -1), losses)
+        basis = [np.ones_like(excess), excess, -decayed, *((self._of_size(theta),) if self.with_size else ())]
+        found = linear_starts(np.stack(basis, -1), losses)
         theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses.min())
         # Where least squares asks for a negative term, a small one is the start.
-        theta[:, 1], theta[:, 3] = np.log(np.maximum(found[:, 1:], 1e-3)).T
+        theta[:, linear] = np.log(np.maximum(found[:, 1:], 1e-3))
         return theta
 
     def _predict(self, theta: Floats) -> Floats:
-        return theta[:, 0, None] + self._excess(theta) - self._decayed(theta)[0]
+        losses = theta[:, 0, None] + self._excess(theta) - self._decayed(theta)[0]
+        return losses + self._of_size(theta) if self.with_size else losses
+
+    def _of_size(self, theta: Floats) -> Floats:
+        return np.exp(theta[:, 7, None] - theta[:, 8, None] * self._ln_sizes)
 
     def _jacobian(self, theta: Floats) -> Floats:
         excess = self._excess(theta)
         decayed, by_pace, by_ln_beta, by_gamma = self._decayed(theta, slopes=True)
         columns = [np.ones_like(excess), excess, -self._ln_sums * excess, -decayed, -by_pace, -by_ln_beta, -by_gamma]
+        if self.with_size:
+            size = self._of_size(theta)
+            columns += [size, -self._ln_sizes * size, -self._ln_sizes * decayed]
         return np.stack(columns, axis=-1)
 
     def _excess(self, theta: Floats) -> Floats:
@@ -296,6 +341,8 @@ class MultiPowerFormula:
         reached = -np.expm1(-beta * ln_reached_sum)
         left, x, ln_sum = _left(self._nodes, pace, beta, gamma)
         scale = scale / reached
+        if self.with_size:
+            scale = scale * np.exp(theta[:, 9, None] * self._ln_sizes)
         decayed = scale * self._nodes.summed(1 - left)
         if not slopes:
             return (decayed,)
@@ -341,3 +388,12 @@ class MultiPowerFormula:
     @cached_property
     def _ln_sums(self) -> Floats:
         return np.log(self._sums) - self._ln_sum
+
+    @cached_property
+    def _size(self) -> float:
+        return float(np.median([n_params_of(curve) for curve in self.curves])) if self.with_size else 1.0
+
+    @cached_property
+    def _ln_sizes(self) -> Floats:
+        each = [np.full(len(curve.updates_done), n_params_of(curve)) for curve in self.curves]
+        return np.log(np.concatenate(each) / self._size)
