@@ -23,8 +23,10 @@ from glidepath.science.laws.annealing import PUBLISHED_MOMENTA, fit_annealing
 from glidepath.science.laws.curve import Curve, observed
 from glidepath.science.laws.data_constrained import DataConstrainedLaw, fit_data_constrained_law
 from glidepath.science.laws.isoflop import fit_isoflop, scattered
+from glidepath.science.laws.lr_batch_surface import RateGrid, fit_surface_law, loss_at, resampled_laws
 from glidepath.science.laws.multi_power import MultiPowerLaw, fit_multi_power
 from glidepath.science.laws.size_horizon import SizeHorizonLaw, fit_size_horizon_law
+from glidepath.science.noise_level import noise_of_sets, standardised_difference
 
 Floats = NDArray[np.float64]
 ROOT = Path(__file__).parents[1]
@@ -297,8 +299,98 @@ PORIAN_LEVELS, PORIAN_SD = np.array([3.0, 6.0, 7.0]), np.array([0.005, 0.05, 0.1
 .1; where it changes is our guess. Other guesses (levels half a nat off, a fifth of the noise) moved exponents by up to
 .008."""
 
+
+def steplaw(folder: Path) -> Iterator[Row]:
+    """Peak learning rate and batch at 17 sizes and horizons (Li et al. 2025)."""
+    runs = pd.read_parquet(folder / "dense.parquet")
+    grids = [
+        RateGrid(n, d, g["lr"].to_numpy(), g["batch_tokens"].to_numpy(np.float64), g["smooth_loss"].to_numpy())
+        for (n, d), g in runs.groupby(["N", "D"])
+    ]
+
+    def regret(grid: RateGrid, peak_lr: float, batch_tokens: float) -> float:
+        return 100 * (loss_at(grid, peak_lr, batch_tokens)[0] / grid.losses.min() - 1)
+
+    published = np.array(
+        [regret(g, 1.79 * g.n_params**-0.713 * g.tokens**0.307, 0.58 * g.tokens**0.571) for g in grids]
+    )
+    yield Row(
+        "regret of the published law: mean, median, max [%]", "within .094", ".119, .114, .240",
+        f"{published.mean():.3f}, {np.median(published):.3f}, {published.max():.3f}",
+        near(published.mean(), 0.119, absolute=0.02) and bool(published.max() <= 0.25),
+    )  # fmt: skip
+    fit = fit_surface_law(grids)
+    found, drawn = fit.law.exponents(), resampled_laws(fit, 400, 0).exponents()
+
+    def told(name: str, sign: float = 1.0) -> str:
+        low, high = np.sort(sign * np.nanquantile(drawn[name], [0.025, 0.975]))
+        return f"{sign * float(found[name]):.3f} ({low:.3f}, {high:.3f})"
+
+    yield Row(
+        "best batch in D (bs_D)", ".571 (.534, .606)", ".569 to .613", told("horizon_exponent_of_batch"),
+        bool(0.50 <= found["horizon_exponent_of_batch"] <= 0.65),
+    )  # fmt: skip
+    yield Row(
+        "best rate in N at the best batch (lr_N)", "-.713 (-.774, -.655)", "-.695 to -.766",
+        told("alpha_at_best_batch", -1),
+        bool(-0.83 <= -found["alpha_at_best_batch"] <= -0.65),
+    )  # fmt: skip
+    yield Row(
+        "best rate in D at the best batch (lr_D)", ".307 (.271, .345)", ".197 to .208 (.138, .301)",
+        told("beta_at_best_batch", -1),
+    )  # fmt: skip
+    yield Row("best rate in D at a fixed batch", "-", "-", told("beta", -1))
+
+    def hidden(members: list[RateGrid]) -> list[float]:
+        law = fit_surface_law([g for g in grids if not any(g is h for h in members)]).law
+        best = law.best(np.array([g.n_params for g in members]), np.array([g.tokens for g in members]))
+        return [regret(g, lr, batch) for g, lr, batch in zip(members, *best, strict=True)]
+
+    ours = np.array([hidden([grid])[0] for grid in grids])
+    yield Row(
+        "regret of our law on each grid hidden from it: mean, max [%]", f"{published.mean():.3f} (it saw them)", "-",
+        f"{ours.mean():.3f}, {ours.max():.3f}",
+    )  # fmt: skip
+    for what, members in (
+        ("largest N", [g for g in grids if g.n_params == max(h.n_params for h in grids)]),
+        ("largest D", [g for g in grids if g.tokens == max(h.tokens for h in grids)]),
+    ):
+        theirs = np.mean([published[i] for i, g in enumerate(grids) if any(g is m for m in members)])
+        yield Row(f"the same, {what} hidden [%]", f"{theirs:.3f} (it saw them)", "-", f"{np.mean(hidden(members)):.3f}")
+
+
+def nanogpt_seeds(folder: Path) -> Iterator[Row]:
+    """Noise of seeds in 527 runs of 40 setups."""
+    final = pd.read_csv(folder / "final_val_loss.csv")
+    setup = final["setup"].where(final["setup"] != "(root)", final["file"])
+    noise = noise_of_sets([group["val_loss"].to_numpy() for _, group in final.groupby([setup, "total_steps"])], 0.9)
+    yield Row(
+        "pooled standard deviation", ".0013", ".00113", f"{noise.pooled_sd:.5f} ({noise.n_sets} sets)",
+        0.0009 <= noise.pooled_sd <= 0.0013,
+    )  # fmt: skip
+    curves = pd.read_parquet(folder / "val_curves.parquet")
+    names = curves["setup"].where(curves["setup"] != "(root)", curves["file"])
+
+    def at(name: str, step: int) -> Floats:
+        return curves[names.str.startswith(name) & (curves["step"] == step)]["val_loss"].to_numpy(np.float64)
+
+    twelve, thirteen = at("1bd8db7a", 3325), at("20260504_muloco", 3210)
+    slope = 100 * float(at("478c0427", 3150).mean() - twelve.mean()) / 200
+    yield Row("loss per 100 updates", ".0045", ".00453", f"{slope:.5f}", near(slope, 0.0045, absolute=0.0003))
+    for what, first, second, updates, published, independent in (
+        ("#13 vs #11", at("20260501_contra_muon", 3225), thirteen, 15, 0.00167, 0.00185),
+        ("#13 vs #8", at("20260430_normuonh", 3250), thirteen, 40, 0.0027, 0.00292),
+        ("#12 vs #6", at("51ece938", 3375), twelve, 50, 0.00648, 0.00674),
+    ):
+        ours = standardised_difference(first, second, 0.000045 * updates)
+        yield Row(
+            f"statistic {what}", f"{published}", f"{independent}", f"{ours:.5f}", near(ours, published, absolute=0.0003)
+        )
+
+
 CHECKS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    check.__name__: check for check in (mpl, epoch_chinchilla, porian, datablations, cbs_kempner)
+    check.__name__: check
+    for check in (mpl, epoch_chinchilla, porian, steplaw, cbs_kempner, datablations, nanogpt_seeds)
 }
 
 
