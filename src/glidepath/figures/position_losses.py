@@ -36,7 +36,8 @@ def data(tables: Tables) -> pd.DataFrame:
     means = rows.groupby(["tokens_seen", "position"], as_index=False)["val_loss"].mean()
     wide = means.pivot(index="tokens_seen", columns="position", values="val_loss").dropna()
     tokens, positions = wide.index.to_numpy(np.float64), wide.columns.to_numpy(np.float64)
-    shown = np.unique(np.linspace(len(tokens) - 1, 0, MOST_CHECKPOINTS).round().astype(int)) if len(tokens) else []
+    n_shown = min(MOST_CHECKPOINTS, len(tokens))
+    shown = np.unique(np.linspace(0, max(len(tokens) - 1, 0), n_shown).round().astype(np.int64))
     parts = [means[means["tokens_seen"].isin(tokens[shown])].assign(item="position")]
     if len(tokens) and len(positions) >= 4:
         curves = fit_hyperbola(positions, wide.to_numpy(np.float64)[shown]).predict(positions)

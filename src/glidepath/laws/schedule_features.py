@@ -36,6 +36,7 @@ FAMILIES, LONGEST, LARGEST = "schedule families", "longest_horizon", "largest si
 LOSS, LINEAR, DIVERGENCE = "val_loss", "val_loss_without_squares", "divergence"
 HIDDEN_FAMILY = "val_loss_hidden_family"
 """Quantity of the predictions: of every point by a law that has not seen its family."""
+SIZES = ("n_params_counted", "token_horizon")
 SIZE_AND_HORIZON = ("ln_parameters", "ln_tokens")
 NAMES = (*LR_FEATURES, *SIZE_AND_HORIZON)
 NOT_A_PATH = ("schedule_free", "plateau")
@@ -85,8 +86,10 @@ def fit(found: dict[str, pd.DataFrame], settings: Settings) -> LawTables:
     runs, updates = found["runs"], found["updates"]
     out = LawTables(settings, "trunks")
     unseen = open_to_fits(runs, holdout=True)
-    for batch, cells in open_to_fits(runs).groupby("batch_sequences", sort=True):
-        group = {"model": ALL, "schedule": ALL, "batch_sequences": int(batch)}
+    open_runs = open_to_fits(runs)
+    for batch in sorted({int(b) for b in open_runs["batch_sequences"]}):
+        cells = open_runs[open_runs["batch_sequences"] == batch]
+        group = {"model": ALL, "schedule": ALL, "batch_sequences": batch}
         of_batch = runs[runs["batch_sequences"] == batch]
         table = _features(of_batch, updates)
         known = table.of(table.frame["cell_id"].isin(cells["cell_id"]).to_numpy())
@@ -115,21 +118,24 @@ def _features(cells: pd.DataFrame, updates: pd.DataFrame) -> Runs:
     Of a diverged cell it is that of a completed one of the same schedule, size and length, scaled to its peak.
     """
     paths = {str(cell): rows for cell, rows in updates[updates["cell_id"].isin(cells["cell_id"])].groupby("cell_id")}
-    found: list[tuple[pd.Series[Any], Floats]] = []
-    for _, cell in cells.iterrows():
+    found: dict[Any, Floats] = {}
+    for index, cell in cells.iterrows():
         if cell["schedule_kind"] in NOT_A_PATH:
             continue
         rows = paths.get(str(cell["cell_id"]))
         path = _whole_path(cell, cells, paths) if cell["status"] == "diverged" else _lr(rows)
         if path is not None and path.max() > 0:
-            found.append((cell, path))
-    frame = pd.DataFrame([cell for cell, _ in found], columns=cells.columns).reset_index(drop=True)
+            found[index] = path
+    frame = cells.loc[list(found)]
     kinds = frame["schedule_kind"]
-    frame["family"] = kinds.where(kinds.notna() & (kinds != ""), frame["schedule"])
-    middle = float(np.median([path.sum() for _, path in found])) if found else 1.0
-    rows = [lr_features(path, _warmup_steps(cell, path), [m * middle for m in MEMORIES]) for cell, path in found]
-    size = np.log(frame[["n_params_counted", "token_horizon"]].to_numpy(np.float64, na_value=np.nan))
-    x = np.column_stack([np.array(rows).reshape(len(found), len(LR_FEATURES)), size])
+    frame = frame.assign(family=kinds.where(kinds.notna() & (kinds != ""), frame["schedule"]))
+    middle = float(np.median([path.sum() for path in found.values()])) if found else 1.0
+    of_lr = [
+        lr_features(path, _warmup_steps(known, path), [m * middle for m in MEMORIES])
+        for known, path in zip(frame["warmup_steps"], found.values(), strict=True)
+    ]
+    size = np.log([frame[name].astype("Float64").to_numpy(np.float64, na_value=np.nan) for name in SIZES]).T
+    x = np.column_stack([np.array(of_lr).reshape(len(found), len(LR_FEATURES)), size])
     # A log that tells no size at all has none as a feature; a run that lacks what others have is left out.
     told = np.isfinite(x).any(0)
     whole = np.isfinite(x[:, told]).all(1)
@@ -160,10 +166,9 @@ def _whole_path(cell: pd.Series[Any], cells: pd.DataFrame, paths: dict[str, pd.D
     return None if path is None else path * float(cell["peak_lr"] / other["peak_lr"])
 
 
-def _warmup_steps(cell: pd.Series[Any], path: Floats) -> int:
+def _warmup_steps(known: float | None, path: Floats) -> int:
     """As recorded, else up to the first update at the peak."""
-    known = cell["warmup_steps"]
-    return int(np.argmax(path >= path.max() * (1 - 1e-9))) if pd.isna(known) else int(known)
+    return int(np.argmax(path >= path.max() * (1 - 1e-9))) if known is None or pd.isna(known) else int(known)
 
 
 def _families_hidden(known: Runs, level: float, *, squares: bool | None = None) -> tuple[Floats, Floats, Floats]:

@@ -89,14 +89,11 @@ def _groups(
     for key, cells in known.groupby([*GROUP, "tokens_per_parameter"], sort=False):
         *names, horizon = key
         group = dict(zip(GROUP, names, strict=True))
-        yield (
-            group,
-            float(horizon),
-            [
-                _training(float(peak_lr), [(by_cell[cell], lr[cell]) for cell in same["cell_id"]])
-                for peak_lr, same in cells.groupby("peak_lr")
-            ],
-        )
+        trainings = []
+        for peak_lr in sorted({float(peak_lr) for peak_lr in cells["peak_lr"]}):
+            same = cells.loc[cells["peak_lr"] == peak_lr, "cell_id"]
+            trainings.append(_training(peak_lr, [(by_cell[cell], lr[cell]) for cell in same]))
+        yield group, float(str(horizon)), trainings
 
 
 def _training(peak_lr: float, replicates: list[tuple[pd.DataFrame, pd.DataFrame]]) -> Training:
@@ -115,9 +112,9 @@ def _training(peak_lr: float, replicates: list[tuple[pd.DataFrame, pd.DataFrame]
         peak_lr=peak_lr,
         positions=wide[0]["val_loss"].columns.to_numpy(np.float64),
         tokens=tokens[done - 1],
-        losses=np.mean([frame["val_loss"].loc[done].to_numpy(np.float64) for frame in wide], axis=0),
+        losses=np.mean([frame["val_loss"].loc[list(done)].to_numpy(np.float64) for frame in wide], axis=0),
         # The text is the same for all replicates, and with it most of the error.
-        sems=np.mean([frame["val_loss_sem"].loc[done].to_numpy(np.float64) for frame in wide], axis=0),
+        sems=np.mean([frame["val_loss_sem"].loc[list(done)].to_numpy(np.float64) for frame in wide], axis=0),
         annealed=1 - lr[done - 1] / lr.max(),
     )
 
@@ -151,13 +148,13 @@ def _score(out: LawTables, group: dict[str, Any], holdout: str, part: float, tra
                 observed[quantity].append(truth.ravel())
                 carried[quantity].append(baseline.ravel())
         ends.append(found.interval(i, t, out.settings.ci_level, h))
-    for quantity, values in predicted.items():
-        if not values:
+    for quantity, parts in predicted.items():
+        if not parts:
             out.not_scored(group, holdout, quantity, refused or "no fit has finite parameters")
             continue
         low, high = np.where(np.isfinite(both := np.concatenate(ends, axis=1)), both, np.nan)
-        parts = (np.concatenate(column) for column in (values, observed[quantity], carried[quantity]))
-        out.score(group, holdout, quantity, *parts, **({"low": low, "high": high} if quantity == MEAN else {}))
+        columns = (np.concatenate(column) for column in (parts, observed[quantity], carried[quantity]))
+        out.score(group, holdout, quantity, *columns, **({"low": low, "high": high} if quantity == MEAN else {}))
 
 
 def _parameters(out: LawTables, group: dict[str, Any], horizon: float, training: Training, found: TemporalFit) -> None:

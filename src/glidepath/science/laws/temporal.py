@@ -226,6 +226,8 @@ def _told_apart(tokens: Floats, annealed: Floats) -> bool:
 
 
 COLLINEAR = 30.0
+SINGULAR = 1e-10
+"""Smallest eigenvalue of normal equations with a unit diagonal that still has a solution."""
 
 
 def _design(tokens: Floats, annealed: Floats, *, annealing: bool) -> Floats:
@@ -254,8 +256,10 @@ def _law(
     a2 = losses.mean(-1) - context[..., None]
     x = _design(tokens, annealed, annealing=annealing)
     gram = np.einsum("...m,mi,mj->...ij", weights, x, x)
-    # A sample of too few different checkpoints determines no line.
-    enough = (weights > 0).sum(-1) > x.shape[1]
+    # A sample of too few different checkpoints determines no line, one without annealed ones nothing of annealing.
+    scale = np.sqrt(np.maximum(np.einsum("...ii->...i", gram), 1e-300))
+    told = np.linalg.eigvalsh(gram / (scale[..., :, None] * scale[..., None, :]))[..., 0] > SINGULAR
+    enough = told & ((weights > 0).sum(-1) > x.shape[1])
     gram = np.where(enough[..., None, None], gram, np.eye(x.shape[1]))
     solved = np.linalg.solve(gram, np.einsum("...m,mi->...i", weights * a2, x)[..., None])[..., 0]
     solved = np.where(enough[..., None], solved, np.nan)
