@@ -222,3 +222,24 @@ def test_slopes_of_the_final_loss_are_those_of_differences(law: AnnealingLaw) ->
             lr[update] += change
             ends.append(law.predict(replace(run, lr=lr))[-1])
         assert slopes[update - WARMUP] == pytest.approx((ends[0] - ends[1]) / 2e-8, rel=1e-5, abs=1e-3)
+
+
+def test_a_draw_without_annealing_keeps_the_fits_value_for_it() -> None:
+    random = np.random.default_rng(0)
+    runs = [_observed(PUBLISHED, _run(shape, 8000, 400), 1e-3, random) for shape in ("constant", "cosine")]
+    found = fit_annealing(runs)
+    drawn = found.resampled_by_run(["constant", "cosine"], 40, random)
+    kept = np.isclose(drawn.C, found.law.C, rtol=1e-9) & np.isclose(drawn.momentum, found.law.momentum, rtol=1e-12)
+    only_constant = ~np.isclose(drawn.alpha, found.law.alpha, rtol=1e-3) & kept
+    assert only_constant.any()
+
+
+def test_a_profile_closes_where_the_data_say_something() -> None:
+    random = np.random.default_rng(0)
+    runs = [_observed(PUBLISHED, _run(shape, 8000, 200), 1e-3, random) for shape in ("constant", "cosine")]
+    profile = fit_annealing(runs).profile("alpha", np.linspace(0.3, 0.9, 25))
+    assert profile.identified
+    assert profile.low < 0.55 < profile.high
+    # Without a drop, its size may be anything.
+    flat = [_observed(PUBLISHED, _run("constant", total, 200), 1e-3, random) for total in (6000, 8000)]
+    assert not fit_annealing(flat).profile("ln C", np.linspace(-6.0, 2.0, 9)).identified

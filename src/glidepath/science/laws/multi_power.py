@@ -14,8 +14,8 @@ With the size, N parameters in millions, extended here as the annealing law is b
     L(t, N) = L0 + A·S1(t)^(-α) + D·(N/10⁶)^(-δ) - (N/10⁶)^ε·B·Σ_k ….
 
 η_k^(-γ) has no value at η_k = 0: there it is taken at 1e-10, as in the released code. B, C, β and γ are hardly told
-apart by data: a few per cent of the objective separates fits with B twice as large. Compare predictions, not
-parameters.
+apart by data: on the published curves of 25M parameters the fit of the least objective has twice the published B and a
+fifth of its β. Compare predictions, not parameters.
 
 The sum runs over updates where the learning rate changes. For every point they are put into bins, of geometric width
 in S_k and in η_k, and each bin is summed at two nodes that keep its total, mean and variance: some dozens of nodes
