@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from glidepath.laws import loss_horizon
+from glidepath.study import tables
 from glidepath.study.final_losses import final_losses
 from tests.laws.planted import (
     assert_nominal,
@@ -20,6 +21,7 @@ from tests.laws.planted import (
     scores,
     settings,
     tokens,
+    valid,
 )
 from tests.synthetic import Study, Truth
 
@@ -128,6 +130,44 @@ def test_savings() -> None:
     assert [p["x"] for p in savings][-3:] == [20.0, 40.0, 80.0]
     np.testing.assert_allclose([p["value"] for p in savings], 0.5, atol=1e-4)
     assert not any(p["extrapolated"] for p in savings)
+
+
+def test_savings_by_the_law() -> None:
+    """The same half, at every horizon up to four times the longest, with an interval that noise makes."""
+    study = Study(schedules={"cosine": Truth(), "wsd": Truth(K=3.0 * 2**-0.5, lr_scale=2.0**-0.4)})
+    law = loss_horizon.fit(losses_of(study), settings())
+    savings = [p for p in law.predictions if p["quantity"] == "compute_saving_by_law"]
+    np.testing.assert_allclose([p["value"] for p in savings], 0.5, atol=0.02)
+    assert (savings[0]["x"], savings[-1]["x"]) == (5.0, pytest.approx(320.0))
+    assert [p["extrapolated"] for p in savings] == [p["x"] > 80.1 for p in savings]
+    hits = []
+    for seed, losses in noisy(study, n=12):
+        found = valid(loss_horizon.fit(losses, settings(seed)))[tables.LAW_PREDICTIONS]
+        rows = found[found["quantity"] == "compute_saving_by_law"]
+        hits += [covered(row, 0.5) for _, row in rows.iloc[[8, -1]].iterrows()]
+    assert_nominal(hits, 12)
+
+
+def test_new_runs_lie_in_their_interval() -> None:
+    """Of the longest horizon, hidden: nine in ten single runs, here means of two."""
+    shares = []
+    for seed, losses in noisy(STUDY, n=15):
+        found = scores(loss_horizon.fit(losses, settings(seed)))
+        shares += found["covered"].tolist()
+    assert np.mean(shares) > 0.8
+
+
+def test_without_replicates_horizons_are_drawn() -> None:
+    """Twelve horizons, each run once, as imported logs have them."""
+    study = replace(
+        STUDY, schedules={"cosine": Truth(curvature=0.0)}, n_replicates=1, lr_factors=(1.0,), own_sd=0.003,
+        tokens_per_parameter=tuple(np.geomspace(5, 160, 12)),
+    )  # fmt: skip
+    law = loss_horizon.fit(losses_of(study), settings())
+    row = one(parameters(law), parameter="exponent")
+    assert (row["status"], row["resampling_unit"]) == ("converged", "runs")
+    assert row["ci_low"] < 0.5 < row["ci_high"]
+    assert one(scores(law))["covered"] == 1.0
 
 
 def test_savings_need_the_reference() -> None:

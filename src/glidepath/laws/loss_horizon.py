@@ -1,11 +1,14 @@
 """loss_horizon: val_loss = irreducible_loss + K·tokens_per_parameter^(-exponent), at each horizon's optimal learning
 rate.
 
-Also the compute that a schedule saves against the reference to reach the same loss (Bergsma et al. 2025), by inverting
-the curve through the trained horizons.
+Also the compute that a schedule saves against the reference to reach the same loss (Bergsma et al. 2025): by inverting
+the curve through the trained horizons (compute_saving), which rests on no form, and by inverting the law
+(compute_saving_by_law), which also answers beyond them.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,16 +25,19 @@ from glidepath.laws.law import (
     hidden_sweeps,
     sweeps,
 )
-from glidepath.science.laws.horizon import compute_saving, fit_saturating_law
+from glidepath.laws.size_points import Bools, drawn_runs, intervals, new_run, resampling_unit
+from glidepath.science.laws.horizon import SaturatingLaw, compute_saving, compute_saving_by_law, fit_saturating_law
 from glidepath.study.final_losses import FinalLosses
 
 PARAMETERS = ("irreducible_loss", "K", "exponent")
+ENOUGH_RUNS = len(PARAMETERS) + 1
+"""Different horizons that a bootstrap sample needs where runs are drawn: with one less the law goes through all."""
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
     """Fit every group of sweeps with at least three horizons; score by hiding the longest, and on what is declared
     hidden."""
-    out = LawTables(settings, losses.resampling_unit)
+    out = LawTables(settings, resampling_unit(losses))
     groups = list(by_group(sweeps(losses, settings)))
     unseen = hidden_sweeps(hidden, settings)
     references = {
@@ -39,13 +45,18 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
         for group, members in groups
         if group["schedule"] == settings.reference_schedule
     }
+    laws = {tuple(group.values()): _fitted(members, losses, settings) for group, members in groups if len(members) >= 3}
     for group, members in groups:
-        _fit_group(out, group, members)
-        _score(out, group, members)
-        _score_declared(out, group, members, [sweep for sweep in unseen if sweep.group == group])
+        fitted = laws.get(tuple(group.values()))
+        _write(out, group, members, fitted)
+        _score(out, group, members, losses)
+        _score_declared(out, group, members, fitted, [sweep for sweep in unseen if sweep.group == group], losses)
         reference = references.get((group["model"], group["batch_sequences"]))
         if reference and group["schedule"] != settings.reference_schedule:
             _savings(out, group, members, reference)
+            other = laws.get(tuple(reference[0].group.values()))
+            if fitted and other:
+                _savings_by_law(out, group, fitted, other)
     return out
 
 
@@ -61,13 +72,37 @@ def _samples(members: list[Sweep]) -> Floats:
     return np.stack([sweep.loss_samples for sweep in members], axis=1)
 
 
-def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep]) -> None:
+@dataclass(frozen=True)
+class _Fitted:
+    """A group with its law, the law of every sample, and which samples could have one."""
+
+    members: list[Sweep]
+    law: SaturatingLaw
+    samples: SaturatingLaw
+    possible: Bools
+
+
+def _fitted(members: list[Sweep], losses: FinalLosses, settings: Settings) -> _Fitted:
+    """Samples are losses measured anew, or without replicates the horizons drawn anew."""
+    x, observed = _horizons(members), _losses(members)
+    law = fit_saturating_law(x, observed)
+    if losses.noise.degrees_of_freedom:
+        rows = _samples(members)
+        return _Fitted(members, law, fit_saturating_law(x, rows), np.isfinite(rows).all(1))
+    weights = drawn_runs(len(x), settings.n_bootstrap, settings.seed)
+    enough = (weights > 0).sum(1) >= ENOUGH_RUNS
+    rows = np.where(enough[:, None], observed, np.nan)
+    return _Fitted(members, law, fit_saturating_law(x, rows, weights=weights), enough)
+
+
+def _write(out: LawTables, group: dict[str, object], members: list[Sweep], fitted: _Fitted | None) -> None:
     x = _horizons(members)
-    if len(x) < 3:
+    if fitted is None:
         for name in PARAMETERS:
             out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(x), "failed")
         return
-    law, resampled = fit_saturating_law(x, _losses(members)), fit_saturating_law(x, _samples(members))
+    law, samples = fitted.law, fitted.samples
+    at_bound = float(samples.bound_hit[fitted.possible].mean()) if fitted.possible.any() else 0.0
     # Three points determine three parameters exactly: there is no residual, hence nothing that speaks for the form.
     status = (
         "failed"
@@ -75,51 +110,65 @@ def _fit_group(out: LawTables, group: dict[str, object], members: list[Sweep]) -
         else "not_identified"
         if len(x) == 3
         else "bound_hit"
-        if law.bound_hit or resampled.bound_hit.mean() > (1 - out.settings.ci_level) / 2
+        if law.bound_hit or at_bound > (1 - out.settings.ci_level) / 2
         else "converged"
     )
     for name in PARAMETERS:
-        out.parameter(group, SPANS_HORIZONS, name, float(getattr(law, name)), getattr(resampled, name), len(x), status)
+        out.parameter(group, SPANS_HORIZONS, name, float(getattr(law, name)), getattr(samples, name), len(x), status)
     if status == "failed":
         return
     grid = np.geomspace(x.min(), x.max() * EXTRAPOLATION, GRID_POINTS)
     outside = grid > x.max() * (1 + 1e-9)
     out.prediction(
-        group,
-        SPANS_HORIZONS,
-        "tokens_per_parameter",
-        grid,
-        "val_loss",
-        law.predict(grid),
-        resampled.predict(grid),
-        outside,
-    )
+        group, SPANS_HORIZONS, "tokens_per_parameter", grid, "val_loss",
+        law.predict(grid), samples.predict(grid), outside,
+    )  # fmt: skip
 
 
-def _score(out: LawTables, group: dict[str, object], members: list[Sweep]) -> None:
+def _score(out: LawTables, group: dict[str, object], members: list[Sweep], losses: FinalLosses) -> None:
     if len(members) < 4:
         reason = f"{len(members)} horizons: four are needed to hide the longest and fit three parameters"
         out.not_scored(group, "longest_horizon", "val_loss", reason)
         return
-    x, observed = _horizons(members), _losses(members)
-    law = fit_saturating_law(x[:-1], observed[:-1])
-    out.score(group, "longest_horizon", "val_loss", law.predict(x[-1:]), observed[-1:], observed[-2:-1])
+    fitted = _fitted(members[:-1], losses, out.settings)
+    _score_on(out, group, "longest_horizon", fitted, members[-1:], _losses(members)[-2:-1], losses)
 
 
-def _score_declared(out: LawTables, group: dict[str, object], members: list[Sweep], unseen: list[Sweep]) -> None:
+def _score_declared(
+    out: LawTables,
+    group: dict[str, object],
+    members: list[Sweep],
+    fitted: _Fitted | None,
+    unseen: list[Sweep],
+    losses: FinalLosses,
+) -> None:
     """Best losses of hidden sweeps at horizons that the fit has not seen, against the nearest horizon that it has."""
     x, observed = _horizons(members), _losses(members)
     unseen = [sweep for sweep in unseen if sweep.tokens_per_parameter not in x]
     if not unseen:
         return
-    if len(x) < 3:
+    if fitted is None:
         out.not_scored(group, DECLARED, "val_loss", f"{len(x)} horizons are open to the fit: three are needed")
         return
-    at = _horizons(unseen)
-    nearest = np.abs(np.log(at[:, None] / x)).argmin(1)
-    out.score(
-        group, DECLARED, "val_loss", fit_saturating_law(x, observed).predict(at), _losses(unseen), observed[nearest]
-    )
+    nearest = np.abs(np.log(_horizons(unseen)[:, None] / x)).argmin(1)
+    _score_on(out, group, DECLARED, fitted, unseen, observed[nearest], losses)
+
+
+def _score_on(
+    out: LawTables,
+    group: dict[str, object],
+    holdout: str,
+    fitted: _Fitted,
+    hidden: list[Sweep],
+    baseline: Floats,
+    losses: FinalLosses,
+) -> None:
+    at = _horizons(hidden)
+    predicted, samples = fitted.law.predict(at), fitted.samples.predict(at)
+    residuals = np.log(_losses(fitted.members)) - np.log(fitted.law.predict(_horizons(fitted.members)))
+    drawn = new_run(samples, predicted, residuals, len(PARAMETERS), losses, out.settings)
+    low, high = intervals(drawn, out.settings.ci_level)
+    out.score(group, holdout, "val_loss", predicted, _losses(hidden), baseline, low=low, high=high)
 
 
 def _savings(out: LawTables, group: dict[str, object], members: list[Sweep], reference: list[Sweep]) -> None:
@@ -145,3 +194,19 @@ def _savings(out: LawTables, group: dict[str, object], members: list[Sweep], ref
         samples[:, answered],
         np.zeros(int(answered.sum()), dtype=bool),
     )
+
+
+def _savings_by_law(out: LawTables, group: dict[str, object], mine: _Fitted, reference: _Fitted) -> None:
+    """From the shortest horizon of both up to four times the longest of both, where both schedules have a law."""
+    if min(len(mine.members), len(reference.members)) < ENOUGH_RUNS or np.isnan(mine.law.K + reference.law.K):
+        return
+    sides = [_horizons(fitted.members) for fitted in (mine, reference)]
+    first, last = max(x.min() for x in sides), min(x.max() for x in sides)
+    grid = np.geomspace(first, last * EXTRAPOLATION, GRID_POINTS)
+    values = compute_saving_by_law(grid, mine.law, reference.law)
+    samples = compute_saving_by_law(grid, mine.samples, reference.samples)
+    answered = np.isfinite(values)
+    out.prediction(
+        group, SPANS_HORIZONS, "tokens_per_parameter", grid[answered], "compute_saving_by_law", values[answered],
+        samples[:, answered], grid[answered] > last * (1 + 1e-9),
+    )  # fmt: skip

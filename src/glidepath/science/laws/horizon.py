@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 EXPONENT_LOW, EXPONENT_HIGH = 0.02, 2.0
 START_EXPONENTS = np.geomspace(0.03, 1.8, 16)
-N_STARTS = 3
+N_STARTS = 2
 """Of these, the best by least squares, for every sample by itself."""
 NOTHING = 1e-12
 """A term smaller than this share of the loss is none."""
@@ -106,8 +106,12 @@ class SaturatingFormula:
         return starts
 
 
-def fit_saturating_law(x: Floats, losses: Floats, *, delta: float = DELTA) -> SaturatingLaw:
+def fit_saturating_law(
+    x: Floats, losses: Floats, *, weights: Floats | None = None, delta: float = DELTA
+) -> SaturatingLaw:
     """Huber on ln loss for rows of losses [..., n] at x [n], exponent within 0.02 and 2, the other two not negative.
+
+    weights [..., n] say how often a bootstrap drew each point; rows that drew fewer than three are NaN.
 
     Rows whose losses do not fall with x, and rows with a loss that is not positive and finite, are NaN. `bound_hit`
     marks them, and fits with a zero asymptote or an exponent at an end of its range: the data do not identify them.
@@ -120,10 +124,12 @@ def fit_saturating_law(x: Floats, losses: Floats, *, delta: float = DELTA) -> Sa
     centre = float(np.log(x).mean())
     formula = SaturatingFormula(np.log(x) - centre)
     theta = np.full((len(rows), 3), np.nan)
-    usable = (np.isfinite(rows) & (rows > 0)).all(1)
+    w = np.broadcast_to(1.0 if weights is None else weights, rows.shape)
+    usable = (np.isfinite(rows) & (rows > 0)).all(1) & ((w > 0).sum(1) >= 3)
     if usable.any():
-        measured = rows[usable]
-        ends = [fitting.minimise(formula, measured, start, delta=delta) for start in formula.starts(measured)]
+        measured, w = rows[usable], w[usable]
+        starts = formula.starts(measured)
+        ends = [fitting.minimise(formula, measured, start, weights=w, delta=delta) for start in starts]
         best = np.argmin([end.objective for end in ends], axis=0)
         theta[usable] = np.array([end.theta for end in ends])[best, np.arange(len(measured))]
         falls = theta[:, 1] > NOTHING * np.nanmax(rows, axis=1, initial=0.0)
