@@ -41,6 +41,7 @@ COMMANDS = {
     "fit": "fit one law",
     "compare-laws": "laws by what they missed on runs hidden from them",
     "recommend": "write recommendation.json",
+    "score": "hold a real run against what was recommended and predicted",
     "figure": "draw one figure",
     "spending": "put what the study did cost beside its budget",
     "report": "write report.html",
@@ -56,6 +57,7 @@ COMMANDS = {
 
 REFUSING = (
     "plan",
+    "score",
     "cells",
     "tokenize",
     "refine",
@@ -89,13 +91,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == chosen:
             # What an import makes stays: looking for garbage meanwhile finds none.
             gc.disable()
-            module = importlib.import_module(f"glidepath.stages.{name.replace('-', '_')}")
+            try:
+                module = importlib.import_module(f"glidepath.stages.{name.replace('-', '_')}")
+            except ModuleNotFoundError as missing:
+                return _without_torch(name, missing)
             gc.enable()
             module.add_arguments(command)
     parsed = parser.parse_args(arguments)
     assert module is not None
     try:
         status = module.main(parsed)
+    except ModuleNotFoundError as missing:
+        return _without_torch(parsed.command, missing)
     except ValueError as refusal:
         if parsed.command in REFUSING:
             print(f"glidepath {parsed.command}: {refusal}", file=sys.stderr)
@@ -104,6 +111,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not status and (file := os.environ.get(journal.VARIABLE)):
         journal.note(Path(file), _entry(parsed, began, sum(os.times()[:4]) - cpu_began))
     return int(status or 0)
+
+
+def _without_torch(command: str, missing: ModuleNotFoundError) -> int:
+    """Says what to install; raises what is missing if it is another package."""
+    if missing.name != "torch":
+        raise missing
+    print(
+        f"glidepath {command}: PyTorch is not installed, and this command trains or evaluates. Install it: "
+        "pip install 'glidepath[training]', or `make setup` in a checkout.",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def _entry(parsed: argparse.Namespace, began: float, cpu_seconds: float) -> journal.Entry:

@@ -195,25 +195,25 @@ def _place(one: Mapped, faults: list[tuple[str, Fault]]) -> None:
         done = "it is not used; see step_counts"
         faults.append((one.source.name, Fault("step_zero", 0.0, 0.0, int(early.sum()), detail, done)))
     order = _order(one)
-    told: set[str] = set()
-    for name in METRICS:
-        if name not in one.values:
-            continue
-        mine = order[(~np.isnan(one.values[name]) & (one.reason == ""))[order]]
+    rows_with = {
+        name: order[(~np.isnan(one.values[name]) & (one.reason == ""))[order]] for name in METRICS if name in one.values
+    }
+    for mine in rows_with.values():
         steps = one.position[mine]
         if audit.is_unsorted(steps):
-            if "unsorted" not in told:
-                back = int(audit.going_back(steps).sum())
-                detail = f"the step goes back {back} times in {len(steps)} rows: they are in no order of training"
-                fault = Fault("unsorted", float(steps.min()), float(steps.max()), back, detail, "sorted by step")
-                faults.append((one.source.name, fault))
-                told.add("unsorted")
-            continue
+            back = int(audit.going_back(steps).sum())
+            detail = f"the step goes back {back} times in {len(steps)} rows: they are in no order of training"
+            fault = Fault("unsorted", float(steps.min()), float(steps.max()), back, detail, "sorted by step")
+            faults.append((one.source.name, fault))
+            return
+    told = False
+    for name, mine in rows_with.items():
+        steps = one.position[mine]
         void = audit.superseded(steps)
-        one.void[name][mine] = void
-        if void.any() and "restarted" not in told:
+        one.void[name][mine] |= void
+        if void.any() and not told:
             faults.extend((one.source.name, fault) for fault in audit.restarts(steps))
-            told.add("restarted")
+            told = True
         if name == "train_loss" and void.any() and "val_loss" in one.values:
             _void_evaluations(one, order, mine)
     _say_superseded(one)
@@ -627,6 +627,7 @@ def _finals(record: dict[str, Any], finals: Sequence[Mapped], faults: list[tuple
             record["peak_lr"] = float(one.values["lr"][row])
         loss = one.values["val_loss"][row] if "val_loss" in one.values else one.values["train_loss"][row]
         if "val_loss" in one.values and np.isnan(loss):
+            one.used[row] = False
             record |= {"status": "excluded", "reason": "its row has no val_loss"}
         elif not np.isfinite(loss):
             one.used[row], one.not_finite[row] = False, True

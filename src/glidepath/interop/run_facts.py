@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from glidepath.interop.run_audit import Fault, changing_facts
 from glidepath.interop.run_rows import Rows
-from glidepath.study.import_columns import FACTORS
+from glidepath.study.import_columns import FACTORS, TOKENS
 from glidepath.study.import_sources import ALONG, Source
 from glidepath.study.section import StudyError
 
@@ -55,7 +55,7 @@ def facts_of(
             if name not in ALONG and (codes >= 0).any():
                 found[name] = names[int(codes[codes >= 0][0])]
     # Sequences need the context, and updates the batch.
-    waiting = sorted(units, key=lambda name: name in ("token_horizon", "unique_tokens"))
+    waiting = sorted(units, key=lambda name: (name in TOKENS) + (name in ("token_horizon", "unique_tokens")))
     for name in waiting:
         if name not in given:
             source, value = units[name]

@@ -23,7 +23,7 @@ PART_ROWS = 200_000
 """Rows of a table that are written together."""
 UNKNOWN_SCHEDULE = "unknown"
 """Name of the schedule of runs that have none."""
-ALIKE = ["model", "schedule", "batch_sequences", "token_horizon", "peak_lr", "weight_decay", "unique_tokens"]
+ALIKE = ["model", "schedule", "batch_tokens", "token_horizon", "peak_lr", "weight_decay", "unique_tokens"]
 """Runs that agree in these are replicates."""
 
 
@@ -172,7 +172,10 @@ def _runs(config: ImportConfig, records: Sequence[dict[str, Any]], findings: lis
     derived = [f"n{value:.0f}" if np.isfinite(value) else "unknown" for value in size]
     runs["model"] = runs["model"].where(runs["model"].notna(), derived)
     runs["schedule"] = runs["schedule"].where(runs["schedule"].notna(), UNKNOWN_SCHEDULE)
+    if config.analysis.pool_batches:
+        runs["batch_sequences"] = 0
     _count_parameters(runs, counted, findings)
+    _count_batches(config, runs, findings)
     _number_replicates(runs, findings)
     # Text that was repeated more often is no worse choice of a sweep.
     sweep = runs.assign(schedule=runs["schedule"] + runs["epochs"].map(lambda epochs: f" {epochs}"))
@@ -200,6 +203,15 @@ def _count_parameters(runs: pd.DataFrame, counted: str, findings: list[dict[str,
         )
         done = "laws in size and tokens per parameter leave them out"
         findings.append(_finding("", "", Fault("no_n_params", np.nan, np.nan, int(without.sum()), detail, done)))
+
+
+def _count_batches(config: ImportConfig, runs: pd.DataFrame, findings: list[dict[str, Any]]) -> None:
+    """Batches that differ and that no context tells in sequences, by which runs are grouped."""
+    pooled = runs[runs["batch_sequences"] == 0]
+    if not config.analysis.pool_batches and pooled["batch_tokens"].nunique() > 1:
+        detail = f"{len(pooled)} runs have {pooled['batch_tokens'].nunique()} batches in tokens and no whole sequences"
+        done = "laws take them as one group; give context_length, or say analysis.pool_batches if that is meant"
+        findings.append(_finding("", "", Fault("batches_pooled", np.nan, np.nan, len(pooled), detail, done)))
 
 
 def _number_replicates(runs: pd.DataFrame, findings: list[dict[str, Any]]) -> None:

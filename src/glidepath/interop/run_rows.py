@@ -221,7 +221,7 @@ def _run_numbers(logs: Logs, source: Source, file: str, part: Part, constants: M
         named = pc.binary_join_element_wise(*(texts(array) for array in arrays), source.run.separator)
         return _coded(named, logs.runs)
     if source.run.kind == "row":
-        return np.array([logs.runs.number(f"{path.stem}-{row}") for row in part.rows.tolist()], dtype=np.int32)
+        return np.array([logs.runs.number(f"{stem_of(path)}-{row}") for row in part.rows.tolist()], dtype=np.int32)
     if source.run.kind == "path":
         import re
 
@@ -231,8 +231,13 @@ def _run_numbers(logs: Logs, source: Source, file: str, part: Part, constants: M
     elif source.run.kind == "directory":
         name = path.parent.name
     else:
-        name = path.name.split(".")[0]
+        name = stem_of(path)
     return np.full(n, logs.runs.number(name), dtype=np.int32)
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without its ending, and without that of a compressed file before it."""
+    return Path(path.name.removesuffix(".gz")).stem
 
 
 def _kept(source: Source, part: Part, constants: Mapping[str, Any]) -> NDArray[np.bool_]:

@@ -20,7 +20,7 @@ LINES = 2000
 LIKELY: dict[str, str] = {
     "step": r"_?(global_?)?step|iteration|iters?|updates?(_done)?|trainer/global_step",
     "batch_tokens": r"(?=.*tok)\w*batch\w*|global batch size|batch_size|bs",
-    "tokens_seen": r"(?!.*batch)(.*[/_. ])?(tokens(_seen|_processed|_trained)?|total_tokens|consumed[_ ]tokens)|consumed samples",
+    "tokens_seen": r"(?!.*batch)(.*[/_. ])?tokens(_seen|_processed|_trained)?|consumed (samples|tokens)",
     "train_loss": r"(train(ing)?[/_. ])?(lm )?(loss|ce|cross_entropy)",
     "val_loss": r"(val(idation|idate)?|eval|test)[/_. ](lm )?(loss|ce)|(val|eval)_?loss",
     "lr": r"(.*[/_. ])?(lr|learning[_ ]rate)(_group0|-\w+)?",
