@@ -39,8 +39,8 @@ from glidepath.study.final_losses import FinalLosses
 ALL_MODELS = "all"
 ALL_BATCHES = 0
 EACH, LONGEST, LARGEST = "one grid after another", "longest horizon", "largest size"
-GRIDS = "what the law leaves of whole (size, horizon) grids"
-RUNS = "what the law leaves of single runs"
+GRIDS = "what the law leaves of runs and of whole (size, horizon) grids"
+RUNS = "what the law leaves of runs"
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,23 @@ def _groups(losses: FinalLosses) -> dict[tuple[str, str], list[tuple[str, float,
     """
     points = losses.points.dropna(subset=["peak_lr", "context_length"])
     points = points[(points["batch_sequences"] > 0) & (points["peak_lr"] > 0)]
-    architectures = points["architecture"].fillna("not known")
-    kinds = architectures.groupby(points["schedule"]).nunique()
+    points = points.assign(architecture=points["architecture"].fillna("not known").replace("", "not known"))
+    kinds = points.groupby("schedule")["architecture"].nunique()
     found: dict[tuple[str, str], list[tuple[str, float, RateGrid]]] = {}
-    keys = [architectures, points["schedule"], points["model"], points["tokens_per_parameter"]]
-    for (architecture, schedule, model, tpp), cells in points.groupby(keys, sort=False):
-        label = ALL_MODELS if kinds[schedule] == 1 else f"architecture {architecture or 'not known'}"
-        batches = (cells["batch_sequences"] * cells["context_length"]).to_numpy(np.float64)
+    for _, cells in points.groupby(["architecture", "schedule", "model", "tokens_per_parameter"], sort=False):
+        first = cells.iloc[0]
+        schedule = str(first["schedule"])
         grid = RateGrid(
-            float(cells["n_params_counted"].iloc[0]),
+            n_params=float(first["n_params_counted"]),
             # Batches round the horizon to their own updates.
-            float(cells["token_horizon"].median()),
-            cells["peak_lr"].to_numpy(np.float64),
-            batches,
-            cells["val_loss"].to_numpy(np.float64),
+            tokens=float(cells["token_horizon"].median()),
+            peak_lrs=cells["peak_lr"].to_numpy(np.float64),
+            batch_tokens=(cells["batch_sequences"] * cells["context_length"]).to_numpy(np.float64),
+            losses=cells["val_loss"].to_numpy(np.float64),
         )
-        found.setdefault((label, str(schedule)), []).append((str(model), float(tpp), grid))
+        label = ALL_MODELS if kinds[schedule] == 1 else f"architecture {first['architecture']}"
+        of_group = found.setdefault((label, schedule), [])
+        of_group.append((str(first["model"]), float(first["tokens_per_parameter"]), grid))
     return found
 
 

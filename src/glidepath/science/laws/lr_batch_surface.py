@@ -41,8 +41,13 @@ MIN_POINTS = 9
 """But at least so many of each grid, the lowest ones: three learning rates at three batches."""
 MIN_VALUES = 3
 """Learning rates and batches that a grid needs."""
+TAILS = 1.345
+"""At which Huber's estimate of a mean is 95 % efficient for normal noise."""
+ROUNDS = 4
+MIN_SD = 1e-7
+"""Of the log of the loss: losses are written with so many digits."""
 MIN_GRIDS_TO_RESAMPLE = 6
-"""From so many grids on, the bootstrap draws what the law leaves of whole grids, else what it leaves of runs."""
+"""From so many grids on, the bootstrap moves whole valleys aside of the law too."""
 WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
 WEBB = np.concatenate([WEBB, -WEBB])
 """Six factors of mean 0 and variance 1 (Webb 2014), for few groups."""
@@ -125,15 +130,19 @@ class SurfaceLaw:
         x, y, n, d = self.centre
         fixed, (rate, batch) = self.at_fixed_batch, np.moveaxis(self.at_best_batch, -2, 0)
         where = np.array([1.0, -n, -d])
+        with np.errstate(over="ignore"):
+            scale, scale_at_best, scale_of_batch = (
+                np.exp(v) for v in (x + fixed @ where - self.gamma * y, x + rate @ where, y + batch @ where)
+            )
         return {
-            "C": np.exp(x + fixed @ where - self.gamma * y),
+            "C": scale,
             "alpha": -fixed[..., 1],
             "beta": -fixed[..., 2],
             "gamma": self.gamma,
-            "C_at_best_batch": np.exp(x + rate @ where),
+            "C_at_best_batch": scale_at_best,
             "alpha_at_best_batch": -rate[..., 1],
             "beta_at_best_batch": -rate[..., 2],
-            "C_of_batch": np.exp(y + batch @ where),
+            "C_of_batch": scale_of_batch,
             "size_exponent_of_batch": batch[..., 1],
             "horizon_exponent_of_batch": batch[..., 2],
         }
@@ -166,7 +175,12 @@ class SurfaceFit:
     """[nat/token] of all runs fitted, grid after grid."""
     solver: Floats
     """Least squares with the robust weights of the data: parameters = solver @ losses."""
+    tails: float
+    """Mean weight over the share of runs that have full weight: by so much the weights, held fixed, understate how a
+    robust fit answers to noise (the sandwich of Huber 1967)."""
     fitted: Floats
+    axes: Floats
+    """x and y of all runs fitted, about the means of their grid [n, 2]."""
     of_grid: NDArray[np.int64]
     slots: NDArray[np.int64]
     """Where the parameters behind the levels go in (a, h, b, g, k)."""
@@ -211,8 +225,12 @@ class _Linear:
         return np.broadcast_to(self.design, (len(theta), *self.design.shape))
 
 
-def fit_surface_law(grids: list[RateGrid], *, share: float = WINDOW_SHARE, delta: float = fitting.DELTA) -> SurfaceFit:
+def fit_surface_law(grids: list[RateGrid], *, share: float = WINDOW_SHARE) -> SurfaceFit:
     """Huber on the log of the loss over the runs `near_lowest` of every grid; one grid makes the valley of that grid.
+
+    Huber's tails begin at `TAILS` robust standard deviations of what the law leaves, found in turns with the law: the
+    bootstrap holds the weights of the data, which is right where few runs are in the tails and makes intervals too
+    narrow by half where most are.
 
     Status not_identified: the valley has no bottom. Raises ValueError for a grid that is none (`RateGrid.refusal`) and
     for sizes and horizons that do not tell the exponents apart.
@@ -237,11 +255,15 @@ def fit_surface_law(grids: list[RateGrid], *, share: float = WINDOW_SHARE, delta
     slots = np.array([0, 1, 2, *(3 + 3 * axis + i for axis in range(2) for i in (0, *varied))])
     design = np.column_stack([levels, x * x, x * y, y * y, *moving])
     losses = np.concatenate([grid.losses[u] for grid, u in zip(grids, used, strict=True)])
-    start = np.linalg.lstsq(design, losses, rcond=None)[0]
-    found = fitting.fit(_Linear(design), losses, start[None], delta=delta)
-    fitted = design @ found.theta
-    ln_residuals = np.abs(np.log(losses / fitted))
-    root = np.sqrt(np.minimum(1.0, delta / np.maximum(ln_residuals, delta)) / fitted**2)
+    theta = np.linalg.lstsq(design, losses, rcond=None)[0]
+    formula = _Linear(design)
+    for _ in range(ROUNDS):
+        delta = TAILS * _robust_sd(np.log(np.maximum(design @ theta, np.finfo(float).tiny) / losses), design.shape[1])
+        found = fitting.fit(formula, losses, theta[None], delta=delta)
+        theta = found.theta
+    fitted = design @ theta
+    weights = np.minimum(1.0, delta / np.maximum(np.abs(np.log(losses / fitted)), delta))
+    root = np.sqrt(weights) / fitted
     solver = np.linalg.pinv(design * root[:, None]) * root
     law = _law(found.theta, len(grids), slots, centre)
     status: Status = "failed" if not np.isfinite(found.objective) else "converged"
@@ -249,9 +271,28 @@ def fit_surface_law(grids: list[RateGrid], *, share: float = WINDOW_SHARE, delta
         status = "max_iter"
     if status == "converged" and not law.has_bottom:
         status = "not_identified"
+    axes = np.column_stack([x, y])
+    means = np.array([axes[of_grid == i].mean(0) for i in range(len(grids))])
     return SurfaceFit(
-        law, status, used, losses - fitted, solver, fitted, of_grid, slots, found.condition_number
-    )  # fmt: skip
+        law=law,
+        status=status,
+        used=used,
+        residuals=losses - fitted,
+        solver=solver,
+        tails=float(weights.mean() / max((weights == 1).mean(), 0.5)),
+        fitted=fitted,
+        axes=axes - means[of_grid],
+        of_grid=of_grid,
+        slots=slots,
+        condition_number=found.condition_number,
+    )
+
+
+def _robust_sd(residuals: Floats, n_parameters: int) -> float:
+    """From the median of their sizes, with n/(n - p); not below rounding."""
+    n = len(residuals)
+    spread = 1.4826 * float(np.median(np.abs(residuals))) * float(np.sqrt(n / max(n - n_parameters, 1)))
+    return max(spread, MIN_SD)
 
 
 def _law(theta: Floats, n_grids: int, slots: NDArray[np.int64], centre: Floats) -> SurfaceLaw:
@@ -262,27 +303,38 @@ def _law(theta: Floats, n_grids: int, slots: NDArray[np.int64], centre: Floats) 
 
 
 def resampled_laws(fit: SurfaceFit, n_samples: int, seed: int) -> SurfaceLaw:
-    """Laws of losses that could have been measured: what the law leaves is turned over at random (wild bootstrap).
+    """Laws of losses that could have been measured, each with the robust weights of the data.
 
-    With `MIN_GRIDS_TO_RESAMPLE` grids all residuals of a grid are multiplied by one factor, so that a grid whose valley
-    lies aside of the law is a deviation of one kind and not of as many as it has runs; with fewer, each run has its
-    own. Both are scaled by the degrees of freedom that the law has taken, with Student's factors for how few are left.
+    Every run's residual is turned over at random (wild bootstrap). From `MIN_GRIDS_TO_RESAMPLE` grids on, every grid's
+    valley is also moved aside of the law as valleys are: by random mixtures of the slopes that the law leaves in the
+    grids, with Student's factors for how few grids tell of it. Turning over whole grids instead would say too little
+    about grids at the corners of the design, which pull the law to themselves.
     """
     random = np.random.default_rng(seed)
-    n_grids = len(fit.used)
+    n_grids, n = len(fit.used), fit.n_points
+    degrees = n - n_grids - len(fit.slots)
+    terms = (len(fit.slots) - 3) // 2
+    residuals, moved = fit.residuals, np.zeros((n_samples, n))
     if fit.resamples_grids:
-        terms = (len(fit.slots) - 3) // 2
-        groups, of_group, degrees = n_grids, fit.of_grid, n_grids - terms
-    else:
-        groups, of_group = fit.n_points, np.arange(fit.n_points)
-        degrees = fit.n_points - n_grids - len(fit.slots)
+        degrees -= 2 * (n_grids - terms)
+        slopes = np.array([_slopes(fit, i) for i in range(n_grids)])
+        residuals = residuals - (fit.axes * slopes[fit.of_grid]).sum(1)
+        left = n_grids - terms
+        student = np.sqrt(1 / random.chisquare(left, size=(n_samples, 1, 1)))
+        drawn = student * (random.standard_normal((n_samples, n_grids, n_grids)) @ slopes)
+        moved = (drawn[:, fit.of_grid] * fit.axes).sum(-1)
     if degrees < 1:
         nothing = np.full((n_samples, n_grids + len(fit.slots)), np.nan)
         return _law(nothing, n_grids, fit.slots, fit.law.centre)
-    factors = random.choice(WEBB, size=(n_samples, groups))[:, of_group]
-    student = np.sqrt(degrees / random.chisquare(degrees, size=(n_samples, 1)))
-    rows = fit.fitted + factors * student * np.sqrt(groups / degrees) * fit.residuals
-    return _law(rows @ fit.solver.T, n_grids, fit.slots, fit.law.centre)
+    student = fit.tails * np.sqrt(n / random.chisquare(degrees, size=(n_samples, 1)))
+    turned = random.choice(WEBB, size=(n_samples, n)) * student * residuals
+    return _law((fit.fitted + moved + turned) @ fit.solver.T, n_grids, fit.slots, fit.law.centre)
+
+
+def _slopes(fit: SurfaceFit, grid: int) -> Floats:
+    """Least squares of the residuals of one grid on its axes [2]."""
+    own = fit.of_grid == grid
+    return np.asarray(np.linalg.lstsq(fit.axes[own], fit.residuals[own], rcond=None)[0], dtype=np.float64)
 
 
 def loss_at(grid: RateGrid, peak_lr: float, batch_tokens: float) -> tuple[float, bool]:
