@@ -14,7 +14,7 @@ def test_the_best_of_laws_on_the_same_runs_is_marked_and_its_error_has_a_unit() 
     assert (second.law, second.best, second.covered) == ("poor one", False, "0 %")
     assert first.worst == "0.60 %"
     assert "Of 2 trials on losses, 2 came closer" in trial.headline
-    assert "50 % of the hidden losses lie inside intervals at 90 %" in trial.headline
+    assert "Of all hidden losses 50 % lie inside the intervals at 90 %" in trial.headline
 
 
 def test_a_law_alone_is_not_the_best_of_anything() -> None:
@@ -23,4 +23,12 @@ def test_a_law_alone_is_not_the_best_of_anything() -> None:
 
 
 def test_nothing_hidden_is_said() -> None:
-    assert law_trial(compared({})).headline.startswith("No law could be tried")
+    assert law_trial(compared({})).headline.startswith("No law of the loss could be tried")
+
+
+def test_learning_rates_stand_apart_from_losses() -> None:
+    rates = scores({"linear": [0.5]}).assign(quantity="peak_lr")
+    trial = law_trial(compared({"law": scores({"linear": [0.01]}), "rates": rates}))
+    assert [row.quantity for row in trial.rows] == ["final loss"]
+    assert [(row.quantity, row.error) for row in trial.others] == [("peak lr", "0.5")]
+    assert "Of 1 trials" in trial.headline

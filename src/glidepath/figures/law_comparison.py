@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 TITLE = "What the laws missed on runs hidden from them"
 LAW, BASELINE = "#0072B2", style.FAINT
 ROW = 0.42
+DRAWN = ("val_loss", "loss_curve_end")
+"""Losses at the end of training."""
 
 
 def data(tables: Tables) -> pd.DataFrame:
     """Laws of losses, by what was hidden, those on most of the same runs first."""
     rows = tables["law_comparison"]
-    return tidy("law_comparison", rows[(rows["quantity"] == "val_loss") & (rows["n_hidden"] > 0)])
+    return tidy("law_comparison", rows[rows["quantity"].isin(DRAWN) & (rows["n_hidden"] > 0)])
 
 
 @style.styled

@@ -11,9 +11,11 @@ import pandas as pd
 from glidepath.study import tables
 
 GROUP = ["holdout", "model", "schedule", "batch_sequences"]
-KINDS = ("declared", "longest horizon", "largest size", "schedule", "inner learning rates")
+KINDS = ("declared", "longest horizon", "largest size", "most epochs", "schedule")
 """Kinds of what is hidden, as the first words that name one in `holdout`."""
 OTHER = "other"
+LOSSES = ("val_loss", "loss_curve_end", "loss_curve")
+"""Quantities that are losses [nat/token]: final ones, at the end of a curve, along it."""
 
 
 def holdout_kind(holdout: str) -> str:

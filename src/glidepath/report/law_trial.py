@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glidepath.laws.comparison import OTHER
+from glidepath.laws.comparison import LOSSES
 from glidepath.report.numbers import plain
 
-UNITS = {"val_loss": "nat/token", "peak_lr": "", "compute_saving": ""}
+PREDICTED = {
+    "val_loss": "final loss",
+    "loss_curve_end": "loss at the end of a curve",
+    "loss_curve": "loss along a curve",
+}
+"""Words for quantities; of all others the name itself."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Trial:
 
     headline: str
     rows: tuple[TrialRow, ...]
+    """Predicted losses."""
+    others: tuple[TrialRow, ...]
+    """All else that was predicted: learning rates, batches, sizes, what a wrong one costs."""
     silent: tuple[str, ...]
     """Why laws could not be tried."""
 
@@ -43,16 +51,19 @@ class Trial:
 def law_trial(comparison: pd.DataFrame) -> Trial:
     """The table `law_comparison` in words."""
     scored = comparison[comparison["n_hidden"] > 0]
-    rows = tuple(_row(row) for _, row in scored.iterrows())
+    is_loss = scored["quantity"].isin(LOSSES)
+    losses, others = (tuple(_row(row) for _, row in part.iterrows()) for part in (scored[is_loss], scored[~is_loss]))
     silent = comparison[(comparison["n_hidden"] == 0) & (comparison["reason"] != "")]
-    whys = tuple(f"{row['law']}, {_hidden(row)}: {row['reason']}." for _, row in silent.iterrows())
-    return Trial(_headline(scored), rows, whys)
+    whys = (
+        f"{str(row['law']).replace('_', ' ')}, {row['holdout_kind']}: {row['reason']}." for _, row in silent.iterrows()
+    )
+    return Trial(_headline(scored[is_loss]), losses, others, tuple(dict.fromkeys(whys)))
 
 
 def _headline(scored: pd.DataFrame) -> str:
-    losses = scored[(scored["quantity"] == "val_loss") & scored["skill"].notna()]
+    losses = scored[scored["skill"].notna()]
     if losses.empty:
-        return "No law could be tried: nothing could be hidden and predicted."
+        return "No law of the loss could be tried: nothing could be hidden and predicted."
     better = int((losses["skill"] > 0).sum())
     told = losses[losses["covered"].notna()]
     text = (
@@ -69,25 +80,25 @@ def _headline(scored: pd.DataFrame) -> str:
 
 
 def _row(row: pd.Series[Any]) -> TrialRow:
-    unit = UNITS.get(str(row["quantity"]), "")
+    unit = "nat/token" if row["quantity"] in LOSSES else ""
+    worst = float(row["worst_relative_error"])
     covered, several = row["covered"], pd.notna(row["n_laws"]) and int(row["n_laws"]) > 1
     return TrialRow(
-        hidden=_hidden(row),
-        quantity=str(row["quantity"]).replace("_", " "),
-        law=str(row["law"]).replace("_", " "),
+        hidden=str(row["holdout_kind"]),
+        quantity=PREDICTED.get(str(row["quantity"]), _spaced(row["quantity"])),
+        law=_spaced(row["law"]),
         n_hidden=int(row["n_hidden"]),
         error=_error(float(row["mean_absolute_error"]), unit),
-        worst=f"{plain(100 * float(row['worst_relative_error']), 2)} %",
+        worst=f"{plain(100 * worst, 2)} %" if np.isfinite(worst) else "",
         baseline=_error(float(row["baseline_mean_absolute_error"]), unit),
-        covered=f"{plain(100 * float(covered), 0)} %" if pd.notna(covered) else "not told",
+        covered=f"{plain(100 * float(covered), 0)} %" if pd.notna(covered) else "",
         best=bool(several and row["rank"] == 1),
     )
 
 
-def _hidden(row: pd.Series[Any]) -> str:
-    kind = str(row["holdout_kind"])
-    return "other" if kind == OTHER else kind
+def _spaced(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def _error(value: float, unit: str) -> str:
-    return f"{value:.2g} {unit}".strip() if np.isfinite(value) else "none"
+    return f"{value:.2g} {unit}".strip() if np.isfinite(value) else ""
