@@ -136,9 +136,22 @@ def test_not_resolved_is_printed_plainly(words: str) -> None:
 
 def test_recommendation_is_at_the_top(words: str) -> None:
     top = words[: words.index(QUESTIONS[0].QUESTION)]
-    for text in ("linear_zero", "2.2e-3", "512 tokens", "extrapolated", "4 × the longest trained"):
+    for text in ("linear_zero", "2.2e-3", "512 tokens", "extrapolated", "2 × beyond"):
         assert text in top
     assert "50 % interval [3.034" in top.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_the_card_tells_reach_laws_and_further_runs(words: str) -> None:
+    top = words[: words.index(QUESTIONS[0].QUESTION)].replace("\N{NO-BREAK SPACE}", " ")
+    for text in (
+        "Horizon 1.6M tokens 100k to 800k tokens 2 × beyond",
+        "loss horizon, believed 2.500 0.012 3 predictions, up to 4 × beyond",
+        "power law in horizon 2.600 not known too few points to hide one",
+        "another horizon small, 600k tokens, linear_zero, peak 4e-3, replicate 0 1.5·10¹¹ FLOP (30 min) 30 % 5 %",
+        "the law's form 0.01, its parameters 0.008, one run's noise 0.004",
+        "Written 2026-01-01T00:00:00+00:00",
+    ):
+        assert text in top
 
 
 def test_differences_of_the_best_cells_are_those_of_the_table(whole: Tables, words: str) -> None:

@@ -75,12 +75,14 @@ def test_planted_answers(tmp_path: Path) -> None:
     found, truth = recommend(tmp_path, STUDY.tables()), STUDY.schedules["wsd"]
     assert (found.study, found.schedule, found.equivalent_schedules) == ("synthetic", "wsd", ())
     assert (found.chosen_at_model, found.chosen_at_tokens_per_parameter) == ("tiny", 80.0)
+    assert found.peak_lr is not None
     assert found.peak_lr.value == pytest.approx(truth.peak_lr(160e6), rel=0.1)
     assert found.peak_lr.ci_low is not None
     assert found.peak_lr.ci_high is not None
     assert found.peak_lr.ci_low < found.peak_lr.value < found.peak_lr.ci_high
     assert found.factor_2_lr_cost is not None
-    assert found.factor_2_lr_cost.value == pytest.approx(0.05 * np.log(2) ** 2, rel=0.2)
+    for cost in (found.factor_2_lr_cost.half, found.factor_2_lr_cost.double):
+        assert cost.value == pytest.approx(0.05 * np.log(2) ** 2, rel=0.3)
     half, nine_tenths = found.predicted_loss
     assert (half.ci_level, nine_tenths.ci_level) == (0.5, 0.9)
     assert half.value == nine_tenths.value == pytest.approx(truth.val_loss(160e6), abs=0.06)
@@ -99,18 +101,13 @@ def test_sources_are_rows_of_the_tables(tmp_path: Path) -> None:
     """Every key is complete, and the law's row exists."""
     runs, blocks = STUDY.tables()
     found = recommend(tmp_path, (runs, blocks))
+    tables.write(tables.BLOCK_LOSSES, blocks, tmp_path / "block_losses.parquet")
     for law in ("lr_horizon", "lr_optimum", "loss_horizon"):
-        arguments = [
-            "--law",
-            law,
-            "--runs",
-            tmp_path / "runs.parquet",
-            "--block-losses",
-            tmp_path / "block-losses.parquet",
-        ]
-        arguments += ["--reference-schedule", "cosine", "--ci-level", 0.9, "--bootstrap-samples", 10, "--seed", 0]
+        arguments = ["--law", law, "--results", tmp_path, "--reference-schedule", "cosine"]
+        arguments += ["--ci-level", 0.9, "--bootstrap-samples", 10, "--seed", 0]
         assert main(["fit", *map(str, arguments), "--output-directory", str(tmp_path / "laws" / law)]) == 0
-    for estimate in (found.peak_lr, found.factor_2_lr_cost, *found.predicted_loss):
+    assert found.factor_2_lr_cost is not None
+    for estimate in (found.peak_lr, found.factor_2_lr_cost.double, *found.predicted_loss):
         assert estimate is not None
         for source in estimate.sources:
             rows = tables.read(tables.LAW_PARAMETERS, tmp_path / f"{source.table}.parquet")
@@ -190,7 +187,7 @@ def test_losses_that_rise_predict_nothing(tmp_path: Path) -> None:
 
 
 def test_a_model_never_trained(tmp_path: Path) -> None:
-    found = recommend(tmp_path, STUDY.tables(), target(model="large"))
+    found = recommend(tmp_path, STUDY.tables(), target(model="large", n_params_counted=4_000_000))
     assert found.chosen_at_model == "tiny"
     assert found.predicted_loss == ()
     assert warned(found, "large was not studied with this batch")
@@ -339,7 +336,8 @@ def test_hidden_cells_do_not_recommend(tmp_path: Path) -> None:
 
 
 def test_same_seed_same_answer(tmp_path: Path) -> None:
-    assert recommend(tmp_path, STUDY.tables()) == recommend(tmp_path, STUDY.tables())
+    once, again = (recommend(tmp_path, STUDY.tables()).model_dump(exclude={"provenance"}) for _ in range(2))
+    assert once == again
 
 
 def swept(**changes: Any) -> dict[str, Any]:

@@ -85,6 +85,7 @@ rule recommend:
         study=STUDY.study,
         target=canonical_json(TARGET),
         optimizer=canonical_json(STUDY.optimizer.model_dump(mode="json")),
+        config=STUDY_JSON,
         reference=STUDY.analysis.reference_schedule,
         level=STUDY.analysis.ci_level,
         samples=STUDY.analysis.bootstrap_samples,
@@ -94,5 +95,6 @@ rule recommend:
     shell:
         "glidepath recommend --study-name {params.study} --runs {input.runs} --block-losses {input.block_losses}"
         " --averages {input.averages} --noise-scale {input.noise_scale} {params.batches} --target {params.target:q}"
-        " --optimizer {params.optimizer:q} --reference-schedule {params.reference} --ci-level {params.level} --bootstrap-samples {params.samples}"
-        " --seed {params.seed} --output {output} > {log} 2>&1"
+        " --optimizer {params.optimizer:q} --config {params.config:q} --reference-schedule {params.reference}"
+        " --ci-level {params.level} --bootstrap-samples {params.samples} --seed {params.seed} --output {output}"
+        " > {log} 2>&1"

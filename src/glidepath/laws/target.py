@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from glidepath.laws.law import Floats, Settings, Sweep, by_group, sweeps
-from glidepath.science.laws.horizon import fit_power_law, fit_saturating_law
-from glidepath.science.laws.size_horizon import fit_size_horizon_law
+from glidepath.laws.predictors import (
+    LOSS_PREDICTORS,
+    LR_PREDICTORS,
+    SAME_SIZE,
+    Error,
+    Points,
+    Predictor,
+    Said,
+    error_at_target,
+    half_width,
+    law_error_draws,
+    predictions,
+)
+from glidepath.science.optimum import LN_2_SQUARED, WINDOW_NATS
 from glidepath.science.replicates import single_run_noise
 from glidepath.study.final_losses import FinalLosses
+from glidepath.study.recommendation import LawAtTarget, LossUncertainty, OutOfSample, Prediction
 
 
 @dataclass(frozen=True)
@@ -19,24 +34,30 @@ class Choice:
     """The model, horizon and schedule that the recommendation rests on, with all horizons of that schedule."""
 
     model: str
+    n_params: int
     tokens_per_parameter: float
     schedule: str
     n_schedules: int
     """Schedules trained there, the chosen one included."""
     horizons: list[Sweep]
     """Ascending."""
+    all_sizes: list[Sweep]
+    """Every sweep of that schedule and batch."""
+    parametrization: str | None
 
 
-MIN_SCHEDULES, MIN_LEARNING_RATES, MIN_HORIZONS = 2, 3, 3
-MIN_SIZE_HORIZON_POINTS = 5
+SATURATING, WITHOUT_ASYMPTOTE = "loss_horizon", "power_law_in_horizon"
+MIN_SCHEDULES, MIN_LEARNING_RATES, MIN_HORIZONS, MIN_SIZES = 2, 3, 3, 3
 
 
-def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences: int) -> Choice:
-    """The schedule of lowest loss at the longest horizon with at least two schedules.
+def choose(
+    losses: FinalLosses, settings: Settings, model: str, batch_sequences: int, wanted: str | None = None
+) -> Choice:
+    """The schedule of lowest loss at the longest horizon with at least two schedules, or the one that is wanted.
 
     At the target's model if it was studied: two schedules, three learning rates and three horizons at least. Else at
     the largest model that was, since muP carries learning rates over width; else at the target's or the largest model
-    trained with that batch. Raises ValueError when nothing was trained with that batch.
+    trained with that batch. Raises ValueError when nothing was trained with that batch, or with the schedule wanted.
     """
     points = losses.points[losses.points["batch_sequences"] == batch_sequences]
     if points.empty:
@@ -44,19 +65,38 @@ def choose(losses: FinalLosses, settings: Settings, model: str, batch_sequences:
             f"target.batch_sequences {batch_sequences}: no cell with that batch is completed and open to fits. "
             f"Choose a batch of the grid"
         )
-    by_size = [str(name) for name in points.sort_values("n_params_counted")["model"].unique()]
+    if wanted is not None and wanted not in set(points["schedule"]):
+        raise ValueError(
+            f"target.schedule {wanted!r}: no run with that schedule is completed and open to fits, there are "
+            f"{', '.join(map(repr, sorted(points['schedule'].unique())))}. Name one of them or leave it out"
+        )
+    of_wanted = points if wanted is None else points[points["schedule"] == wanted]
+    by_size = [str(name) for name in of_wanted.sort_values("n_params_counted")["model"].unique()]
     studied = [name for name in by_size if _studied(points[points["model"] == name])]
     if model not in (studied or by_size):
         model = studied[-1] if studied else by_size[-1]
     points = points[points["model"] == model]
+    of_wanted = points if wanted is None else points[points["schedule"] == wanted]
     schedules_at = points.groupby("tokens_per_parameter")["schedule"].nunique()
+    schedules_at = schedules_at[schedules_at.index.isin(of_wanted["tokens_per_parameter"])]
     compared = schedules_at[schedules_at >= min(2, schedules_at.max())]
     horizon = float(compared.index.max())
     at_horizon = points[points["tokens_per_parameter"] == horizon]
-    schedule = str(at_horizon.sort_values("val_loss")["schedule"].iloc[0])
-    wanted = {"model": model, "schedule": schedule, "batch_sequences": batch_sequences}
-    horizons = next(members for group, members in by_group(sweeps(losses, settings)) if group == wanted)
-    return Choice(model, horizon, schedule, at_horizon["schedule"].nunique(), horizons)
+    schedule = wanted or str(at_horizon.sort_values("val_loss")["schedule"].iloc[0])
+    group = {"model": model, "schedule": schedule, "batch_sequences": batch_sequences}
+    found = sweeps(losses, settings)
+    horizons = next(members for key, members in by_group(found) if key == group)
+    parametrization = points["parametrization"].iloc[0]
+    return Choice(
+        model,
+        int(points["n_params_counted"].iloc[0]),
+        horizon,
+        schedule,
+        at_horizon["schedule"].nunique(),
+        horizons,
+        [s for s in found if (s.group["schedule"], s.group["batch_sequences"]) == (schedule, batch_sequences)],
+        None if pd.isna(parametrization) else str(parametrization),
+    )
 
 
 def _studied(points: pd.DataFrame) -> bool:
@@ -67,137 +107,337 @@ def _studied(points: pd.DataFrame) -> bool:
     )
 
 
+NO_ERROR = Error(0.0, 0.0, "not known")
+CARRYING = ("mup", "completep")
+"""Parametrizations that carry learning rates from one size to another."""
+
+
 @dataclass(frozen=True)
-class AtTarget:
-    """A value at the target with its samples, and what is doubtful about it."""
+class LrAtTarget:
+    """The peak learning rate at the target with its samples, and what is doubtful about it."""
 
     value: float
     samples: Floats
+    """Of ln peak_lr, exponentiated; empty where there are none."""
     warnings: tuple[str, ...]
     carried_from: float = 0.0
-    """Horizon [tokens per parameter] whose value it is; 0 when a law over horizons says it."""
+    """Horizon [tokens per parameter] whose value it is; 0 when a law says it."""
+    said: tuple[Said, ...] = ()
+    """What the laws say, the believed one first, of ln peak_lr."""
+    error: Error = NO_ERROR
 
 
-def peak_lr(choice: Choice, token_horizon: float, seed: int) -> AtTarget:
+def peak_lr(choice: Choice, n_params: float, token_horizon: float, settings: Settings) -> LrAtTarget:
     """The power law in the horizon through the optima inside their grids, or the last optimum when there is no law.
 
-    The samples also carry what the law was off by when the longest horizon was hidden from it, as a normal error of
-    that size in ln peak_lr: resampling assumes the law's form, and this is the only measurement of how wrong the form
-    is.
+    A size that was not trained takes the law of the chosen model under muP, which carries learning rates over width;
+    else, with three sizes, a power law in size and horizon. The samples also carry what the law was off by when the
+    longest horizons (or largest sizes) were hidden from it, as far as the target lies (`predictors`): resampling
+    assumes the law's form, and this is the only measurement of how wrong the form is.
     """
     inside = [sweep for sweep in choice.horizons if sweep.optimum.status == "converged"]
     left_out = len(choice.horizons) - len(inside)
     warnings = []
-    if left_out:
+    if left_out and any(len(sweep.peak_lrs) > 1 for sweep in choice.horizons):
         warnings.append(
             f"{left_out} of {len(choice.horizons)} horizons have the optimum of {choice.schedule} at the edge of "
-            f"the grid of "
-            f"peak learning rates and are left out: extend the grid there."
+            f"the grid of peak learning rates and are left out: extend the grid there."
         )
-    if len(inside) < 2:
+    everywhere = [sweep for sweep in choice.all_sizes if sweep.optimum.status == "converged"]
+    sizes = {sweep.n_params_counted for sweep in everywhere}
+    unseen = abs(np.log(n_params / choice.n_params)) > SAME_SIZE
+    by_size = unseen and choice.parametrization not in CARRYING and len(sizes) >= MIN_SIZES
+    if len(inside) < 2 and not by_size:
         last = (inside or choice.horizons)[-1]
         warnings.append(
             f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter: with fewer "
-            f"than two "
-            f"optima inside the grid there is no law to carry it to the target's horizon."
+            f"than two optima inside the grid there is no law to carry it to the target's horizon."
         )
-        return AtTarget(
+        return LrAtTarget(
             last.optimum.peak_lr, last.lr_samples if inside else np.empty(0), tuple(warnings), last.tokens_per_parameter
         )
-    if len(inside) == 2:
+    if by_size:
+        warnings.append(
+            f"The peak learning rate is that of a power law in size and horizon over {len(sizes)} sizes up to "
+            f"{max(sizes):.3g} parameters."
+        )
+    elif len(inside) == 2:
         warnings.append(
             "The law of the peak learning rate is a line through two horizons: nothing is left to check its form. "
             "Add a horizon."
         )
-    x, at = np.array([sweep.token_horizon for sweep in inside]), np.array([token_horizon])
-    optima = np.array([sweep.optimum.peak_lr for sweep in inside])
-    law = fit_power_law(x, optima)
-    samples = fit_power_law(x, np.stack([sweep.lr_samples for sweep in inside], axis=1)).predict(at)[:, 0]
-    if len(inside) > 2:
-        missed = float(np.log(fit_power_law(x[:-1], optima[:-1]).predict(x[-1:])[0] / optima[-1]))
-        samples = samples * np.exp(missed * np.random.default_rng(seed).standard_normal(len(samples)))
-        carried = float(np.log(optima[-2] / optima[-1]))
+    used, at_size = (everywhere, n_params) if by_size else (inside, float(choice.n_params))
+    points = lr_points(used)
+    laws = [law for law in LR_PREDICTORS if law.one_size != by_size]
+    said = predictions(laws, points, at_size, token_horizon, settings.n_bootstrap, settings.seed)
+    if not said:
+        last = inside[-1]
+        return LrAtTarget(last.optimum.peak_lr, last.lr_samples, tuple(warnings), last.tokens_per_parameter)
+    first, error = said[0], error_at_target(said)
+    samples = np.empty(0)
+    if first.samples is not None:
+        draws = law_error_draws(error, len(first.samples), settings.seed)
+        with np.errstate(over="ignore"):
+            samples = np.exp(first.samples + error.sd * draws)
+    if not by_size and len(inside) > 2:
+        missed, carried = _missed_longest(first.predictor, points)
         if abs(missed) > abs(carried):
             warnings.append(
                 f"Hidden from the law, the longest horizon's optimum is missed by a factor "
-                f"{np.exp(abs(missed)):.2f}; keeping "
-                f"the optimum of the horizon before would have missed it by {np.exp(abs(carried)):.2f}. The interval "
-                f"includes that."
+                f"{np.exp(abs(missed)):.2f}; keeping the optimum of the horizon before would have missed it by "
+                f"{np.exp(abs(carried)):.2f}. The interval includes that."
             )
-    return AtTarget(float(law.predict(at)[0]), samples, tuple(warnings))
+    return LrAtTarget(float(np.exp(first.value)), samples, tuple(warnings), 0.0, tuple(said), error)
 
 
-def loss(choice: Choice, losses: FinalLosses, tokens_per_parameter: float, seed: int) -> AtTarget | None:
-    """The saturating law in the horizon; None below three horizons or where losses rise with the horizon.
+def _missed_longest(law: Predictor, points: Points) -> tuple[float, float]:
+    """Predicted less observed value at the longest horizon, of the law and of the horizon before it."""
+    order = np.argsort(points.tokens)
+    seen, last = points.where(order[:-1]), points.where(order[-1:])
+    predicted = law.fit(seen).curve(last.n_params, last.tokens)
+    return float(predicted[0] - last.values[0]), float(seen.values[-1] - last.values[0])
 
-    The samples also carry the replicate noise that a single real run has, and what the law was off by when the longest
-    horizon was hidden from it (see `peak_lr`).
+
+def lr_points(found: Sequence[Sweep]) -> Points:
+    """ln of the optima of sweeps, with samples at -∞ or ∞ where a bootstrap optimum lies far off its grid."""
+    with np.errstate(divide="ignore"):
+        samples = np.log(np.stack([sweep.lr_samples for sweep in found], axis=1))
+    return Points(
+        np.array([float(sweep.n_params_counted) for sweep in found]),
+        np.array([sweep.token_horizon for sweep in found]),
+        np.log([sweep.optimum.peak_lr for sweep in found]),
+        None if np.isnan(samples).all() else samples,
+    )
+
+
+def loss_points(found: Sequence[Sweep]) -> Points:
+    """Best losses of sweeps."""
+    samples = np.stack([sweep.loss_samples for sweep in found], axis=1)
+    return Points(
+        np.array([float(sweep.n_params_counted) for sweep in found]),
+        np.array([sweep.token_horizon for sweep in found]),
+        np.array([sweep.optimum.val_loss for sweep in found]),
+        None if np.isnan(samples).all() else samples,
+    )
+
+
+@dataclass(frozen=True)
+class LossAtTarget:
+    """The loss of a single run at the target, what the laws say of it, and what is doubtful about it."""
+
+    value: float
+    samples: Floats
+    """Of a single run; empty where neither replicates nor residuals tell how much runs differ."""
+    said: tuple[Said, ...]
+    """What the laws say, the believed one first."""
+    error: Error
+    run_sd: float | None
+    regret_sd: float
+    evaluation_sd: float | None
+    warnings: tuple[str, ...]
+
+    @property
+    def prediction(self) -> Prediction:
+        """For the recommendation."""
+        values = [said.value for said in self.said]
+        first = self.said[0]
+        return Prediction(
+            chosen=_at_target(first),
+            others=tuple(_at_target(said) for said in self.said[1:]),
+            spread=max(values) - min(values),
+            uncertainty=LossUncertainty(
+                parameters=_finite(half_width(first.samples)) if first.samples is not None else None,
+                run=self.run_sd,
+                evaluation=self.evaluation_sd,
+                law=self.error.sd,
+                peak_lr=self.regret_sd,
+            ),
+            law_error_from=self.error.origin,
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _at_target(said: Said) -> LawAtTarget:
+    errors, reaches = said.back_tests.errors, said.back_tests.reaches
+    known = len(errors) > 0
+    return LawAtTarget(
+        law=said.predictor.name,
+        predicted_loss=said.value,
+        out_of_sample=OutOfSample(
+            n_hidden=len(errors),
+            root_mean_square_error=float(np.sqrt((errors**2).mean())) if known else None,
+            worst_error=float(errors[np.abs(errors).argmax()]) if known else None,
+            farthest_factor=float(np.exp(reaches.max())) if known else None,
+        ),
+        law_error_sd=said.law_error_sd,
+    )
+
+
+def loss(
+    choice: Choice,
+    losses: FinalLosses,
+    settings: Settings,
+    n_params: float,
+    token_horizon: float,
+    regret: Floats | None = None,
+) -> LossAtTarget | None:
+    """The law with the least expected error at the target, and the samples of one run there.
+
+    The samples carry the law's parameters (with the validation text), its error out of sample carried to the target
+    (`predictors`), the noise of a single run, and `regret`: what a peak learning rate that is not quite the best costs
+    [samples]. None where neither a law in the horizon nor one in size and horizon holds: below three horizons, or
+    where losses rise with the horizon.
     """
-    if len(choice.horizons) < 3:
+    points = loss_points(choice.all_sizes)
+    said = predictions(LOSS_PREDICTORS, points, n_params, token_horizon, settings.n_bootstrap, settings.seed)
+    if all(each.predictor.name == WITHOUT_ASYMPTOTE for each in said):
         return None
-    x, at = np.array([s.tokens_per_parameter for s in choice.horizons]), np.array([tokens_per_parameter])
-    observed = np.array([s.optimum.val_loss for s in choice.horizons])
-    law = fit_saturating_law(x, observed)
-    samples = fit_saturating_law(x, np.stack([s.loss_samples for s in choice.horizons], axis=1)).predict(at)[:, 0]
-    if not np.isfinite(law.K):
-        return None
-    samples = samples + single_run_noise(losses.noise, len(samples), seed)
+    if any(each.predictor.name == SATURATING and each.law_error_sd is None for each in said):
+        # Three horizons: nothing can be hidden from the law with an asymptote, one from the law without. At equal
+        # horizons the former is several times nearer to curves that bend; how far the latter lies off stands in.
+        said.sort(key=lambda each: each.predictor.name == WITHOUT_ASYMPTOTE)
+    first, error = said[0], error_at_target(said)
+    replicated, seed, n = bool(losses.noise.degrees_of_freedom), settings.seed, settings.n_bootstrap
+    # Without replicates the law's residuals tell what one run differs by.
+    run = (
+        single_run_noise(losses.noise, n, seed + 1)
+        if replicated
+        else (first.run_sd or 0.0) * np.random.default_rng(seed + 1).standard_normal(n)
+    )
+    spent = np.zeros(n) if regret is None else np.minimum(regret, WINDOW_NATS)
+    samples = np.empty(0)
+    if first.samples is not None:
+        samples = first.samples + error.sd * law_error_draws(error, n, seed + 2) + run + spent
+    blocks = losses.blocks
+    return LossAtTarget(
+        first.value + float(np.median(spent)),
+        samples,
+        tuple(said),
+        error,
+        half_width(run) if replicated else first.run_sd,
+        half_width(spent),
+        float((blocks.std(1, ddof=1) / np.sqrt(blocks.shape[1])).mean()) if blocks.shape[1] > 1 else None,
+        tuple(_loss_warnings(first, error, points)),
+    )
+
+
+def _loss_warnings(first: Said, error: Error, points: Points) -> list[str]:
     warnings = []
-    if len(x) == 3:
+    name, horizons = first.predictor.name, len(set(first.points.tokens.tolist()))
+    if name == SATURATING and horizons == 3:
         warnings.append(
             "The loss is predicted by three parameters through three horizons: nothing is left to check the form "
-            "of the law. "
-            "Add a horizon."
+            "of the law. Add a horizon."
         )
-    else:
-        missed = float(fit_saturating_law(x[:-1], observed[:-1]).predict(x[-1:])[0] - observed[-1])
-        if np.isfinite(missed):
-            samples = samples + missed * np.random.default_rng(seed + 1).standard_normal(len(samples))
-            warnings.append(
-                f"Hidden from the law, the loss at {x[-1]:g} tokens per parameter is missed by {missed:+.3f} "
-                f"nat/token; the "
-                f"interval includes that."
-            )
-    if law.bound_hit:
+    elif name == "loss_size_horizon":
+        sizes = np.unique(points.n_params)
         warnings.append(
-            "The law in the horizon does not identify its irreducible loss: the prediction holds near the "
-            "trained horizons "
-            "only. Add longer horizons."
+            f"The loss is that of the law in size and horizon over {len(sizes)} sizes up to {sizes.max():.3g} "
+            f"parameters; its form is assumed."
         )
-    return AtTarget(float(law.predict(at)[0]), samples, tuple(warnings))
+    if error.origin == "spread of laws":
+        warnings.append(
+            f"No point can be hidden from the law: how far the laws lie apart, {error.sd:.2g} nat/token, stands in for "
+            f"its error."
+        )
+    elif error.origin == "not known":
+        warnings.append("No point can be hidden from the law: the interval takes its form for granted.")
+    if first.doubt:
+        warnings.append(f"The law does not identify {first.doubt}.")
+    if first.points.samples is None:
+        warnings.append(
+            "There are no replicates: what one run may differ by is taken from the law's residuals."
+            if first.run_sd is not None
+            else "There are neither replicates nor residuals: the predicted loss has no interval."
+        )
+    return warnings
 
 
-def loss_of_another_size(
-    choice: Choice, losses: FinalLosses, settings: Settings, n_params: int, token_horizon: float
-) -> AtTarget | None:
-    """The law in size and horizon of the chosen schedule, for a target whose own model has no law in the horizon.
+def regret_of(curvature: float, lr: LrAtTarget, launched_at: float) -> Floats | None:
+    """Loss lost by training at one peak learning rate where the best one is a sample's [samples].
 
-    None where that law does not hold: fewer than three sizes or horizons, or an exponent at an end of its range.
+    curvature·(ln launched_at - ln sample)², at most `WINDOW_NATS`, where the parabola was fitted. None without samples
+    or curvature.
     """
-    batch = choice.horizons[0].group["batch_sequences"]
-    members = [
-        sweep
-        for sweep in sweeps(losses, settings)
-        if sweep.group["schedule"] == choice.schedule and sweep.group["batch_sequences"] == batch
-    ]
-    n = np.array([float(sweep.n_params_counted) for sweep in members])
-    d = np.array([sweep.token_horizon for sweep in members])
-    if len(set(n.tolist())) < MIN_HORIZONS or len(set(d.tolist())) < MIN_HORIZONS:
+    if not len(lr.samples) or not np.isfinite(curvature) or curvature <= 0:
         return None
-    if len(members) < MIN_SIZE_HORIZON_POINTS:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.log(lr.samples) - np.log(launched_at)
+    return np.asarray(np.minimum(curvature * np.where(np.isfinite(off), off, np.inf) ** 2, WINDOW_NATS), np.float64)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What half and twice the best peak learning rate cost [nat/token], with samples."""
+
+    sweep: Sweep
+    shape: Literal["parabola", "cubic"]
+    half: float
+    double: float
+    half_samples: Floats
+    double_samples: Floats
+
+
+MIN_CUBIC_POINTS = 5
+
+
+def mistake(choice: Choice) -> Mistake | None:
+    """At the longest horizon whose optimum lies inside its grid; None without one.
+
+    With five learning rates in the fit, a cubic in ln peak_lr tells half from double, if both lie within them: too
+    high usually costs more than too low. Else the parabola, for which they are the same.
+    """
+    inside = [sweep for sweep in choice.horizons if sweep.optimum.status == "converged"]
+    if not inside:
         return None
-    found = fit_size_horizon_law(n, d, np.array([sweep.optimum.val_loss for sweep in members]))
-    if found.fit.status != "converged":
+    sweep = inside[-1]
+    used = sweep.optimum.used
+    x = np.log(sweep.peak_lrs[used] / sweep.optimum.peak_lr)
+    if len(x) >= MIN_CUBIC_POINTS and x.min() <= -np.log(2) and x.max() >= np.log(2):
+        solve = np.linalg.pinv(np.vander(x, 4, increasing=True))
+        half, double = _cubic_costs(sweep.losses[used] @ solve.T)
+        if half > 0 and double > 0:
+            return Mistake(sweep, "cubic", float(half), float(double), *_cubic_costs(sweep.samples[:, used] @ solve.T))
+    cost, samples = sweep.optimum.factor_2_cost, sweep.curvature_samples * LN_2_SQUARED
+    return Mistake(sweep, "parabola", cost, cost, samples, samples)
+
+
+def _cubic_costs(coefficients: Floats) -> tuple[Floats, Floats]:
+    """p(x0 - ln 2) - p(x0) and p(x0 + ln 2) - p(x0) at the minimum x0 of cubics [..., 4]; NaN without a minimum."""
+    _, b, c, d = np.moveaxis(coefficients, -1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lowest = -b / (c + np.sqrt(c**2 - 3 * b * d))
+
+        def rise(step: float) -> Floats:
+            at = lowest + step
+            return np.asarray(b * step + c * (at**2 - lowest**2) + d * (at**3 - lowest**3), np.float64)
+
+    return rise(-float(np.log(2))), rise(float(np.log(2)))
+
+
+TOKEN_SHARES = np.geomspace(0.02, 1.0, 120)
+
+
+def tokens_fraction(found: LossAtTarget, costs: Floats, n_params: float, token_horizon: float) -> Floats | None:
+    """Share of the target's tokens that a loss is worth: 1 - D'/D with loss(D') = loss(D) + cost.
+
+    costs [0] is of the fit, the others of its samples; NaN where the law is never as high within fifty times fewer
+    tokens. None where the law has no samples.
+    """
+    first = found.said[0]
+    if first.curves is None:
         return None
-    at = np.array([float(n_params)]), np.array([token_horizon])
-    samples = found.resampled(losses=np.stack([s.loss_samples for s in members], axis=1)).predict(*at)[:, 0]
-    samples = samples + single_run_noise(losses.noise, len(samples), settings.seed)
-    warning = (
-        f"The loss is that of the law in size and horizon over {len(set(n.tolist()))} sizes up to {n.max():.3g} "
-        f"parameters; "
-        f"its form is assumed."
-    )
-    return AtTarget(float(found.law.predict(*at)[0]), samples, (warning,))
+    n, d = np.full(len(TOKEN_SHARES), n_params), TOKEN_SHARES * token_horizon
+    rows = np.vstack([first.curve(n, d)[None], first.curves(n, d)])
+    shares = np.full(len(costs), np.nan)
+    for i, (row, cost) in enumerate(zip(rows, costs, strict=True)):
+        wanted = row[-1] + cost
+        if np.isfinite(row).all() and np.isfinite(wanted) and wanted <= row[0] and (np.diff(row) < 0).all():
+            shares[i] = 1.0 - float(np.interp(-wanted, -row, TOKEN_SHARES))
+    return shares
 
 
 def equivalent(comparisons: pd.DataFrame, choice: Choice, batch_sequences: int) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Target:
 
     @property
     def batch_tokens(self) -> int:
-        return self.recommended.target.batch_tokens
+        return self.recommended.target.batch_tokens or 0
 
     @property
     def schedule(self) -> str:

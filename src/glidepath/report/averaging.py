@@ -72,7 +72,7 @@ def answer(tables: Tables, target: Target) -> Answer:
         (_rows(cells, best, at_end=True),),
     )
     together = _near_the_best(ends, best)
-    headline, sure, why = _verdict(best, target.recommended.peak_lr.ci_level)
+    headline, sure, why = _verdict(best, target.recommended.ci_level)
     if sure == "resolved" and beyond(longest, target):
         sure, why = "extrapolated", f"Resolved at {longest:g}, not measured at the target's horizon. {why}"
     degrees = f"{best['gap_degrees_of_freedom']:.0f} degrees of freedom"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.figures.laws import LR_EXPONENT, OPTIMAL_PEAK_LR
+from glidepath.figures.text import compact
 from glidepath.figures.text import interval as interval_words
 from glidepath.report.answer import (
     Answer,
@@ -26,7 +27,7 @@ from glidepath.report.answer import (
 from glidepath.report.numbers import interval, rate_interval
 from glidepath.report.stability import stability
 from glidepath.report.transfer import transfer
-from glidepath.study.recommendation import Estimate
+from glidepath.study.recommendation import LrMistake
 
 QUESTION = "Which peak learning rate at that horizon, when I can only afford to tune at shorter ones?"
 LR_OPTIMUM, LR_HORIZON = "laws/lr_optimum", "laws/lr_horizon"
@@ -36,6 +37,8 @@ def answer(tables: Tables, target: Target) -> Answer:
     """The recommended peak at the target's horizon, and what it rests on."""
     recommended = target.recommended
     peak = recommended.peak_lr
+    if peak is None:
+        return Answer(2, QUESTION, "Not measured: no learning rate is known.", "not measured", "Sweep `peak_lrs`.")
     group = recommended.chosen_at_model, target.batch_sequences
     optima = where(
         tables[f"{LR_OPTIMUM}/parameters"],
@@ -78,13 +81,18 @@ def answer(tables: Tables, target: Target) -> Answer:
     )
 
 
-def _mistake(cost: Estimate | None) -> Iterator[Evidence]:
-    if cost is not None:
-        yield Evidence(
-            f"A peak that is off by a factor of two costs {interval(*ends(cost))} nat/token at the longest "
-            "horizon trained.",
-            source_rows(cost),
+def _mistake(cost: LrMistake | None) -> Iterator[Evidence]:
+    if cost is None:
+        return
+    at = f"at {compact(float(cost.token_horizon))} tokens, the longest horizon with its optimum inside the grid"
+    if cost.shape == "parabola":
+        text = f"A peak that is off by a factor of two costs {interval(*ends(cost.double))} nat/token {at}."
+    else:
+        text = (
+            f"Twice the best peak costs {interval(*ends(cost.double))} nat/token, half of it "
+            f"{interval(*ends(cost.half))}, {at}."
         )
+    yield Evidence(text, source_rows(cost.double))
 
 
 def _score(tables: Tables, group: tuple[str, int], target: Target) -> Iterator[Evidence]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from glidepath.study.checkpoint_config import CheckpointsConfig
@@ -18,6 +19,7 @@ from glidepath.study.config import StudyConfig
 from glidepath.study.figure_list import CHECKPOINT_FIGURES, FIGURES
 from glidepath.study.import_config import ImportConfig
 from glidepath.study.layout import Layout
+from glidepath.study.recommendation import Recommendation
 from glidepath.study.section import LARGEST, Section
 from glidepath.study.tables import CHECKPOINT_TABLES, LAW_TABLES, TABLES, Table
 
@@ -283,10 +285,11 @@ def documents() -> dict[str, str]:
         "config/checkpoints.schema.json": json_schema(CheckpointsConfig),
         "config/imports.schema.json": json_schema(ImportConfig),
         "docs/tables.md": data_dictionary(),
+        "docs/recommendation.schema.json": json_schema(Recommendation),
     }
 
 
-def json_schema(model: type[Section]) -> str:
+def json_schema(model: type[BaseModel]) -> str:
     """What an editor checks a file against while it is typed; the rules between keys are not in it."""
     schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

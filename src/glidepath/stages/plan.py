@@ -1,5 +1,8 @@
 """Say what a study will cost, before anything runs: validate it, plan it, measure this machine's speed where it is not
-known yet, print the stages and, for the report to compare with, write `budget.parquet`."""
+known yet, print the stages and, for the report to compare with, write `budget.parquet`.
+
+With `--next K`, once it has been trained: which K further cells would sharpen its recommendation most for their cost,
+and the study that has them too."""
 
 from __future__ import annotations
 
@@ -28,12 +31,22 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", help="YAML file of the study, or the validated study as JSON")
+    parser.add_argument("--next", type=int, metavar="K", help="name K further cells instead; also of imported runs")
+    parser.add_argument("--results", type=Path, help="with --next: the tables to go by; default: results/<study>")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="cores that will be used; default: all")
     parser.add_argument("--no-calibration", action="store_true", help="measure nothing, use the speeds that are known")
-    parser.add_argument("--output", type=Path, help="budget.parquet; without it the budget is only printed")
+    parser.add_argument(
+        "--output", type=Path, help="budget.parquet, or with --next a YAML file; without it all is only printed"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
+    if args.next is not None:
+        # Imported where it is used: it brings the laws.
+        from glidepath.stages.next_cells import print_next_cells
+
+        print_next_cells(Path(args.study), args.next, args.results, args.output)
+        return
     if args.cores < 1:
         raise ValueError(f"--cores {args.cores} can train nothing: give at least 1")
     study, base = study_of(args.study), Path.cwd()

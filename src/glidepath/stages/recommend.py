@@ -3,40 +3,69 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+import glidepath
 from glidepath.laws import batch_advice
 from glidepath.laws import target as at_target
 from glidepath.laws.averaging import at_cell_ends, at_longest_horizon, half_width, replicate_means
 from glidepath.laws.law import EXTRAPOLATION, Floats, Settings
+from glidepath.laws.next_cells import FlopsAdded, Trained, next_cells
+from glidepath.laws.predictors import SAME_SIZE
 from glidepath.science.replicates import interval
 from glidepath.stages.compare import comparisons
 from glidepath.study import tables
+from glidepath.study.added_cells import Costs
 from glidepath.study.averaging_config import BEST_WINDOW
-from glidepath.study.cells import peak_weight_decay
-from glidepath.study.final_losses import FinalLosses, final_losses
+from glidepath.study.cells import model_spec, param_counts, peak_weight_decay
+from glidepath.study.config import StudyConfig, parse_study
+from glidepath.study.final_losses import FinalLosses, final_losses, open_to_fits
 from glidepath.study.model_config import OptimizerConfig
-from glidepath.study.recommendation import Averaging, Estimate, Recommendation, Source, TargetRun
+from glidepath.study.recommendation import (
+    Averaging,
+    Estimate,
+    Extrapolation,
+    LrMistake,
+    Provenance,
+    Recommendation,
+    Source,
+    TargetRun,
+)
 
 LOSS_LEVELS = (0.5, 0.9)
+N_NEXT = 5
+OPTIONAL_TABLES = {
+    "averages": tables.AVERAGES,
+    "noise-scale": tables.NOISE_SCALE,
+    "critical-batch": tables.CRITICAL_BATCH,
+    "batch-saving": tables.BATCH_SAVING,
+}
+PACKAGES = ("numpy", "scipy", "pandas", "pyarrow")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--study-name", required=True)
+    parser.add_argument("--study-name", required=True, help="name of the study or the imported runs")
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--block-losses", type=Path, required=True)
-    parser.add_argument("--averages", type=Path, required=True)
-    parser.add_argument("--noise-scale", type=Path, required=True)
+    parser.add_argument("--block-losses", type=Path, help="losses by validation block; imported runs may have none")
+    parser.add_argument("--averages", type=Path, help="averages.parquet, if snapshots were averaged")
+    parser.add_argument("--noise-scale", type=Path, help="noise_scale.parquet, if gradients were probed")
     parser.add_argument("--critical-batch", type=Path, help="critical_batch.parquet, if the study sweeps batches")
     parser.add_argument("--batch-saving", type=Path, help="batch_saving.parquet, if the study has batch paths")
     parser.add_argument("--target", required=True, help="the target run as JSON")
-    parser.add_argument("--optimizer", required=True, help="the study's optimizer section as JSON")
-    parser.add_argument("--reference-schedule", required=True)
+    parser.add_argument("--optimizer", help="the study's optimizer section as JSON")
+    parser.add_argument("--config", help="the validated study as JSON: what further cells cost is then planned")
+    parser.add_argument("--next", type=int, default=N_NEXT, help="how many further cells to name")
+    parser.add_argument("--reference-schedule", default="")
     parser.add_argument("--ci-level", type=float, required=True)
     parser.add_argument("--bootstrap-samples", type=int, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -44,20 +73,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    given = {name: getattr(args, name.replace("-", "_")) for name in ("runs", "block-losses", *OPTIONAL_TABLES)}
     runs = tables.read(tables.RUNS, args.runs)
-    losses = final_losses(runs, tables.read(tables.BLOCK_LOSSES, args.block_losses))
-    settings = Settings(args.reference_schedule, args.ci_level, args.bootstrap_samples, args.seed)
     recommendation = recommend(
         args.study_name,
         TargetRun.model_validate_json(args.target),
-        OptimizerConfig.model_validate_json(args.optimizer),
         runs,
-        losses,
-        tables.read(tables.AVERAGES, args.averages),
-        tables.read(tables.NOISE_SCALE, args.noise_scale),
-        _read_or_empty(tables.CRITICAL_BATCH, args.critical_batch),
-        _read_or_empty(tables.BATCH_SAVING, args.batch_saving),
-        settings,
+        final_losses(runs, _read_or_empty(tables.BLOCK_LOSSES, args.block_losses)),
+        {name: _read_or_empty(table, given[name]) for name, table in OPTIONAL_TABLES.items()},
+        Settings(args.reference_schedule, args.ci_level, args.bootstrap_samples, args.seed),
+        provenance(path for path in given.values() if path),
+        optimizer=OptimizerConfig.model_validate_json(args.optimizer) if args.optimizer else None,
+        study=parse_study(json.loads(args.config), "given as JSON") if args.config else None,
+        n_next=args.next,
     )
     temporary = args.output.with_name(f".{args.output.name}.partial")
     temporary.write_text(json.dumps(recommendation.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
@@ -68,115 +96,326 @@ def _read_or_empty(table: tables.Table, path: Path | None) -> pd.DataFrame:
     return tables.read(table, path) if path else tables.empty(table)
 
 
+def provenance(files: Iterable[Path]) -> Provenance:
+    """Digests of the tables that were read, versions of what read them, and the time."""
+    return Provenance(
+        tables={path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        versions={
+            "python": platform.python_version(),
+            "glidepath": glidepath.__version__,
+            **{name: version(name) for name in PACKAGES},
+        },
+        written_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
 def recommend(
-    study: str,
+    name: str,
     target: TargetRun,
-    optimizer: OptimizerConfig,
     runs: pd.DataFrame,
     losses: FinalLosses,
-    averages: pd.DataFrame,
-    noise_scale: pd.DataFrame,
-    critical_batch: pd.DataFrame,
-    batch_saving: pd.DataFrame,
+    found: dict[str, pd.DataFrame],
     settings: Settings,
+    made: Provenance,
+    *,
+    optimizer: OptimizerConfig | None,
+    study: StudyConfig | None,
+    n_next: int,
 ) -> Recommendation:
-    """The recommendation for a target from a study's tables. Raises ValueError when no cell has the target's batch.
+    """The recommendation for a target from the tables of a study or of imported runs.
 
-    The weight decay is that of a cell with the recommended peak learning rate and the target's updates
-    (`study.cells.peak_weight_decay`): most policies make it a function of both.
+    `found` holds the tables of `OPTIONAL_TABLES`, empty where there is none. Without `optimizer` no weight decay is
+    recommended; without `study` further runs are priced at 6·N·D. The weight decay is that of a cell with the
+    recommended peak learning rate and the target's updates (`study.cells.peak_weight_decay`): most policies make it a
+    function of both. Raises ValueError when no cell has the target's batch, or its schedule.
     """
-    choice = at_target.choose(losses, settings, target.model, target.batch_sequences)
-    equivalent = at_target.equivalent(
-        comparisons(losses, choice.schedule, settings.ci_level), choice, target.batch_sequences
-    )
+    open_runs = open_to_fits(runs)
+    batch_sequences, warnings = _batch(target, open_runs)
+    choice = at_target.choose(losses, settings, _model(target, losses), batch_sequences, target.schedule)
+    equivalent = _equivalent(losses, choice, batch_sequences, settings.ci_level)
     group: dict[str, str | float | int] = {
         "model": choice.model,
         "schedule": choice.schedule,
-        "batch_sequences": target.batch_sequences,
+        "batch_sequences": batch_sequences,
     }
-    lr = at_target.peak_lr(choice, target.token_horizon, settings.seed)
-    loss_law = Source(
-        table="laws/loss_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "K"}
-    )
-    loss = None
-    if choice.model == target.model:
-        loss = at_target.loss(choice, losses, target.tokens_per_parameter, settings.seed)
-    if loss is None:
-        loss = at_target.loss_of_another_size(choice, losses, settings, target.n_params_counted, target.token_horizon)
-        key = {**group, "model": "all", "tokens_per_parameter": 0.0, "parameter": "E"}
-        loss_law = Source(table="laws/loss_size_horizon/parameters", key=key)
+    lr = at_target.peak_lr(choice, target.n_params_counted, target.token_horizon, settings)
+    mistake = at_target.mistake(choice)
+    knows_lr = bool(np.isfinite(lr.value))
+    launched_at = target.peak_lr or (lr.value if knows_lr else None)
+    regret = None
+    if mistake and launched_at:
+        regret = at_target.regret_of(mistake.sweep.optimum.curvature, lr, launched_at)
+    loss = at_target.loss(choice, losses, settings, target.n_params_counted, target.token_horizon, regret)
     longest = choice.horizons[-1]
-    extrapolation = target.token_horizon / longest.token_horizon
-    batch = batch_advice.advice(critical_batch, batch_saving, choice.model, choice.schedule, target.batch_sequences)
-    warnings = [*lr.warnings, *(loss.warnings if loss else ())]
-    if choice.model != target.model:
-        warnings.append(
-            f"{target.model} was not studied with this batch (two schedules, three learning rates and three horizons): "
-            f"schedule and learning rate are those of {choice.model}, which muP carries over width but nothing carries "
-            f"over depth. Add the model to the grid."
-        )
-    if loss is None:
-        warnings.append(
-            "No loss is predicted: that needs the target's model at three horizons, or three sizes at three "
-            "horizons, with "
-            "losses that fall. Add tokens_per_parameter or models."
-        )
-    if extrapolation > EXTRAPOLATION:
-        warnings.append(
-            f"The target's horizon is {extrapolation:.3g} times the longest one trained: treat everything here as "
-            f"a guess."
-        )
-    warnings.extend(batch.warnings)
-    parabola = Source(
-        table="laws/lr_optimum/parameters",
-        key={**group, "tokens_per_parameter": longest.tokens_per_parameter, "parameter": "factor_2_cost"},
+    reached = target.token_horizon / longest.token_horizon
+    batch = batch_advice.advice(
+        found["critical-batch"], found["batch-saving"], choice.model, choice.schedule, batch_sequences
     )
-    cost = longest.optimum.factor_2_cost
-    lr_source = (
-        Source(
-            table="laws/lr_optimum/parameters",
-            key={**group, "tokens_per_parameter": lr.carried_from, "parameter": "peak_lr"},
-        )
-        if lr.carried_from
-        else Source(
-            table="laws/lr_horizon/parameters", key={**group, "tokens_per_parameter": 0.0, "parameter": "exponent"}
-        )
-    )
+    warnings += [*(lr.warnings if knows_lr else ()), *(loss.warnings if loss else ())]
+    if not knows_lr:
+        warnings.append("No learning rate is known of these runs: none is recommended.")
+    warnings += _warnings(target, choice, loss, lr, mistake, reached)
+    warnings += batch.warnings
+    trained, costs = _trained(runs, study), _costs(study, runs)
     return Recommendation(
-        study=study,
+        study=name,
         target=target,
         schedule=choice.schedule,
         equivalent_schedules=equivalent,
+        ci_level=settings.ci_level,
         chosen_at_model=choice.model,
         chosen_at_tokens_per_parameter=choice.tokens_per_parameter,
-        peak_lr=_estimate(lr.value, lr.samples, settings.ci_level, lr_source),
-        factor_2_lr_cost=_estimate(cost, longest.curvature_samples * np.log(2) ** 2, settings.ci_level, parabola)
-        if longest.optimum.status == "converged"
-        else None,
-        weight_decay=peak_weight_decay(optimizer, lr.value, target.total_steps),
+        peak_lr=_estimate(lr.value, lr.samples, settings.ci_level, *_lr_sources(lr, group)) if knows_lr else None,
+        factor_2_lr_cost=_mistake(mistake, loss, target, group, settings.ci_level) if mistake else None,
+        weight_decay=_weight_decay(optimizer, launched_at, target, choice, open_runs),
         batch_tokens=target.batch_tokens,
-        noise_scale_tokens=_noise_scale(noise_scale, runs, choice.model, target.batch_sequences),
+        noise_scale_tokens=_noise_scale(found["noise-scale"], runs, choice.model, batch_sequences),
         critical_batch_tokens=batch.critical_batch_tokens,
         batch_path=batch.batch_path,
-        averaging=_averaging(averages, runs, choice, settings.ci_level),
-        predicted_loss=tuple(_estimate(loss.value, loss.samples, level, loss_law) for level in LOSS_LEVELS)
+        averaging=_averaging(found["averages"], runs, choice, settings.ci_level),
+        predicted_loss=tuple(
+            _estimate(loss.value, loss.samples, level, *_loss_sources(loss, group)) for level in LOSS_LEVELS
+        )
         if loss
         else (),
-        horizon_extrapolation=extrapolation,
-        how_sure=_how_sure(choice, equivalent, extrapolation, losses),
+        prediction=loss.prediction if loss else None,
+        extrapolation=tuple(_extrapolation(target, choice, loss, open_runs, launched_at)),
+        horizon_extrapolation=reached,
+        next_cells=next_cells(choice, target, loss, lr, trained, costs, settings, n_next),
+        how_sure=_how_sure(choice, equivalent, reached, losses, loss),
         warnings=tuple(warnings),
+        provenance=made,
     )
+
+
+def _batch(target: TargetRun, open_runs: pd.DataFrame) -> tuple[int, list[str]]:
+    """The batch whose runs the laws are fitted to [sequences], and what is doubtful about it.
+
+    The target's own; where the target names none (imported runs), the only one there is, the nearest one to its batch
+    in tokens, or that of most runs.
+    """
+    if target.batch_sequences:
+        return target.batch_sequences, []
+    counts = open_runs["batch_sequences"].value_counts()
+    if len(counts) == 1:
+        return int(counts.index[0]), []
+    tokens = open_runs.groupby("batch_sequences")["batch_tokens"].median().dropna()
+    if target.batch_tokens and len(tokens):
+        nearest = int(np.abs(np.log(tokens / target.batch_tokens)).idxmin())
+        if abs(np.log(tokens[nearest] / target.batch_tokens)) < SAME_SIZE:
+            return nearest, []
+        return nearest, [
+            f"No run has the target's batch of {target.batch_tokens:,} tokens: everything is that of the nearest one, "
+            f"{tokens[nearest]:,.0f} tokens."
+        ]
+    most = int(counts.index[0])
+    return most, [
+        f"The target names no batch: everything is that of {most} sequences per update, which most runs have. Give "
+        f"batch_tokens."
+    ]
+
+
+def _model(target: TargetRun, losses: FinalLosses) -> str:
+    """The target's model by name, or the trained one of its size."""
+    sizes = losses.points.drop_duplicates("model").set_index("model")["n_params_counted"].astype(float)
+    if target.model in sizes.index:
+        return target.model
+    off = np.abs(np.log(sizes / target.n_params_counted))
+    return str(off.idxmin()) if float(off.min()) < SAME_SIZE else target.model
+
+
+def _equivalent(losses: FinalLosses, choice: at_target.Choice, batch: int, level: float) -> tuple[str, ...]:
+    """Schedules that are not told from the chosen one where it was chosen."""
+    if losses.blocks.shape[1] > 1:
+        return at_target.equivalent(comparisons(losses, choice.schedule, level), choice, batch)
+    # Imported runs have no losses by block to pair: replicates alone tell, and without them nothing does.
+    points = losses.points
+    here = points[
+        (points["model"] == choice.model)
+        & (points["tokens_per_parameter"] == choice.tokens_per_parameter)
+        & (points["batch_sequences"] == batch)
+    ]
+    best = here.groupby("schedule")["val_loss"].min().sort_values()
+    noise = losses.noise
+    sd = np.hypot(noise.own_sd, noise.position_sd) if noise.degrees_of_freedom else np.inf
+    away = (best - best[choice.schedule]).abs() < 2 * np.sqrt(2) * sd
+    return tuple(str(name) for name in best.index[away] if name != choice.schedule)
+
+
+def _lr_sources(lr: at_target.LrAtTarget, group: dict[str, str | float | int]) -> list[Source]:
+    if not lr.said:
+        key = {**group, "tokens_per_parameter": lr.carried_from, "parameter": "peak_lr"}
+        return [Source(table="laws/lr_optimum/parameters", key=key)]
+    return _sources(lr.said[0].predictor.source, group)
+
+
+def _loss_sources(loss: at_target.LossAtTarget, group: dict[str, str | float | int]) -> list[Source]:
+    return _sources(loss.said[0].predictor.source, group)
+
+
+def _sources(source: tuple[str, str, str] | None, group: dict[str, str | float | int]) -> list[Source]:
+    if source is None:
+        return []
+    table, model, parameter = source
+    key = {**group, "model": model or group["model"], "tokens_per_parameter": 0.0, "parameter": parameter}
+    return [Source(table=table, key=key)]
+
+
+def _weight_decay(
+    optimizer: OptimizerConfig | None,
+    peak_lr: float | None,
+    target: TargetRun,
+    choice: at_target.Choice,
+    open_runs: pd.DataFrame,
+) -> float | None:
+    """By the study's policy; of imported runs, that of the chosen schedule's runs if they all have one."""
+    if optimizer is not None and peak_lr is not None and target.total_steps is not None:
+        return peak_weight_decay(optimizer, peak_lr, target.total_steps)
+    used = open_runs.loc[open_runs["schedule"] == choice.schedule, "weight_decay"].dropna().unique()
+    return float(used[0]) if len(used) == 1 else None
+
+
+def _warnings(
+    target: TargetRun,
+    choice: at_target.Choice,
+    loss: at_target.LossAtTarget | None,
+    lr: at_target.LrAtTarget,
+    mistake: at_target.Mistake | None,
+    reached: float,
+) -> Iterator[str]:
+    if abs(np.log(choice.n_params / target.n_params_counted)) > SAME_SIZE:
+        name = target.model or f"A model of {target.n_params_counted:.3g} parameters"
+        carried = (
+            "which muP carries over width but nothing carries over depth"
+            if choice.parametrization in at_target.CARRYING
+            else "and nothing carries learning rates over sizes but the laws fitted to several of them"
+        )
+        yield (
+            f"{name} was not studied with this batch (two schedules, three learning rates and three horizons): "
+            f"schedule and learning rate are those of {choice.model}, {carried}. Train that model too."
+        )
+    if loss is None:
+        yield (
+            "No loss is predicted: that needs the target's model at three horizons, or three sizes at three "
+            "horizons, with losses that fall. Add tokens_per_parameter or models."
+        )
+    if reached > EXTRAPOLATION:
+        yield (
+            f"The target's horizon is {reached:.3g} times the longest one trained: treat everything here as a guess."
+        )
+    if target.peak_lr and np.isfinite(lr.value) and mistake:
+        off = float(np.log(target.peak_lr / lr.value))
+        if abs(off) > np.log(1.1):
+            cost = mistake.sweep.optimum.curvature * off**2
+            yield (
+                f"The target's peak learning rate {target.peak_lr:g} is {np.exp(off):.2g} times the best one found; "
+                f"the predicted loss includes about {cost:.2g} nat/token for it."
+            )
+
+
+def _mistake(
+    found: at_target.Mistake,
+    loss: at_target.LossAtTarget | None,
+    target: TargetRun,
+    group: dict[str, str | float | int],
+    level: float,
+) -> LrMistake:
+    """What a factor of 2 costs in loss and, where a loss law has samples, in tokens."""
+    horizon = found.sweep.tokens_per_parameter
+    source = Source(
+        table="laws/lr_optimum/parameters",
+        key={**group, "tokens_per_parameter": horizon, "parameter": "factor_2_cost"},
+    )
+
+    def in_tokens(cost: float, samples: Floats) -> Estimate | None:
+        if loss is None or len(samples) != len(loss.samples):
+            return None
+        costs = np.concatenate([[cost], samples])
+        shares = at_target.tokens_fraction(loss, costs, target.n_params_counted, target.token_horizon)
+        return None if shares is None or np.isnan(shares[0]) else _estimate(float(shares[0]), shares[1:], level, source)
+
+    return LrMistake(
+        half=_estimate(found.half, found.half_samples, level, source),
+        double=_estimate(found.double, found.double_samples, level, source),
+        token_horizon=round(found.sweep.token_horizon),
+        shape=found.shape,
+        half_tokens_fraction=in_tokens(found.half, found.half_samples),
+        double_tokens_fraction=in_tokens(found.double, found.double_samples),
+    )
+
+
+def _extrapolation(
+    target: TargetRun,
+    choice: at_target.Choice,
+    loss: at_target.LossAtTarget | None,
+    open_runs: pd.DataFrame,
+    peak_lr: float | None,
+) -> Iterator[Extrapolation]:
+    """Every axis that is known of target and runs: sizes and horizons of the law that predicts the loss, peak learning
+    rates of the chosen model and schedule, batches and contexts of the chosen schedule."""
+    points = loss.said[0].points if loss else at_target.loss_points(choice.all_sizes)
+    of_schedule = open_runs[open_runs["schedule"] == choice.schedule]
+    rates = np.concatenate([sweep.peak_lrs for sweep in choice.horizons])
+    axes: tuple[tuple[Any, float | None, Any], ...] = (
+        ("n_params_counted", target.n_params_counted, points.n_params),
+        ("token_horizon", target.token_horizon, points.tokens),
+        ("batch_tokens", target.batch_tokens, of_schedule["batch_tokens"]),
+        ("peak_lr", peak_lr, rates),
+        ("context_length", target.context_length, of_schedule["context_length"]),
+    )
+    for axis, value, trained in axes:
+        known = np.asarray(pd.Series(trained).dropna(), dtype=np.float64)
+        known = known[known > 0]
+        if not value or not len(known):
+            continue
+        low, high = float(known.min()), float(known.max())
+        factor = max(value / high, low / value, 1.0)
+        # A horizon rounded to whole updates is no extrapolation.
+        inside = factor < 1 + SAME_SIZE / 10
+        yield Extrapolation(
+            axis=axis,
+            target=float(value),
+            trained_low=low,
+            trained_high=high,
+            factor=1.0 if inside else factor,
+            verdict="inside" if inside else "above" if value > high else "below",
+        )
+
+
+def _trained(runs: pd.DataFrame, study: StudyConfig | None) -> Trained:
+    """What the planner of further cells needs to know of the runs."""
+    of_runs = runs.drop_duplicates("model").set_index("model")["n_params_counted"]
+    sizes = {str(model): int(n) for model, n in of_runs.items()}
+    if study:
+        vocab_size = int(runs["vocab_size"].iloc[0])
+        for name, config in study.models.items():
+            counts = param_counts(model_spec(config, vocab_size))
+            sizes[name] = getattr(counts, f"n_params_{study.tokens_per_parameter_uses}")
+    timed = runs[(runs["train_seconds"] > 0) & (runs["train_flops_exact"] > 0)]
+    speeds = (timed["train_seconds"] / timed["train_flops_exact"]).groupby(timed["model"]).median()
+    columns = ["model", "schedule", "peak_lr", "tokens_per_parameter", "batch_sequences", "replicate"]
+    return Trained(
+        cells=frozenset(runs[columns].fillna({"peak_lr": 0.0}).itertuples(index=False, name=None)),
+        sizes=sizes,
+        seconds_per_flop={str(model): float(speed) for model, speed in speeds.items()},
+    )
+
+
+def _costs(study: StudyConfig | None, runs: pd.DataFrame) -> FlopsAdded | None:
+    if study is None:
+        return None
+    return Costs(study, str(runs["corpus_id"].iloc[0]), int(runs["vocab_size"].iloc[0]))
 
 
 def _estimate(value: float, samples: Floats, level: float, *sources: Source) -> Estimate:
     low, high = interval(samples, level) if len(samples) else (np.nan, np.nan)
-    known = np.isfinite(low)
+    known = np.isfinite(low) and np.isfinite(high)
     return Estimate(
         value=value, ci_low=low if known else None, ci_high=high if known else None, ci_level=level, sources=sources
     )
 
 
-def _symmetric(value: float, half_width: float, level: float, sources: list[Source]) -> Estimate:
+def _symmetric(value: float, half_width: float, level: float, sources: Sequence[Source]) -> Estimate:
     """An interval of equal halves; null ends where the half is not known."""
     known = np.isfinite(half_width)
     return Estimate(
@@ -189,7 +428,11 @@ def _symmetric(value: float, half_width: float, level: float, sources: list[Sour
 
 
 def _how_sure(
-    choice: at_target.Choice, equivalent: tuple[str, ...], extrapolation: float, losses: FinalLosses
+    choice: at_target.Choice,
+    equivalent: tuple[str, ...],
+    extrapolation: float,
+    losses: FinalLosses,
+    loss: at_target.LossAtTarget | None,
 ) -> tuple[str, ...]:
     """Sentences for a person."""
     where = f"at {choice.tokens_per_parameter:g} tokens per parameter of {choice.model}"
@@ -207,13 +450,25 @@ def _how_sure(
     noise = losses.noise
     replicates = (
         f"Replicates differ by {np.hypot(noise.own_sd, noise.position_sd):.3f} nat/token beyond what all cells of "
-        f"a replicate "
-        f"share (one standard deviation, pooled with "
-        f"{noise.degrees_of_freedom} degrees of freedom)."
+        f"a replicate share (one standard deviation, pooled with {noise.degrees_of_freedom} degrees of freedom)."
         if noise.degrees_of_freedom
-        else "There are no replicates: there are no intervals and no difference is resolved. Add replicates."
+        else "There are no replicates: no difference between runs is resolved. Add replicates."
     )
-    return told, reached, replicates
+    return told, reached, replicates, *(_law_sentences(loss) if loss else ())
+
+
+def _law_sentences(loss: at_target.LossAtTarget) -> Iterator[str]:
+    prediction = loss.prediction
+    chosen, scored = prediction.chosen, prediction.chosen.out_of_sample
+    if scored.root_mean_square_error is not None:
+        yield (
+            f"The loss is that of the law {chosen.law}, which missed {scored.n_hidden} hidden points, up to "
+            f"{scored.farthest_factor:.3g} times beyond what it had seen, by {scored.root_mean_square_error:.2g} "
+            f"nat/token (root mean square)."
+        )
+    if prediction.others:
+        others = ", ".join(f"{other.law} {other.predicted_loss:.3f}" for other in prediction.others)
+        yield f"Other laws say {others} nat/token where it says {chosen.predicted_loss:.3f}."
 
 
 def _noise_scale(noise_scale: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int) -> Estimate | None:

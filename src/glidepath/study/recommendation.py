@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 class Part(BaseModel):
@@ -29,20 +31,28 @@ class Estimate(Part):
     ci_high: float | None
     ci_level: float
     sources: tuple[Source, ...]
+    """Empty where the number is in no table."""
 
 
 class TargetRun(Part):
     """The run that the recommendation is for."""
 
     model: str
-    n_params_counted: int
-    n_params_non_embedding: int
-    context_length: int
-    tokens_per_parameter: float
-    batch_sequences: int
-    batch_tokens: int
-    total_steps: int
-    token_horizon: int
+    """Name in the study; of imported runs may be empty: the size says which."""
+    n_params_counted: int = Field(gt=0)
+    """By the count that tokens_per_parameter uses."""
+    n_params_non_embedding: int | None = None
+    context_length: int | None = None
+    tokens_per_parameter: float = Field(gt=0)
+    batch_sequences: int = Field(default=0, ge=0)
+    """0: not known, or the laws are to be pooled over batches."""
+    batch_tokens: int | None = None
+    total_steps: int | None = None
+    token_horizon: int = Field(gt=0)
+    schedule: str | None = None
+    """The schedule that it will have; null: the recommendation chooses."""
+    peak_lr: float | None = Field(default=None, gt=0)
+    """The peak learning rate that it will have; null: the recommendation chooses."""
 
 
 class Averaging(Part):
@@ -78,23 +88,141 @@ class BatchPath(Part):
     not adjusted for that choice."""
 
 
+class LrMistake(Part):
+    """What a peak learning rate off by a factor of 2 costs, as measured at the longest horizon with a sweep around its
+    optimum; at the target it is assumed to be the same."""
+
+    half: Estimate
+    """Of half the optimum [nat/token]."""
+    double: Estimate
+    """Of twice the optimum [nat/token]."""
+    token_horizon: int
+    """Horizon of that sweep [tokens]."""
+    shape: Literal["parabola", "cubic"]
+    """In ln peak_lr; a parabola cannot tell half from double, and is used below five learning rates."""
+    half_tokens_fraction: Estimate | None
+    """The same cost as a share of the target's tokens: training so much shorter, with the optimum, ends at that loss;
+    null where no loss law holds or the law never was as high."""
+    double_tokens_fraction: Estimate | None
+
+
+class Extrapolation(Part):
+    """How far the target lies from what was trained, on one axis."""
+
+    axis: Literal["n_params_counted", "token_horizon", "batch_tokens", "peak_lr", "context_length"]
+    target: float
+    trained_low: float
+    trained_high: float
+    factor: float = Field(ge=1)
+    """Target over the highest trained value, or the lowest one over the target; 1: inside."""
+    verdict: Literal["inside", "above", "below"]
+
+
+class OutOfSample(Part):
+    """What a law missed on points that were hidden from it: the longest horizons, the largest sizes, or both, as the
+    target lies."""
+
+    n_hidden: int = Field(ge=0)
+    """Predictions of hidden points, over all that was hidden in turn."""
+    root_mean_square_error: float | None
+    """[nat/token]; null: too few points to hide one."""
+    worst_error: float | None
+    """The largest by size, predicted less observed [nat/token]."""
+    farthest_factor: float | None
+    """How far beyond what the fit had seen the farthest of them lies, as in `Extrapolation`, sizes times horizons."""
+
+
+class LawAtTarget(Part):
+    """One law's word on the target."""
+
+    law: str
+    predicted_loss: float
+    """[nat/token]"""
+    out_of_sample: OutOfSample
+    law_error_sd: float | None
+    """Its error out of sample carried to the target's distance [nat/token]."""
+
+
+class LossUncertainty(Part):
+    """What the interval of the predicted loss is made of, each as a standard deviation [nat/token]."""
+
+    parameters: float | None
+    """Of the law's parameters: noise of the runs that it was fitted to, and the validation text. Null: neither
+    replicates nor residuals tell it."""
+    run: float | None
+    """Of one more run: its seeds."""
+    evaluation: float | None
+    """Of the finite validation text, which is part of `parameters`; null where losses by block are not known."""
+    law: float
+    """Of the law's form."""
+    peak_lr: float
+    """Of a peak learning rate that is not quite the best."""
+
+
+class Prediction(Part):
+    """How the predicted loss came about."""
+
+    chosen: LawAtTarget
+    others: tuple[LawAtTarget, ...]
+    """Laws that could predict the target too, by their expected error."""
+    spread: float = Field(ge=0)
+    """Highest less lowest of all these laws [nat/token]."""
+    uncertainty: LossUncertainty
+    law_error_from: Literal["hidden points", "spread of laws", "not known"]
+
+
+class NextCell(Part):
+    """One more run that would sharpen the recommendation."""
+
+    what: Literal["replicate", "horizon", "size", "peak_lr"]
+    model: str
+    n_params_counted: int
+    schedule: str
+    peak_lr: float | None
+    tokens_per_parameter: float
+    token_horizon: int
+    batch_sequences: int
+    replicate: int | None
+    train_flops: float
+    """What it adds to what is trained already: shared segments are free. Of imported runs 6·N·D, all of it."""
+    hours: float | None
+    """On the machine of the study, one job at a time; null where its speed is not known."""
+    loss_variance_removed: float = Field(ge=0, le=1)
+    """Share of the variance of the predicted loss that it is expected to remove, beside the cells before it."""
+    peak_lr_variance_removed: float | None = Field(ge=0, le=1)
+    """The same of ln peak_lr; null where that has no interval."""
+
+
+class Provenance(Part):
+    """What it was made from, by what, and when."""
+
+    tables: dict[str, str]
+    """SHA-256 of every table that was read, by file name."""
+    versions: dict[str, str]
+    written_at: str
+    """UTC, ISO 8601."""
+
+
 class Recommendation(Part):
     """Everything to launch the target run with, how sure it is, and what it rests on."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[4] = SCHEMA_VERSION
     study: str
     target: TargetRun
     schedule: str
     equivalent_schedules: tuple[str, ...]
     """Schedules that could not be told from it at the horizon it was chosen at."""
+    ci_level: float = Field(gt=0, lt=1)
+    """Level of all intervals but those of the predicted loss."""
     chosen_at_model: str
     chosen_at_tokens_per_parameter: float
-    peak_lr: Estimate
-    """At the target's horizon."""
-    factor_2_lr_cost: Estimate | None
-    """Loss that a peak learning rate off by a factor of 2 costs [nat/token], at the longest horizon trained."""
-    weight_decay: float
-    batch_tokens: int
+    peak_lr: Estimate | None
+    """At the target's horizon; null: no learning rate is known of the runs."""
+    factor_2_lr_cost: LrMistake | None
+    """Null: no sweep has its optimum inside."""
+    weight_decay: float | None
+    """Null: the optimizer of the runs is not known."""
+    batch_tokens: int | None
     noise_scale_tokens: Estimate | None
     """Gradient noise scale of all layers near the end of the longest probed run [tokens]."""
     critical_batch_tokens: Estimate | None
@@ -104,8 +232,16 @@ class Recommendation(Part):
     """The path of the batch that was seen to save tokens; null: none was, or none was tried."""
     averaging: Averaging
     predicted_loss: tuple[Estimate, ...]
-    """Validation loss that the target run should reach [nat/token], at 50 % and at 90 %; empty where no law holds."""
+    """Validation loss that a single run, launched as recommended, should reach [nat/token], at 50 % and at 90 %; empty
+    where no law holds."""
+    prediction: Prediction | None
+    """Null where no law holds."""
+    extrapolation: tuple[Extrapolation, ...]
+    """By axis; one that is not known of the target or the runs is left out."""
     horizon_extrapolation: float = Field(ge=0)
-    """Target horizon over the longest one trained with this schedule at this model."""
+    """Target horizon over the longest one trained with this schedule at the model it was chosen at."""
+    next_cells: tuple[NextCell, ...]
+    """The cheapest further runs, by variance removed per FLOP."""
     how_sure: tuple[str, ...]
     warnings: tuple[str, ...]
+    provenance: Provenance

@@ -1,4 +1,4 @@
-"""The real run that a study is for, every number resolved."""
+"""The real run that a study or imported runs are for, every number resolved."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from glidepath.study.cells import model_spec, param_counts, steps_in
 from glidepath.study.config import StudyConfig
+from glidepath.study.import_config import ImportConfig
+from glidepath.study.section import StudyError
 
 
 def target_of(study: StudyConfig, vocab_size: int) -> dict[str, Any]:
@@ -30,4 +32,27 @@ def target_of(study: StudyConfig, vocab_size: int) -> dict[str, Any]:
         "batch_tokens": batch_tokens,
         "total_steps": total_steps,
         "token_horizon": total_steps * batch_tokens,
+    }
+
+
+def target_of_imports(config: ImportConfig) -> dict[str, Any]:
+    """The target of imported runs as plain data; it has no name, and laws are told by its size.
+
+    Raises StudyError without a target.
+    """
+    target = config.target
+    if target is None:
+        raise StudyError(f"{config.imports} has no target: give target.n_params and target.token_horizon")
+    n_params, tokens = round(target.n_params), round(target.tokens)
+    return {
+        "model": "",
+        "n_params_counted": n_params,
+        "n_params_non_embedding": n_params if config.tokens_per_parameter_uses == "non_embedding" else None,
+        "context_length": target.context_length,
+        "tokens_per_parameter": tokens / n_params,
+        "batch_tokens": target.batch_tokens,
+        "total_steps": round(tokens / target.batch_tokens) if target.batch_tokens else None,
+        "token_horizon": tokens,
+        "schedule": target.schedule,
+        "peak_lr": target.peak_lr,
     }
