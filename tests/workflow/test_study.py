@@ -27,7 +27,7 @@ TRAINING = {"train_segment", "tokenize"}
 
 def test_every_promised_file_is_there(finished: Workplace) -> None:
     results = finished.root / "results/smoke"
-    laws = ("lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon", "lr_transfer")
+    laws = yaml.safe_load((finished.root / "config/smoke.yaml").read_text())["analysis"]["laws"]
     promised = [
         *(f"{table.name}.parquet" for table in tables.TABLES),
         *(f"laws/{law}/{table}.parquet" for law in laws for table in LAW_TABLE_NAMES),

@@ -103,7 +103,9 @@ def fit(found: dict[str, pd.DataFrame], settings: Settings) -> LawTables:
             out.not_scored(group, FAMILIES, LOSS, reason)
             continue
         _score_families(out, group, known)
-        _score_end(out, group, known, LONGEST, known.frame["token_horizon"])
+        # Tokens go with size; a log that does not tell the latter has only them.
+        horizon = "tokens_per_parameter" if known.frame["tokens_per_parameter"].notna().all() else "token_horizon"
+        _score_end(out, group, known, LONGEST, known.frame[horizon])
         _score_end(out, group, known, LARGEST, known.frame["n_params_counted"])
         law = known.fit(known.families)
         _score_declared(out, group, known, law, table.of(table.frame["cell_id"].isin(unseen["cell_id"]).to_numpy()))
