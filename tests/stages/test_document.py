@@ -10,14 +10,15 @@ import pytest
 import yaml
 
 from glidepath.__main__ import main
-from glidepath.stages.document import EXAMPLES, Place, documents, places, places_of_checkpoints
+from glidepath.stages.document import EXAMPLES, Place, documents, places, places_of_checkpoints, places_of_imports
 from glidepath.study.checkpoint_config import CheckpointsConfig
 from glidepath.study.config import StudyConfig
 from glidepath.study.figure_list import CHECKPOINT_FIGURES, FIGURES
-from glidepath.study.tables import CHECKPOINT_TABLES, LAW_TABLES, TABLES
+from glidepath.study.import_config import ImportConfig
+from glidepath.study.tables import CHECKPOINT_TABLES, IMPORT_TABLES, LAW_TABLES, TABLES
 
 REPOSITORY = Path(__file__).parents[2]
-PLACES = (*dict.fromkeys(places(StudyConfig, "", "")), *places_of_checkpoints())
+PLACES = (*dict.fromkeys(places(StudyConfig, "", "")), *places_of_checkpoints(), *places_of_imports())
 
 
 @pytest.mark.parametrize("name", documents())
@@ -51,7 +52,7 @@ def test_every_key_is_described() -> None:
         f"{place.title}.{key}"
         for place in PLACES
         for key, field in place.model.model_fields.items()
-        if not field.description and key != "kind"
+        if not field.description and key not in ("kind", "format")
     ]
     assert bare == []
 
@@ -61,7 +62,7 @@ def test_an_example_is_valid(place: Place) -> None:
     example = yaml.safe_load(textwrap.dedent(EXAMPLES[place.model.__name__]))
     if isinstance(example, list):
         sections = example
-    elif place.model in (StudyConfig, CheckpointsConfig):
+    elif place.model in (StudyConfig, CheckpointsConfig, ImportConfig):
         assert set(example) <= set(place.model.model_fields)
         return
     else:
@@ -78,7 +79,7 @@ def test_no_example_is_left_over() -> None:
 
 def test_every_key_is_in_the_readme_and_the_schema() -> None:
     texts = documents()
-    schemas = [json.loads(texts[f"config/{kind}.schema.json"]) for kind in ("study", "checkpoints")]
+    schemas = [json.loads(texts[f"config/{kind}.schema.json"]) for kind in ("study", "checkpoints", "imports")]
     known = {key for schema in schemas for part in (schema, *schema["$defs"].values()) for key in part["properties"]}
     for place in PLACES:
         for key in place.model.model_fields:
@@ -91,6 +92,7 @@ def test_every_column_is_in_the_data_dictionary() -> None:
     for table in (
         *TABLES,
         *CHECKPOINT_TABLES,
+        *IMPORT_TABLES,
         *LAW_TABLES,
         *(entry.table for entry in (*FIGURES, *CHECKPOINT_FIGURES)),
     ):
@@ -102,5 +104,6 @@ def test_every_column_is_in_the_data_dictionary() -> None:
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "config").glob("*.yaml")), ids=lambda path: path.name)
 def test_configurations_name_their_schema(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    kind = "checkpoints" if "checkpoints" in yaml.safe_load(text) else "study"
+    kinds = ("checkpoints", "imports")
+    kind = next((kind for kind in kinds if kind in yaml.safe_load(text)), "study")
     assert text.splitlines()[0] == f"# yaml-language-server: $schema={kind}.schema.json"

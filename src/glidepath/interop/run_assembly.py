@@ -55,7 +55,8 @@ class Mapped:
         values = self.values.get(name)
         if values is None:
             return np.zeros(len(self.position), dtype=np.bool_)
-        return ~np.isnan(values) & ~self.void[name] & (self.reason == "")
+        there: Mask = ~np.isnan(values) & ~self.void[name] & (self.reason == "")
+        return there
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def _position(run: str, source: Source, values: Mapping[str, Floats], facts: Map
             f"The run {run}: the source {source.name} has tokens_seen and no step, and batch_tokens is not known, so "
             "that updates cannot be counted. Give columns.step, or batch_tokens in runs"
         )
-    return values["tokens_seen"] / facts["batch_tokens"]
+    return np.asarray(values["tokens_seen"] / facts["batch_tokens"], dtype=np.float64)
 
 
 def _place(one: Mapped, faults: list[tuple[str, Fault]]) -> None:
@@ -403,7 +404,7 @@ def tokens_at(updates: Floats, tokens: Series, batch_tokens: float | None) -> Fl
     found = np.interp(updates, at, seen)
     behind = updates > at[-1]
     per_update = float(batch_tokens) if batch_tokens else np.nan
-    return np.where(behind, seen[-1] + (updates - at[-1]) * per_update, found)
+    return np.asarray(np.where(behind, seen[-1] + (updates - at[-1]) * per_update, found), dtype=np.float64)
 
 
 def _applied_lr(
@@ -648,7 +649,7 @@ def _updates(
     """Columns of `updates`: every update where the learning rate is known, else those that were logged."""
     train, norms, batches = series["train_loss"], series["grad_norm"], series["batch_tokens"]
     steps = np.arange(last) if lr is not None else np.union1d(train.at, norms.at).astype(np.int64) - 1
-    done = steps + 1.0
+    done = (steps + 1).astype(np.float64)
     batch: Floats | None = None
     if len(batches):
         after = np.minimum(np.searchsorted(batches.at, done), len(batches) - 1)

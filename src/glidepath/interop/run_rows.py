@@ -104,7 +104,7 @@ def read_logs(config: ImportConfig, base: Path, scratch: Path) -> Iterator[Logs]
     Raises StudyError for a column that no file of a source has, and for files that are not what their format says.
     """
     columns = {name: None for source in config.sources for name in source.columns}
-    types = {name: np.int32 if name in TEXTS else np.float64 for name in columns}
+    types: dict[str, Any] = {name: np.int32 if name in TEXTS else np.float64 for name in columns}
     logs = Logs(config.sources)
     with spool(scratch, {"run": np.int32, "file": np.int32, "row": np.int64, "wrong": np.bool_, **types}) as rows:
         for number, source in enumerate(config.sources):

@@ -88,7 +88,7 @@ def _of_run(value: Any, records: str | None) -> list[Mapping[str, Any]] | None:
     if isinstance(value, list):
         return value if all(isinstance(entry, dict) for entry in value) else None
     columns = _columns(value)
-    return [value] if columns is None else columns
+    return [value] if columns is None else [*columns]
 
 
 def _numbered(records: Iterator[Mapping[str, Any]]) -> Iterator[Record]:
