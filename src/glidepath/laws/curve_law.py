@@ -30,6 +30,8 @@ from scipy.special import stdtrit
 
 from glidepath.laws.curves import RunCurve, curves_of, distinct, keys_of, nearest_run
 from glidepath.laws.law import DECLARED, SPANS_HORIZONS, LawTables, Settings
+from glidepath.science.autocorrelation import block_length
+from glidepath.science.fitting import minimise
 from glidepath.science.laws.annealing import fit_annealing
 from glidepath.science.laws.convex_bound import fit_convex_bound
 from glidepath.science.laws.curve import Curve
@@ -52,8 +54,10 @@ EARLY = 0.03
 """Of the longest run's updates. Chosen on one study of tiny models, where it halved the error on hidden schedules; it
 did so on another, and leaves published curves of large models, with their long warm-ups, as they are."""
 LEVELS = (0.5, 0.9)
-BOOTSTRAP_SAMPLES = 200
-HIDDEN_BOOTSTRAP_SAMPLES = 40
+OWN_SHARE = 0.5
+"""Of the squared error on hidden schedules that is the law's own at least, whatever the parameters' uncertainty could
+explain: on few runs that estimate is itself rough."""
+BOOTSTRAP_SAMPLES = 100
 MIN_TRUNKS = 8
 """With fewer independent runs these are not drawn, but blocks of residuals along them."""
 SCHEDULE, LONGEST_HORIZON, NONE, NOT_TRAINED = "schedule", "longest_horizon", "none", "not_trained"
@@ -65,6 +69,8 @@ CURVE, END = "loss_curve", "loss_curve_end"
 class Fitted:
     """A law through runs, with bootstrap samples of it."""
 
+    runs: tuple[RunCurve, ...]
+    """Every point once."""
     found: CurveFit[Any]
     samples: Any
     """The law with a leading axis."""
@@ -80,6 +86,15 @@ class Fitted:
         # Robust: a few samples in which a parameter ran off must not decide.
         low, high = np.nanquantile(np.where(np.isfinite(drawn), drawn, np.nan), [0.1587, 0.8413], axis=0)
         return predicted, (high - low) / 2
+
+    @cached_property
+    def at_points(self) -> dict[str, tuple[float, float]]:
+        """The same at every fitted point, by its key, with the standard deviation by least squares."""
+        theta = self.found.fit.theta
+        predicted = self.found.formula.predict(theta[None])[0]
+        sds = _parameter_sd(self, theta, self.found.weights)
+        keys = [key for run in self.runs for key in run.keys]
+        return dict(zip(keys, zip(predicted.tolist(), sds.tolist(), strict=True), strict=True))
 
 
 @dataclass(frozen=True)
@@ -182,14 +197,67 @@ def fitted(law: str, runs: Sequence[RunCurve], n_samples: int, seed: int) -> Fit
         samples, unit = found.resampled_by_run(trunks, n_samples, random), "trunk"
     else:
         samples, unit = found.resampled_by_blocks(n_samples, random), "blocks of residuals along runs"
-    return Fitted(found, samples, max(run.total_steps for run in runs), unit)
+    return Fitted(tuple(once), found, samples, max(run.total_steps for run in runs), unit)
 
 
-def hidden_from(law: str, train: Sequence[RunCurve], test: Sequence[RunCurve], seed: int) -> list[HiddenRun]:
-    """What the law fitted to `train` says of the points of `test` that it has not seen; none if it cannot be fitted."""
-    unseen = distinct(test, keys_of(train))
-    law_of_rest = fitted(law, train, HIDDEN_BOOTSTRAP_SAMPLES, seed) if unseen else None
-    return [] if law_of_rest is None else said_of(law_of_rest, train, unseen)
+def hidden_from(whole: Fitted, splits: Sequence[tuple[list[RunCurve], list[RunCurve]]]) -> list[list[HiddenRun]]:
+    """For every split into runs to fit and runs to hide: what the law fitted to the one says of the points of the other
+    that it has not seen; none where too few points are left to fit.
+
+    All splits are fitted side by side, by weights of 0 on what is hidden, from the minimum of the whole.
+    """
+    place = {key: i for i, key in enumerate(key for run in whole.runs for key in run.keys)}
+    found, formula = whole.found, whole.found.formula
+    shown = np.zeros((len(splits), len(place)))
+    for row, (train, _) in zip(shown, splits, strict=True):
+        row[[place[key] for key in keys_of(train)]] = 1.0
+    possible = np.flatnonzero(shown.sum(1) > N_PARAMETERS)
+    weights = shown[possible] * found.weights
+    theta = np.tile(found.fit.theta, (len(possible), 1))
+    theta = minimise(formula, found.losses, theta, weights=weights).theta if len(possible) else theta
+    said: list[list[HiddenRun]] = [[] for _ in splits]
+    for split, coordinates, used in zip(possible, theta, weights, strict=True):
+        train, test = splits[split]
+        predicted = formula.predict(coordinates[None])[0]
+        sds = _parameter_sd(whole, coordinates, used)
+        reach = max(run.total_steps for run in train)
+        for run in distinct(test, keys_of(train)):
+            at = [place[key] for key in run.keys]
+            said[split].append(HiddenRun(run, predicted[at], sds[at], nearest_run(run, train), reach))
+    return said
+
+
+def _parameter_sd(whole: Fitted, theta: Floats, weights: Floats) -> Floats:
+    """Standard deviation of ln predictions at all points by the parameters alone: least squares with residuals that
+    are correlated within a trunk, or within blocks along runs where there are few trunks (sandwich estimate)."""
+    formula = whole.found.formula
+    predicted = formula.predict(theta[None])[0]
+    J = formula.jacobian(theta[None])[0] / predicted[:, None]
+    J = J[:, (formula.low < theta) & (theta < formula.high)]
+    residuals = np.log(whole.found.losses / predicted)
+    scale = np.sqrt(weights @ J**2)
+    J = J / np.where(scale > 0, scale, 1.0)
+    clusters, index = np.unique(_clusters(whole, residuals), return_inverse=True)
+    sums = np.zeros((len(clusters), J.shape[1]))
+    np.add.at(sums, index, (weights * residuals)[:, None] * J)
+    inverse = np.linalg.pinv(J.T @ (weights[:, None] * J), rcond=1e-8, hermitian=True)
+    spread = sums @ inverse
+    n = int((np.abs(sums).sum(1) > 0).sum())
+    return np.sqrt(((J @ spread.T) ** 2).sum(1) * n / max(n - 1, 1))
+
+
+def _clusters(whole: Fitted, residuals: Floats) -> NDArray[np.object_]:
+    """What the residual of every point is correlated with."""
+    by_trunk = len({run.trunk for run in whole.runs}) >= MIN_TRUNKS
+    names: list[str] = []
+    for run in whole.runs:
+        n = len(run.keys)
+        if by_trunk:
+            names += [run.trunk] * n
+        else:
+            part = residuals[len(names) : len(names) + n]
+            names += [f"{run.cell_id} {i // block_length(part)}" if n > 1 else run.cell_id for i in range(n)]
+    return np.array(names, dtype=object)
 
 
 def said_of(law: Fitted, train: Sequence[RunCurve], unseen: Sequence[RunCurve]) -> list[HiddenRun]:
@@ -207,8 +275,9 @@ def spread_of(
     schedules.
     """
     found = [one for one in by_schedule if one]
-    squares = [np.mean([np.mean(one.errors**2 - one.parameter_sd**2) for one in group]) for group in found]
-    sd = max(float(np.sqrt(max(np.mean(squares), 0.0))), floor) if found else np.nan
+    missed = np.mean([np.mean([np.mean(one.errors**2) for one in group]) for group in found]) if found else np.nan
+    known_of = np.mean([np.mean([np.mean(one.parameter_sd**2) for one in group]) for group in found]) if found else 0.0
+    sd = max(float(np.sqrt(max(missed - known_of, OWN_SHARE * missed))), floor)
     growths = [_growth(group, sd) for group in by_horizon]
     known = [growth for growth in growths if growth is not None]
     growth = max(known) if known else np.nan
@@ -301,23 +370,23 @@ def fit_group(law: str, group: Group, settings: Settings) -> GroupFit:
     """Hide, predict, then fit all."""
     runs, seed = group.open, settings.seed
     whole = fitted(law, runs, min(settings.n_bootstrap, BOOTSTRAP_SAMPLES), seed)
+    if whole is None:
+        return GroupFit(group, law, None, {}, [], [])
     names = sorted({run.schedule for run in runs})
-    schedules = {
-        name: hidden_from(
-            law, [run for run in runs if run.schedule != name], [run for run in runs if run.schedule == name], seed
-        )
-        for name in (names if len(names) > 1 else [])
-    }
-    lengths = sorted({run.total_steps for run in runs})
-    horizons = [
-        hidden_from(
-            law, [run for run in runs if run.total_steps < stop], [run for run in runs if run.total_steps == stop], seed
-        )
-        for stop in lengths[1:]
-    ]
+    names = names if len(names) > 1 else []
+    lengths = sorted({run.total_steps for run in runs})[1:]
+    by_schedule = [([r for r in runs if r.schedule != x], [r for r in runs if r.schedule == x]) for x in names]
+    by_horizon = [([r for r in runs if r.total_steps < x], [r for r in runs if r.total_steps == x]) for x in lengths]
+    said = hidden_from(whole, [*by_schedule, *by_horizon])
     unseen = distinct([run for run in group.runs if run.holdout], keys_of(runs))
-    declared = said_of(whole, runs, unseen) if whole else []
-    return GroupFit(group, law, whole, schedules, horizons, declared)
+    return GroupFit(
+        group,
+        law,
+        whole,
+        schedules=dict(zip(names, said, strict=False)),
+        horizons=said[len(names) :],
+        declared=said_of(whole, runs, unseen),
+    )
 
 
 def law_tables(fits: Sequence[GroupFit], settings: Settings) -> CurveLawTables:
@@ -381,7 +450,7 @@ def _ends(out: LawTables, fit: GroupFit) -> None:
         if place in seen or not np.isfinite(run.tokens_per_parameter):
             continue
         seen.add(place)
-        row = bands(fit, run.curve.at(np.array([run.total_steps])), (out.settings.ci_level,))
+        row = bands(fit, run.points(run.curve.updates_done == run.curve.updates_done[-1]), (out.settings.ci_level,))
         out.predictions.append(
             {
                 "model": fit.group.model,
@@ -406,15 +475,19 @@ def interval(one: HiddenRun, spread: Spread, level: float) -> tuple[Floats, Floa
     return one.predicted * np.exp(-half), one.predicted * np.exp(half)
 
 
-def bands(fit: GroupFit, curve: Curve, levels: Sequence[float] = LEVELS) -> dict[str, Any]:
-    """predicted [n], low and high (one [n] per level) and extrapolated [n] at the points of a run that was not made.
+def bands(fit: GroupFit, run: RunCurve, levels: Sequence[float] = LEVELS) -> dict[str, Any]:
+    """predicted [n], low and high (one [n] per level) and extrapolated [n] at the points of a run, fitted or not made.
 
     Raises ValueError for a group without a fit.
     """
     if fit.whole is None:
         raise ValueError(f"{fit.law} was not fitted to {fit.group.key}: too few points")
-    predicted, parameter_sd = fit.whole.predict(curve)
-    further = beyond(curve.updates_done, fit.whole.reach)
+    known = fit.whole.at_points
+    if all(key in known for key in run.keys):
+        predicted, parameter_sd = np.array([known[key] for key in run.keys]).T
+    else:
+        predicted, parameter_sd = fit.whole.predict(run.curve)
+    further = beyond(run.curve.updates_done, fit.whole.reach)
     halves = [fit.spread.half_widths(level, parameter_sd, further) for level in levels]
     return {
         "predicted": predicted,
@@ -444,7 +517,7 @@ def curve_predictions(fits: Sequence[GroupFit], asked: Sequence[RunCurve] = ()) 
             continue
         made = [(run, NONE) for run in fit.group.open]
         for run, holdout in [*made, *((run, NOT_TRAINED) for run in asked if _belongs(run, fit.group))]:
-            said = bands(fit, run.curve)
+            said = bands(fit, run)
             frame = _rows(fit, run, holdout)
             rows.append(
                 _with_bands(frame, said["predicted"], said["low"], said["high"]).assign(

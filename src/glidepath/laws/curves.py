@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from glidepath.science.laws.curve import Curve
+from glidepath.science.laws.curve import Curve, observed
 
 Floats = NDArray[np.float64]
 
@@ -113,20 +113,18 @@ def nearest_run(run: RunCurve, others: Sequence[RunCurve]) -> Floats:
     differs least (mean of its distance over the updates); between its points the loss is linear in ln updates, after
     them it is the last.
     """
-    found = np.full(len(run.keys), np.nan)
+    at = run.curve.updates_done
     known = [other for other in others if other.curve.losses is not None]
-    for i, updates in enumerate(run.curve.updates_done):
-        furthest = max((min(int(other.curve.updates_done[-1]), int(updates)) for other in known), default=0)
-        distance = np.inf
-        for other in known:
-            at = other.curve.updates_done
-            if at[-1] < furthest:
-                continue
-            apart = float(np.abs(other.curve.lr[:furthest] - run.curve.lr[:furthest]).mean())
-            if apart < distance:
-                distance = apart
-                found[i] = np.interp(np.log(updates), np.log(at), other.curve.losses)
-    return found
+    ends = np.array([int(other.curve.updates_done[-1]) for other in known])
+    furthest = np.minimum(ends.max(initial=0), at)
+    apart, losses = np.full((2, len(known), len(at)), np.inf)
+    for i, other in enumerate(known):
+        n = min(len(other.curve.lr), len(run.curve.lr))
+        sums = np.cumsum(np.abs(other.curve.lr[:n] - run.curve.lr[:n]))
+        reached = ends[i] >= furthest
+        apart[i, reached] = sums[np.minimum(furthest[reached], n) - 1]
+        losses[i] = np.interp(np.log(at), np.log(other.curve.updates_done), observed(other.curve))
+    return losses[apart.argmin(0), np.arange(len(at))] if known else np.full(len(at), np.nan)
 
 
 def _points(evaluations: pd.DataFrame) -> dict[str, pd.DataFrame]:

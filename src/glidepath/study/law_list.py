@@ -21,6 +21,9 @@ LAW_TABLES: dict[str, tuple[str, ...]] = {
     "lr_size_horizon": FINAL_LOSSES,
     "lr_batch_surface": FINAL_LOSSES,
     "schedule_features": ("runs", "updates"),
+    "annealing": LOSS_CURVES,
+    "multi_power": LOSS_CURVES,
+    "convex_bound": LOSS_CURVES,
     "temporal": ("runs", "updates", "position_losses"),
 }
 """By the law's name: tables as in `results/<study>`, without the ending."""

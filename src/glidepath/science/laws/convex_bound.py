@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Norms = Literal["constant", "fitted"]
 
-KNOTS = 120
+KNOTS = 90
 """G² is linear in t between so many updates, equally far apart in ln t; exact for every t up to the first few."""
 ABSENT = -30.0
 """ln of a term that is switched off."""
@@ -195,7 +195,7 @@ class ConvexBoundFormula:
     @property
     def high(self) -> Floats:
         off = [ABSENT, 1.0, ABSENT, 0.5] if self.norms == "constant" else [8.0, 1e3, 8.0, 2.0]
-        return np.array([self.lowest_loss, 12.0, 12.0, *off])
+        return np.array([20.0, 12.0, 12.0, *off])
 
     @property
     def end(self) -> float:
