@@ -13,7 +13,7 @@ from glidepath.__main__ import main
 from glidepath.stages.cells import plan_frame
 from glidepath.study import journal, tables
 from glidepath.study.averages import average_specs
-from glidepath.study.layout import average_directory, segment_directory
+from glidepath.study.layout import average_directory, position_directory, segment_directory
 from tests.stages.places import write_segment
 from tests.study.studies import GOOD, planned, study
 
@@ -77,6 +77,9 @@ def test_with_a_journal_everything_is_known() -> None:
         noted("train", segment_directory(name), 20.0 + 12.0 * (i // 2), 32.0 + 12.0 * (i // 2))
     for spec in average_specs(plan, study().averaging).values():
         noted("average", average_directory(spec.average_id), 500.0, 502.0)
+    # Losses by position of one of the segments, and of another study's.
+    noted("position-losses", f"{position_directory(next(iter(plan.segments)))}-0123456789", 502.0, 503.0)
+    noted("position-losses", f"{position_directory('another')}-0123456789", 502.0, 903.0)
     noted("compare", "results/good/comparisons.parquet", 510.0, 515.0)
     noted("compare", "results/another/comparisons.parquet", 0.0, 900.0)
     noted("compare", "results/good_long/comparisons.parquet", 0.0, 900.0)
@@ -85,13 +88,13 @@ def test_with_a_journal_everything_is_known() -> None:
     assert rows["core_seconds"].to_dict() == {
         "tokenize": 20.0,
         "train": 12.0 * n,
-        "average": 16.0,
+        "average": 17.0,
         "coordinate_check": 0.0,
         "analysis": 5.0,
-        "total": 41.0 + 12.0 * n,
+        "total": 42.0 + 12.0 * n,
     }
     assert rows.loc["train", "wall_seconds"] == 12.0 * ((n + 1) // 2)
-    assert rows.loc["total", "wall_seconds"] == 20.0 + 12.0 * ((n + 1) // 2) + 2.0 + 5.0
+    assert rows.loc["total", "wall_seconds"] == 20.0 + 12.0 * ((n + 1) // 2) + 3.0 + 5.0
     assert rows.loc["total", "wall_seconds_ratio"] == pytest.approx(rows.loc["total", "wall_seconds"] / 50.0)
 
 

@@ -12,6 +12,7 @@ from glidepath.study.budget import ANALYSIS_SECONDS, Budget, budget, described
 from glidepath.study.cells import flops_per_token, param_counts
 from glidepath.study.config import read_study
 from glidepath.study.figure_list import figures_of
+from glidepath.study.positions import position_specs
 from glidepath.study.segments import Plan, Segment, plan
 from glidepath.study.speed import Conditions, Speed, needs_gpu, workloads
 from tests.study.studies import CORPUS_ID, GOOD, VOCAB_SIZE, planned, study
@@ -99,6 +100,16 @@ def seconds_one_by_one(segment: Segment) -> float:
     return total + 10.0 * saves + 100.0
 
 
+def test_losses_by_position_are_jobs_on_snapshots() -> None:
+    """Each evaluates its points on the 16,384 tokens of the first domain."""
+    temporal = ("temporal", {"schedules": ["constant"]})
+    without, found = stage(budget_of(), "average"), stage(budget_of(temporal), "average")
+    specs = position_specs(planned(temporal), study(temporal)).values()
+    points = sum(len(spec.evaluate_at) for spec in specs)
+    assert found.jobs == without.jobs + len(specs)
+    assert found.core_seconds - without.core_seconds == pytest.approx(points * 16_384 * 1e-3 + len(specs) * 100.0)
+
+
 def test_times_against_a_count_event_by_event() -> None:
     plan = planned()
     found = budget_of()
@@ -114,6 +125,7 @@ def test_times_against_a_count_event_by_event() -> None:
     # Eight averages and the raw weights, on both domains.
     assert average.core_seconds == pytest.approx(points * 9 * (16_384 + 4096) * 1e-3 + 8 * 100.0)
     several = {"fit": len(study().analysis.laws), "figure": len(figures_of(study())), "spike-removal": 0}
+    several["collect-positions"] = 0
     jobs = sum(several.get(name, 1) * s for name, s in ANALYSIS_SECONDS.items())
     assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 2e-3)
     assert analysis.jobs == sum(several.get(name, 1) for name in ANALYSIS_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from glidepath.study import journal, tables
-from glidepath.study.layout import average_directory, segment_directory
+from glidepath.study.layout import average_directory, position_directory, segment_directory
 
 NOT_ANALYSIS = ("plan", "spending", "report", "coordinate-check")
 """Jobs that write into the results folder, but are a stage of their own or no part of what was predicted."""
@@ -47,12 +47,21 @@ def main(args: argparse.Namespace) -> None:
     jobs = {
         "tokenize": [_job(noted.get(("tokenize", args.corpus)))],
         "train": [_training_job(name, noted) for name in segments],
-        "average": [_job(noted.get(("average", average_directory(name)))) for name in averages],
+        "average": [
+            *(_job(noted.get(("average", average_directory(name)))) for name in averages),
+            *(_job(noted.get(("position-losses", name))) for name in _position_directories(segments, noted)),
+        ],
         "coordinate_check": [_job(noted.get(("coordinate-check", str(check))))] if check.is_file() else [],
         "analysis": [_job(entry) for entry in here if entry.command not in NOT_ANALYSIS],
     }
     frame = spending_frame(tables.read(tables.BUDGET, args.budget), jobs)
     tables.write(tables.SPENDING, frame, args.output)
+
+
+def _position_directories(segments: Iterable[str], noted: Iterable[tuple[str, str]]) -> list[str]:
+    """Of the jobs that evaluate by position, which the plan does not list, those on these segments."""
+    known = {position_directory(segment) for segment in segments}
+    return [output for command, output in noted if command == "position-losses" and output.rpartition("-")[0] in known]
 
 
 def _job(entry: journal.Entry | None) -> Job:

@@ -19,6 +19,7 @@ from glidepath.study.config import StudyConfig
 from glidepath.study.coordinates import CoordinateCheckSpec, coordinate_check_spec
 from glidepath.study.corpus import CorpusConfig, Domain, Files, matched_files
 from glidepath.study.figure_list import figures_of
+from glidepath.study.positions import PositionSpec, position_specs
 from glidepath.study.segments import Plan, Segment
 from glidepath.study.specs import ModelSpec
 from glidepath.study.speed import (
@@ -49,6 +50,7 @@ ANALYSIS_SECONDS = {
     "cells": 0.5,
     "collect": 0.5,
     "collect-averages": 0.5,
+    "collect-positions": 0.5,
     "noise-scale": 0.5,
     "ema-view": 0.5,
     "compare": 0.5,
@@ -130,7 +132,7 @@ def budget(
         stages=(
             _tokenize(study.corpus, conditions, base),
             _train(planned, known),
-            _average(planned, average_specs(planned, study.averaging), known),
+            _average(planned, average_specs(planned, study.averaging), position_specs(planned, study), known),
             _coordinate_check(coordinate_check_spec(study, planned.cells[0].trajectory.model.vocab_size), known),
             _analysis(study, len(planned.cells), conditions),
         ),
@@ -208,6 +210,14 @@ class _Known:
         mean = _mean_of(found[1])
         evaluations = len(spec.evaluate_at) * (1 + len(spec.schemes))
         return evaluations * sum(self.validation_tokens) * mean.evaluation_token_seconds + mean.job_seconds
+
+    def position_seconds(self, planned: Plan, spec: PositionSpec) -> float | None:
+        """Time of evaluating the snapshots of one segment by position, on the first domain."""
+        found = self.by_shape.get(shape_digest(planned.segments[spec.segment]))
+        if found is None:
+            return None
+        mean = _mean_of(found[1])
+        return len(spec.evaluate_at) * self.validation_tokens[0] * mean.evaluation_token_seconds + mean.job_seconds
 
     def coordinate_check_seconds(self, spec: CoordinateCheckSpec) -> float | None:
         """Time of the check, by FLOPs: each of its models at the rate of the measured one that is nearest in width, on
@@ -298,12 +308,20 @@ def _train(planned: Plan, known: _Known) -> StageBudget:
     )
 
 
-def _average(planned: Plan, averages: Mapping[str, AverageSpec], known: _Known) -> StageBudget:
-    core_seconds = _sum(known.average_seconds(planned, spec) for spec in averages.values())
+def _average(
+    planned: Plan, averages: Mapping[str, AverageSpec], positions: Mapping[str, PositionSpec], known: _Known
+) -> StageBudget:
+    """What is done with snapshots: averages, and losses by position."""
+    core_seconds = _sum(
+        [
+            *(known.average_seconds(planned, spec) for spec in averages.values()),
+            *(known.position_seconds(planned, spec) for spec in positions.values()),
+        ]
+    )
     return _stage(
         "average",
         cells=len(averages),
-        jobs=len(averages),
+        jobs=len(averages) + len(positions),
         core_seconds=core_seconds,
         wall_seconds=None if core_seconds is None else core_seconds / known.conditions.cores,
     )
@@ -319,6 +337,7 @@ def _analysis(study: StudyConfig, cells: int, conditions: Conditions) -> StageBu
         "fit": len(study.analysis.laws),
         "figure": len(figures_of(study)),
         "spike-removal": int(bool(study.spikes)),
+        "collect-positions": int(bool(study.temporal)),
     }
     core_seconds = (
         sum(several.get(command, 1) * seconds for command, seconds in ANALYSIS_SECONDS.items())

@@ -78,7 +78,13 @@ CELL_COLUMNS = (
 
 PLAN = Table("plan", "One row per cell of the study, before anything is trained.", CELL_COLUMNS)
 
-STAGE = Column("stage", "string", "-", "tokenize, train, average, coordinate_check, analysis, or total", key=True)
+STAGE = Column(
+    "stage",
+    "string",
+    "-",
+    "tokenize, train, average (with losses by position), coordinate_check, analysis, or total",
+    key=True,
+)
 
 BUDGET = Table(
     "budget",
