@@ -352,20 +352,17 @@ REFUSED: dict[str, tuple[tuple[str, str], str]] = {
         ("run: {kind: file}", "run: {kind: file}\n    lr: {kind: schedule}"),
         "The run a: lr.kind schedule needs its schedule, which is not known. Give it in columns or in runs",
     ),
-    "a unit that needs a fact": (
-        ("context_length: 10", "peak_lr: 1.0}]\nholdout: [{"),
-        "is no text",
-    ),
     "another format": (("format: csv", "format: parquet"), "is no Parquet file"),
 }
 
 
-@pytest.mark.parametrize("what", [name for name in REFUSED if name != "a unit that needs a fact"])
+@pytest.mark.parametrize("what", REFUSED)
 def test_what_cannot_be_read_is_refused(tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]) -> None:
     log(tmp_path / "logs/a.csv", [f"{row},a" for row in whole()], "step,loss,val,lr,tokens,name")
     (before, after), message = REFUSED[what]
     assert message in refused(tmp_path, CSV.replace(before, after), capsys)
-    assert not list((tmp_path / "results").glob("*")) if (tmp_path / "results").exists() else True
+    assert not (tmp_path / "results/runs.parquet").exists()
+    assert not list(tmp_path.glob("results/.*"))
 
 
 def test_a_unit_that_needs_a_fact_is_refused_without_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -411,6 +408,21 @@ def test_inspecting_a_log_writes_a_configuration_that_imports_it(
     assert found.runs.loc["a", ["val_loss", "token_horizon", "peak_lr"]].tolist() == [3.0, 10_000, 1e-3]
     assert main(["inspect-log", "none.csv"]) == 2
     assert "PATH = 'none.csv' is no file" in capsys.readouterr().err
+
+
+def test_the_example_that_ships(tmp_path: Path) -> None:
+    arguments = ["--configfile", str(REPOSITORY / "config/import-example.yaml"), "--base", str(REPOSITORY)]
+    assert main(["import-runs", *arguments, "--output", str(tmp_path)]) == 0
+    found = Imported(tmp_path)
+    assert len(found.runs) == 27
+    assert (found.runs["status"] == "completed").all()
+    assert found.runs["holdout"].sum() == 6
+    assert sorted(found.runs["n_params_counted"].unique()) == [25_000_000, 100_000_000, 400_000_000]
+    assert (found.runs["batch_tokens"] == 524_288).all()
+    assert found.updates["lr"].notna().all()
+    assert found.rows["used"].all()
+    # Grids that differ a little, as they were published.
+    assert set(found.findings["finding"]) <= {"unequal_evaluations"}
 
 
 def test_curves_as_published(tmp_path: Path) -> None:

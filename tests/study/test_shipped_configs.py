@@ -17,7 +17,9 @@ from glidepath.study.target import target_of
 from tests.study.studies import CORPUS_ID
 
 REPOSITORY = Path(__file__).parents[2]
-STUDIES = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if path.stem != "pythia")
+OTHERS = ("pythia", "import-example")
+"""Configurations that are no studies."""
+STUDIES = sorted(path for path in (REPOSITORY / "config").glob("*.yaml") if path.stem not in OTHERS)
 every_study = pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 
 
