@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -14,6 +16,7 @@ from glidepath.science.laws.convex_bound import (
     last_iterate_bound,
 )
 from glidepath.science.laws.curve import Curve
+from glidepath.science.schedule_search import best_schedule
 
 STEPS = 600
 POINTS = np.unique(np.geomspace(20, STEPS, 40).astype(np.int64))
@@ -101,3 +104,30 @@ def test_points_that_the_bound_does_not_reach_are_refused() -> None:
         bound_kernel(np.ones(3), np.array([4]))
     with pytest.raises(ValueError, match="positive learning rate"):
         last_iterate_bound([0.0, 0.0])
+
+
+def test_slopes_of_the_final_loss_are_those_of_differences() -> None:
+    L0, scale, G1, A1, G2, A2, B = (np.array(x) for x in (2.5, 2e-3, 3.0, 0.05, 2.0, 0.4, 0.5))
+    law = ConvexBoundLaw(L0, scale, G1, A1, G2, A2, B)
+    lr = 1e-2 * np.concatenate([np.arange(1, 11) / 10, np.linspace(1, 0.1, 190)])
+    run = Curve(lr=lr, updates_done=np.array([200]), warmup_steps=10)
+    loss, slopes = law.at_end(run)
+    assert loss == pytest.approx(law.predict(run)[-1])
+    for update in (10, 50, 150, 198, 199):
+        ends = []
+        for change in (1e-7, -1e-7):
+            changed = lr.copy()
+            changed[update] += change
+            ends.append(law.predict(replace(run, lr=changed))[-1])
+        assert slopes[update - 10] == pytest.approx((ends[0] - ends[1]) / 2e-7, rel=1e-5)
+
+
+def test_the_schedule_that_is_best_with_constant_norms_is_close_to_linear_decay() -> None:
+    """At the peak that is tuned to it, where the bound is close to 2/√T (Defazio et al. 2023)."""
+    T = 1000
+    one, none = np.array(1.0), np.array(0.0)
+    law = ConvexBoundLaw(none, one, none, none, none, none, one)
+    found = best_schedule(law, peak_lr=T**-0.5, total_steps=T, warmup_lr=np.empty(0), lowest_fraction=1e-3)
+    linear = T**-0.5 * (1 - np.arange(T) / T)
+    assert 2 * T**-0.5 < found.loss < law.at_end(Curve(lr=linear, updates_done=np.array([T])))[0]
+    assert np.abs(found.lr - linear).mean() < 0.05 * T**-0.5

@@ -111,6 +111,23 @@ class ConvexBoundLaw:
         noise = self.grad_norms(kernel.knots) ** 2 @ kernel.noise.T
         return self.irreducible_loss[..., None] + self.scale[..., None] * (kernel.distance + noise)
 
+    def at_end(self, curve: Curve) -> tuple[float, Floats]:
+        """The loss at the curve's last point, and its derivatives by the learning rate of every update after the
+        warm-up, shape [total_steps - warmup_steps]; 0 for updates after that point. The law is of scalars."""
+        lr = curve.lr[: int(np.flatnonzero(curve.lr[: curve.updates_done[-1]])[-1]) + 1]
+        knots = knots_up_to(len(curve.lr))
+        squares = np.interp(np.arange(1, len(lr) + 1), knots, self.grad_norms(knots) ** 2)
+        after = np.cumsum(lr[::-1])[::-1][1:]
+        ratios = lr[:-1] ** 2 * squares[:-1] / after
+        total = float(lr.sum())
+        bound = (1 / total + lr[-1] * squares[-1] + ratios.sum()) / 2
+        by_lr = np.append(lr[:-1] * squares[:-1] / after, squares[-1] / 2) - 1 / (2 * total**2)
+        # A later update adds to what follows an earlier one.
+        by_lr[1:] -= np.cumsum(ratios / after) / 2
+        slopes = np.zeros(len(curve.lr))
+        slopes[: len(lr)] = self.scale * by_lr
+        return float(self.irreducible_loss + self.scale * bound), slopes[curve.warmup_steps :]
+
 
 @dataclass(frozen=True)
 class BoundKernel:
