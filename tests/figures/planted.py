@@ -25,6 +25,7 @@ from tests.figures.planted_batches import sweep_tables
 from tests.figures.planted_coordinates import coordinate_tables
 from tests.figures.planted_features import feature_rows
 from tests.figures.planted_large_lr import large_lr_tables, spike_tables
+from tests.figures.planted_rates import rate_tables
 from tests.figures.planted_worth import worth_tables
 
 N_PARAMS = 100_000
@@ -39,7 +40,7 @@ PROBED = ("wsd_sqrt", "cosine_zero")
 TO_NORM = {"norm": 1.0, "attention": 0.8, "feed_forward": 1.1, "embedding": 2.0, "head": 2.5, "body": 0.9, "total": 1.4}
 """Noise scale of a layer type over that of the norm layers."""
 EXPONENT = 0.4
-LAWS = ("lr_optimum", "lr_horizon", "loss_horizon", "lr_transfer")
+LAWS = ("lr_optimum", "lr_horizon", "loss_horizon", "lr_transfer", "loss_size_horizon", "isoflop")
 # kind, final_lr_fraction, decay_shape, decay fraction, offset, optimum at 10 tokens/parameter
 SCHEDULES: dict[str, tuple[str, float, str, float, float, float]] = {
     "constant": ("constant", 1.0, "none", 0.0, 0.060, 2.2e-3),
@@ -535,6 +536,8 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
                 "n_bootstrap": 500, "resampling_unit": "replicate", "n_points": len(sizes.members),
             }
         )  # fmt: skip
+    for law, rows in _laws_over_sizes(cells[cells["status"] == "completed"]).items():
+        predictions[law] += rows
     result = {}
     for law in parameters:
         result[f"laws/{law}/parameters"] = filled(tables.LAW_PARAMETERS, parameters[law])
@@ -542,6 +545,36 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         result[f"laws/{law}/scores"] = filled(tables.LAW_SCORES, scores[law])
     result["law_comparison"] = compared({law: result[f"laws/{law}/scores"] for law in parameters})
     return result
+
+
+def _laws_over_sizes(cells: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Predictions of the laws over sizes: 0.3 % residuals, one of 5 %, and N* = √(C/120) at every compute."""
+    found: dict[str, list[dict[str, Any]]] = {"loss_size_horizon": [], "isoflop": []}
+    for (schedule, batch), group in cells.groupby(["schedule", "batch_sequences"]):
+        base = {"schedule": schedule, "batch_sequences": batch, "ci_level": LEVEL, "extrapolated": False}
+        base["tokens_per_parameter"] = 0.0
+        points = group.drop_duplicates(["model", "token_horizon"])
+        for i, (model, d) in enumerate(zip(points["model"], points["token_horizon"], strict=True)):
+            at = {**base, "model": model, "x_name": "token_horizon", "x": float(d), "ci_low": None, "ci_high": None}
+            residual = 0.05 if i == 1 else 0.003 * (-1) ** i
+            found["loss_size_horizon"].append({**at, "quantity": "residual", "value": residual})
+            if i == 1:
+                found["loss_size_horizon"].append({**at, "quantity": "outlying_residual", "value": residual})
+        trained = 6 * points["n_params_counted"] * points["token_horizon"]
+        for flops in np.geomspace(trained.min(), 4 * trained.max(), 8):
+            best = math.sqrt(flops / 120)
+            at = {**base, "model": "all", "x_name": "train_flops_6nd", "x": float(flops)}
+            at |= {"value": best, "ci_low": 0.8 * best, "ci_high": 1.25 * best}
+            at["extrapolated"] = bool(flops > trained.max() * 1.0001)
+            for law in found:
+                found[law].append({**at, "quantity": "n_params_counted"})
+            if not at["extrapolated"]:
+                found["isoflop"] += [
+                    {**at, "quantity": "n_params_of_profile"},
+                    {**at, "quantity": "n_params_of_parabola", "value": 1.1 * best, "ci_low": None, "ci_high": None},
+                    {**at, "quantity": "val_loss_of_profile", "value": 3.0, "ci_low": None, "ci_high": None},
+                ]
+    return found
 
 
 def budget() -> pd.DataFrame:
@@ -603,6 +636,7 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         "comparisons": comparisons(cells),
         **laws(cells),
         **{name: filled(table, rows) for name, (table, rows) in feature_rows(cells, LEVEL).items()},
+        **rate_tables(cells, LEVEL),
         **coordinate_tables(),
         **large_lr_tables(cells),
         **spike_tables(),

@@ -22,7 +22,11 @@ from tests.figures.conftest import CASES
 Tables = dict[str, pd.DataFrame]
 NAMES = figure_list.FIGURE_NAMES
 # What remains empty in a whole study with one model and one batch, and where it does not.
-NEEDS_MORE = {"batch_size": "two_models_three_batches", "lr_transfer": "two_widths"}
+NEEDS_MORE = {
+    "batch_size": "two_models_three_batches",
+    "lr_batch_surface": "two_models_three_batches",
+    "lr_transfer": "two_widths",
+}
 
 
 def texts(figure: Figure) -> str:

@@ -147,3 +147,17 @@ def test_published_runs_as_imported_ones() -> None:
     assert row["mean_absolute_error"] < 0.75 * row["baseline_mean_absolute_error"]
     left_out = one(parameters(law), parameter="n_runs_left_out", **OVER_ALL)
     assert left_out["value"] + left_out["n_points"] == (runs["status"] == "completed").sum()
+
+
+def test_without_a_best_batch_there_is_still_a_best_rate_at_each() -> None:
+    """Far below the critical batch the loss falls towards the smallest batch: here straight in ln B."""
+    study = Grids(sd=0.0003)
+    runs = study.runs()
+    ln_b = np.log(runs["batch_sequences"] * CONTEXT / 2e5)
+    best = np.log([best_batch(d) / 2e5 for d in runs["token_horizon"]])
+    runs["val_loss"] += 0.005 * ln_b - 0.011 * (ln_b - best) ** 2
+    found = parameters(lr_batch_surface.fit(final_losses(runs, tables.empty(tables.BLOCK_LOSSES)), settings()))
+    beta = one(found, parameter="beta", **OVER_ALL)
+    assert beta["status"] == "converged"
+    assert beta["ci_low"] - 0.02 < BETA < beta["ci_high"] + 0.02
+    assert one(found, parameter="beta_at_best_batch", **OVER_ALL)["status"] == "not_identified"

@@ -133,8 +133,16 @@ def _surface(out: LawTables, group: dict[str, Any], model: str, tpp: float, grid
         "batch_curvature": (float(law.curvature[2]), samples.curvature[:, 2]),
     }
     for name, (value, drawn) in rows.items():
-        out.parameter(group, tpp, name, value, drawn, surface.fit.n_points, status)
+        told = status if name in ("peak_lr", "batch_tokens") else _without_bottom(surface.fit)
+        out.parameter(group, tpp, name, value, drawn, surface.fit.n_points, told)
     return surface
+
+
+def _without_bottom(fitted: SurfaceFit) -> str:
+    """Status of what is told of the rate at a given batch: that needs a valley in the rate only. Where the loss falls
+    towards the smallest batch trained, as it does far below the critical one, there is no best batch and yet a best
+    rate at each."""
+    return "converged" if fitted.status == "not_identified" and fitted.law.curvature[0] > 0 else fitted.status
 
 
 def _fit_group(out: LawTables, group: dict[str, Any], surfaces: list[Surface]) -> None:
@@ -149,22 +157,21 @@ def _fit_group(out: LawTables, group: dict[str, Any], surfaces: list[Surface]) -
     out.resampling_unit = GRIDS if fitted.resamples_grids else RUNS
     samples = resampled_laws(fitted, out.settings.n_bootstrap, out.settings.seed)
     exponents, drawn = fitted.law.exponents(), samples.exponents()
+    status, at_fixed = fitted.status, _without_bottom(fitted)
     fixed = {"alpha": _several(grids, "n_params"), "beta": _several(grids, "tokens")}
     fixed |= {"size_exponent_of_batch": fixed["alpha"], "horizon_exponent_of_batch": fixed["beta"]}
     for name, value in exponents.items():
         varied = fixed.get(name.removesuffix("_at_best_batch"), True)
         out.parameter(
             group, SPANS_HORIZONS, name, float(value) if varied else np.nan, drawn[name] if varied else np.empty(0),
-            fitted.n_points, fitted.status if varied else "not_identified",
+            fitted.n_points, "not_identified" if not varied else status if "batch" in name else at_fixed,
         )  # fmt: skip
     for name, column in (("lr_curvature", 0), ("batch_curvature", 2)):
         out.parameter(
             group, SPANS_HORIZONS, name, float(fitted.law.curvature[column]), samples.curvature[:, column],
-            fitted.n_points, fitted.status,
+            fitted.n_points, at_fixed,
         )  # fmt: skip
-    out.parameter(
-        group, SPANS_HORIZONS, "n_runs_left_out", fitted.n_left_out, np.empty(0), fitted.n_points, fitted.status
-    )
+    out.parameter(group, SPANS_HORIZONS, "n_runs_left_out", fitted.n_left_out, np.empty(0), fitted.n_points, at_fixed)
     _predict(out, group, surfaces, fitted.law, samples)
     _score(out, group, EACH, [(surfaces[:i] + surfaces[i + 1 :], [surfaces[i]]) for i in range(len(surfaces))])
     _score(out, group, LONGEST, _hiding(surfaces, _at_end([grid.tokens for grid in grids])))

@@ -151,7 +151,8 @@ class SurfaceLaw:
         """Best learning rate at given batches, at points [m], shape [..., m]."""
         x, y, _, _ = self.centre
         ln_b = np.log(batch_tokens) - y
-        return np.exp(x + self.at_fixed_batch @ self._v(n_params, tokens) + self.gamma[..., None] * ln_b)
+        ln_lr = x + self.at_fixed_batch @ self._v(n_params, tokens) + self.gamma[..., None] * ln_b
+        return np.asarray(np.exp(ln_lr), dtype=np.float64)
 
     def best(self, n_params: Floats, tokens: Floats) -> tuple[Floats, Floats]:
         """Best learning rate and best batch [tokens] together, at points [m], each [..., m]."""

@@ -77,18 +77,21 @@ class LrPoints:
     @property
     def varied(self) -> list[str]:
         """Exponents whose variable varies."""
-        axes = (("alpha", self.n_params), ("beta", self.tokens), ("gamma", self.batch_tokens))
-        return [name for name, values in axes if values is not None and len(set(values.tolist())) > 1]
+        return [name for name, (_, values) in self._signed().items() if len(set(values.tolist())) > 1]
+
+    def _signed(self) -> dict[str, tuple[int, Floats]]:
+        """Sign in the law and variable of every exponent."""
+        axes = {"alpha": (-1, self.n_params), "beta": (-1, self.tokens)}
+        return axes if self.batch_tokens is None else axes | {"gamma": (1, self.batch_tokens)}
 
     def design(self) -> Floats:
         """Columns of 1 and of the logarithms about their means, with the signs of the law, shape [n, p].
 
         Raises ValueError where the points do not tell the exponents apart.
         """
-        signed = {"alpha": (-1, self.n_params), "beta": (-1, self.tokens), "gamma": (1, self.batch_tokens)}
         columns = [np.ones(len(self.tokens))]
         for name in self.varied:
-            sign, values = signed[name]
+            sign, values = self._signed()[name]
             columns.append(sign * (np.log(values) - np.log(values).mean()))
         design = np.stack(columns, axis=1)
         refuse_lines(design, ["C", *self.varied])

@@ -14,7 +14,9 @@ from glidepath.study.figure_list import averaging, batch, checkpoints, features,
 from glidepath.study.figure_list.figure_entry import (
     BATCH_PATHS,
     BATCH_SWEEPS,
+    ISOFLOP,
     LOSS_HORIZON,
+    LOSS_SIZE_HORIZON,
     LR_HORIZON,
     LR_OPTIMUM,
     LR_TRANSFER,
@@ -43,7 +45,16 @@ CHECKPOINT_FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in CHECKPO
 SCHEMAS = {table.name: table for table in (*TABLES, *CHECKPOINT_TABLES, *IMPORT_TABLES)}
 LAW_SCHEMAS = {table.name: table for table in LAW_TABLES}
 TABLES_FROM_LOGS = ("runs", "updates", "evaluations", "law_comparison")
-FIGURES_FROM_LOGS = ("law_comparison", "loss_curves", "lr_sweep", "lr_horizon", "loss_horizon")
+FIGURES_FROM_LOGS = (
+    "law_comparison",
+    "loss_curves",
+    "lr_sweep",
+    "lr_horizon",
+    "lr_batch_surface",
+    "loss_horizon",
+    "loss_size_horizon",
+    "isoflop",
+)
 """Figures that are drawn from what logs tell; one of them whose quantity no log tells says that it has nothing to draw,
 and is left out of the report."""
 
@@ -96,7 +107,9 @@ __all__ = [
     "CHECKPOINT_FIGURE_NAMES",
     "FIGURES",
     "FIGURE_NAMES",
+    "ISOFLOP",
     "LOSS_HORIZON",
+    "LOSS_SIZE_HORIZON",
     "LR_HORIZON",
     "LR_OPTIMUM",
     "LR_TRANSFER",

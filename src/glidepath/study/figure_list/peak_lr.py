@@ -8,6 +8,7 @@ from glidepath.study.figure_list.figure_entry import (
     CI_LEVEL,
     CI_LOW,
     EXTRAPOLATED,
+    LR_BATCH_SURFACE,
     LR_HORIZON,
     LR_OPTIMUM,
     LR_TRANSFER,
@@ -106,6 +107,39 @@ FIGURES: tuple[FigureEntry, ...] = (
                 Column("exponent_high", "float64", "-", "upper end of its interval; null if none"),
             ),
         ),
+    ),
+    FigureEntry(
+        "Learning rate and batch that are best together",
+        2,
+        ("runs", f"{LR_BATCH_SURFACE}/parameters", f"{LR_BATCH_SURFACE}/predictions"),
+        Table(
+            "lr_batch_surface",
+            "Best learning rate over the batch at every horizon, and the batch and rate that are best together: at a "
+            "fixed batch the rate may fall with the horizon, and rise with it along the best batches.",
+            (
+                Column("item", "string", "-", "rule, optimum, fixed_batch or best_batch"),
+                Column("model", "string", "-", "model; of the exponents, what their law is for"),
+                Column("schedule", "string", "-", "schedule"),
+                TPP,
+                Column("token_horizon", "float64", "tokens", "horizon; null for the exponents"),
+                Column("batch_tokens", "float64", "tokens", "tokens per update"),
+                PEAK_LR,
+                CI_LOW,
+                CI_HIGH,
+                Column("batch_low", "float64", "tokens", "lower end of the best batch; null if none"),
+                Column("batch_high", "float64", "tokens", "upper end of the best batch; null if none"),
+                CI_LEVEL,
+                STATUS,
+                Column(
+                    "exponent",
+                    "float64",
+                    "-",
+                    "b of peak_lr ∝ token_horizon^(-b) at a fixed batch or at the best one, with ci_low and ci_high; "
+                    "null for rules and optima",
+                ),
+            ),
+        ),
+        asked_for=LR_BATCH_SURFACE,
     ),
     FigureEntry(
         "Does the optimal learning rate transfer over width and depth?",
