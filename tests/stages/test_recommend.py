@@ -455,3 +455,78 @@ def test_the_critical_batch_of_the_recommended_schedule_or_of_most_batches(
 def test_no_path_is_recommended_where_none_saves(tmp_path: Path) -> None:
     rows = filled(tables.BATCH_SAVING, [path_row(model=str(STUDY.tables()[0]["model"].iloc[0]), status="costs tokens")])
     assert recommend(tmp_path, STUDY.tables(), batch_saving=rows).batch_path is None
+
+
+def test_the_file_is_what_the_schema_says(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((Path(__file__).parents[2] / "docs/recommendation.schema.json").read_text(encoding="utf-8"))
+    recommend(tmp_path, STUDY.tables())
+    written = json.loads((tmp_path / "recommendation.json").read_text(encoding="utf-8"))
+    jsonschema.validate(written, schema)
+    assert written["schema_version"] == 4
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**written, "schema_version": 3}, schema)
+
+
+def test_how_far_the_target_lies_by_axis(tmp_path: Path) -> None:
+    reaches = {each.axis: each for each in recommend(tmp_path, STUDY.tables()).extrapolation}
+    horizon = reaches["token_horizon"]
+    assert (horizon.verdict, horizon.factor) == ("above", pytest.approx(2.0, rel=1e-3))
+    for axis in ("n_params_counted", "batch_tokens", "peak_lr"):
+        assert (reaches[axis].verdict, reaches[axis].factor) == ("inside", 1.0)
+    assert reaches["context_length"].trained_low == 1.0  # As the synthetic tables say.
+    assert reaches["context_length"].verdict == "above"
+    assert reaches["context_length"].factor == 64.0
+
+
+def test_the_prediction_says_what_it_is_made_of(tmp_path: Path) -> None:
+    found = recommend(tmp_path, STUDY.tables())
+    prediction = found.prediction
+    assert prediction is not None
+    assert prediction.chosen.law == "loss_horizon"
+    assert [other.law for other in prediction.others] == ["power_law_in_horizon"]
+    assert prediction.chosen.out_of_sample.n_hidden > 0
+    assert prediction.law_error_from == "hidden points"
+    parts = prediction.uncertainty
+    assert parts.parameters is not None
+    assert parts.run is not None
+    total = float(np.sqrt(parts.parameters**2 + parts.run**2 + parts.law**2 + parts.peak_lr**2))
+    *_, wide = found.predicted_loss
+    assert wide.ci_high is not None
+    assert wide.ci_low is not None
+    assert (wide.ci_high - wide.ci_low) / (2 * 1.645) == pytest.approx(total, rel=0.5)
+    assert set(found.provenance.tables) >= {"runs.parquet", "block-losses.parquet"}
+
+
+def imported(study: Study) -> pd.DataFrame:
+    """Runs as logs tell them: no replicates, batch, blocks or optimizer, one learning rate."""
+    runs = replace(study, n_replicates=1, lr_factors=(1.0,)).tables()[0]
+    nulls = ("context_length", "vocab_size", "batch_tokens", "weight_decay", "peak_lr", "train_seconds", "trunk_id",
+             "parametrization", "train_flops_exact", "n_params_total")  # fmt: skip
+    return runs.assign(batch_sequences=0, **dict.fromkeys(nulls))
+
+
+def test_imported_runs_without_learning_rates_predict_a_loss(tmp_path: Path) -> None:
+    """Three sizes at four horizons, known by size and tokens only; the largest run is four times as dear."""
+    truth = Truth(curvature=0.0)
+    study = replace(STUDY, schedules={"cosine": truth}, models={"a": 1_000_000, "b": 3_000_000, "c": 9_000_000},
+                    size_amplitude=1.0, tokens_per_parameter=(10.0, 20.0, 40.0, 80.0))  # fmt: skip
+    runs = imported(study)
+    runs["val_loss"] += 0.002 * np.random.default_rng(0).standard_normal(len(runs))
+    tables.write(tables.RUNS, runs, tmp_path / "runs.parquet")
+    wanted = {"model": "", "n_params_counted": 18_000_000, "tokens_per_parameter": 80.0, "token_horizon": 1_440_000_000}
+    arguments = ["--study-name", "logs", "--runs", tmp_path / "runs.parquet", "--target", json.dumps(wanted)]
+    arguments += ["--ci-level", 0.9, "--bootstrap-samples", 100, "--seed", 0, "--output", tmp_path / "r.json"]
+    assert main(["recommend", *map(str, arguments)]) == 0
+    found = Recommendation.model_validate_json((tmp_path / "r.json").read_text(encoding="utf-8"))
+    assert (found.peak_lr, found.factor_2_lr_cost, found.weight_decay, found.batch_tokens) == (None, None, None, None)
+    assert found.prediction is not None
+    assert found.prediction.chosen.law == "loss_size_horizon"
+    *_, wide = found.predicted_loss
+    real = truth.val_loss(1.44e9) + study.size_term(18_000_000)
+    assert wide.value == pytest.approx(real, abs=0.02)
+    assert wide.ci_low is not None
+    assert wide.ci_high is not None
+    assert wide.ci_low < real < wide.ci_high
+    assert warned(found, "No learning rate is known")
+    assert all(cell.peak_lrs == () for cell in found.next_cells)

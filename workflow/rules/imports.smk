@@ -25,6 +25,31 @@ rule fit:
         LAYOUT.table("law_comparison"),
 
 
+if STUDY.target:
+
+    rule recommend:
+        input:
+            runs=LAYOUT.table("runs"),
+            block_losses=LAYOUT.table("block_losses"),
+            # Not read: the rows that the recommendation names must be there.
+            laws=LAW_FILES,
+        output:
+            RECOMMENDATION,
+        log:
+            f"logs/recommend/{LAYOUT.study}.log",
+        params:
+            study=LAYOUT.study,
+            target=canonical_json(target_of_imports(STUDY)),
+            level=ANALYSIS.ci_level,
+            samples=ANALYSIS.bootstrap_samples,
+            seed=ANALYSIS.seed,
+            code=code("recommend"),
+        shell:
+            "glidepath recommend --study-name {params.study} --runs {input.runs} --block-losses {input.block_losses}"
+            " --target {params.target:q} --ci-level {params.level} --bootstrap-samples {params.samples}"
+            " --seed {params.seed} --output {output} > {log} 2>&1"
+
+
 rule figure:
     input:
         figure_tables,

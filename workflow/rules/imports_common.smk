@@ -3,6 +3,7 @@ from glidepath.study.figure_list import entry as figure_entry, import_figures_of
 from glidepath.study.import_config import parse_imports
 from glidepath.study.import_files import log_files
 from glidepath.study.law_list import IMPORT_LAWS
+from glidepath.study.target import target_of_imports
 
 try:
     STUDY = parse_imports(dict(config), ", ".join(str(path) for path in workflow.configfiles))

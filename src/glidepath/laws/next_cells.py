@@ -20,7 +20,7 @@ from glidepath.study.recommendation import NextCell, TargetRun
 Floats = NDArray[np.float64]
 
 MAX_COST_SHARE = 0.5
-"""Of the target's compute: a run that costs more is no preparation for it."""
+"""Of the target's compute: a single run that costs more is no preparation for it."""
 BEYOND = (1.5, 2.0, 3.0, 4.0)
 """Factors over the longest horizon."""
 MIN_FINITE = 0.8
@@ -30,12 +30,13 @@ FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run that could be made."""
+    """A run that could be made, or a sweep over a few learning rates."""
 
     what: Literal["replicate", "horizon", "size", "peak_lr"]
     model: str
     n_params: int
-    peak_lr: float | None
+    peak_lrs: tuple[float, ...]
+    """Empty where no learning rate is known of the runs: one run."""
     tokens_per_parameter: float
     replicate: int | None
     sweep: Sweep | None
@@ -47,8 +48,8 @@ class Candidate:
 
     @property
     def flops(self) -> float:
-        """6·N·D, of the whole run."""
-        return FLOPS_PER_PARAMETER_AND_TOKEN * self.n_params * self.token_horizon
+        """6·N·D of all its runs."""
+        return FLOPS_PER_PARAMETER_AND_TOKEN * self.n_params * self.token_horizon * max(1, len(self.peak_lrs))
 
 
 class FlopsAdded(Protocol):
@@ -104,15 +105,21 @@ def next_cells(
     world = _World.of(choice, target, loss, lr, settings)
     if not tried:
         return ()
-    outcomes = np.stack([world.outcome(candidate) for candidate in tried], axis=1)
-    finite = np.isfinite(outcomes).mean(0) > MIN_FINITE
-    tried, outcomes = [c for c, ok in zip(tried, finite, strict=True) if ok], outcomes[:, finite]
-    keep = np.isfinite(outcomes).all(1) & np.isfinite(world.quantities).all(1)
-    if not tried or keep.sum() < MIN_FINITE**2 * len(keep):
+    columns = [world.outcomes(candidate) for candidate in tried]
+    known = [bool((np.isfinite(column).mean(0) > MIN_FINITE).all()) for column in columns]
+    tried = [candidate for candidate, ok in zip(tried, known, strict=True) if ok]
+    columns = [column for column, ok in zip(columns, known, strict=True) if ok]
+    if not tried:
         return ()
-    noise = np.full(len(tried), loss.run_sd)
+    ends = np.cumsum([column.shape[1] for column in columns])
+    groups = [np.arange(end - column.shape[1], end) for end, column in zip(ends, columns, strict=True)]
+    outcomes = np.hstack(columns)
+    keep = np.isfinite(outcomes).all(1) & np.isfinite(world.quantities).all(1)
+    if keep.sum() < MIN_FINITE**2 * len(keep):
+        return ()
+    noise = np.full(outcomes.shape[1], loss.run_sd)
     money = _money(tried, choice.schedule, batch, costs)
-    found = choose(world.quantities[keep], outcomes[keep], noise, money, n_cells)
+    found = choose(world.quantities[keep], outcomes[keep], noise, groups, money, n_cells)
     return tuple(_described(tried[c.index], c, choice.schedule, batch, trained, world) for c in found)
 
 
@@ -121,15 +128,17 @@ def _money(
 ) -> Callable[[tuple[int, ...]], Floats]:
     if costs is None:
         return lambda _: np.array([candidate.flops for candidate in tried])
-    cells = [_cell(candidate, schedule, batch) for candidate in tried]
+    cells = [_cells(candidate, schedule, batch) for candidate in tried]
     known: dict[tuple[int, tuple[int, ...]], float] = {}
 
     def added(taken: tuple[int, ...]) -> Floats:
         found = []
-        for i, cell in enumerate(cells):
-            kin = tuple(j for j in taken if cells[j].trunk == cell.trunk)
+        for i, of_candidate in enumerate(cells):
+            trunks = {cell.trunk for cell in of_candidate}
+            kin = tuple(j for j in taken if trunks & {cell.trunk for cell in cells[j]})
             if (i, kin) not in known:
-                flops = costs.added(cell, [cells[j] for j in kin])
+                beside = [cell for j in kin for cell in cells[j]]
+                flops = sum(costs.added(cell, beside) for cell in of_candidate)
                 # A cell that costs nothing is there already.
                 known[i, kin] = flops if flops > 0 else np.inf
             found.append(known[i, kin])
@@ -138,35 +147,23 @@ def _money(
     return added
 
 
-def _cell(candidate: Candidate, schedule: str, batch: int) -> AddedCell:
-    return AddedCell(
-        candidate.model,
-        schedule,
-        candidate.peak_lr or 0.0,
-        candidate.tokens_per_parameter,
-        batch,
-        candidate.replicate or 0,
-    )
+def _cells(candidate: Candidate, schedule: str, batch: int) -> list[AddedCell]:
+    where = candidate.tokens_per_parameter, batch, candidate.replicate or 0
+    return [AddedCell(candidate.model, schedule, peak_lr, *where) for peak_lr in candidate.peak_lrs]
 
 
-def cell_of(found: NextCell) -> AddedCell:
-    """A next cell as a point of a grid. Raises ValueError for one of imported runs, which have no grid."""
-    if found.peak_lr is None or found.replicate is None:
+def cells_of(found: NextCell) -> list[AddedCell]:
+    """A next cell as points of a grid. Raises ValueError for one of imported runs, which have no grid."""
+    if not found.peak_lrs or found.replicate is None:
         raise ValueError(f"{found.model} at {found.tokens_per_parameter:g} tokens per parameter is no cell of a study")
-    return AddedCell(
-        found.model,
-        found.schedule,
-        found.peak_lr,
-        found.tokens_per_parameter,
-        found.batch_sequences,
-        found.replicate,
-    )
+    where = found.tokens_per_parameter, found.batch_sequences, found.replicate
+    return [AddedCell(found.model, found.schedule, peak_lr, *where) for peak_lr in found.peak_lrs]
 
 
 def candidates(
     choice: Choice, target: TargetRun, trained: Trained, loss: LossAtTarget, lr: LrAtTarget, of_study: bool
 ) -> Iterator[Candidate]:
-    """Runs of the chosen schedule and batch that are not trained and cost at most half of the target.
+    """Runs of the chosen schedule and batch that are not trained and each cost at most half of the target.
 
     One more replicate of the three learning rates around each sweep's best, a learning rate between and beyond those
     of each sweep, horizons between the trained ones and beyond them, and sizes between the largest and the target's.
@@ -179,11 +176,9 @@ def candidates(
     batch = int(choice.horizons[0].group["batch_sequences"])
 
     def new(candidate: Candidate) -> bool:
-        key = (
-            candidate.model, choice.schedule, candidate.peak_lr or 0.0, candidate.tokens_per_parameter, batch,
-            candidate.replicate or 0,
-        )  # fmt: skip
-        return candidate.flops <= limit and key not in trained.cells
+        where = candidate.tokens_per_parameter, batch, candidate.replicate or 0
+        keys = {(candidate.model, choice.schedule, rate, *where) for rate in candidate.peak_lrs or (0.0,)}
+        return candidate.flops / max(1, len(candidate.peak_lrs)) <= limit and not keys & trained.cells
 
     for candidate in (
         *_in_sweeps(choice, trained, batch),
@@ -201,7 +196,7 @@ def _in_sweeps(choice: Choice, trained: Trained, batch: int) -> Iterator[Candida
         swept = bool(np.isfinite(sweep.peak_lrs).all())
         for i in range(max(best - 1, 0), min(best + 2, len(sweep.losses))):
             yield Candidate(
-                "replicate", model, sweep.n_params_counted, float(sweep.peak_lrs[i]) if swept else None,
+                "replicate", model, sweep.n_params_counted, (float(sweep.peak_lrs[i]),) if swept else (),
                 sweep.tokens_per_parameter, max(replicates, default=0) + 1, sweep,
             )  # fmt: skip
         if swept and len(sweep.peak_lrs) > 1:
@@ -211,7 +206,7 @@ def _in_sweeps(choice: Choice, trained: Trained, batch: int) -> Iterator[Candida
             ends = sweep.peak_lrs[0] * np.exp(-ratio), sweep.peak_lrs[-1] * np.exp(ratio)
             for peak_lr in (*between, *ends):
                 yield Candidate(
-                    "peak_lr", model, sweep.n_params_counted, _round(float(peak_lr)), sweep.tokens_per_parameter,
+                    "peak_lr", model, sweep.n_params_counted, (_round(float(peak_lr)),), sweep.tokens_per_parameter,
                     replicates[0] if replicates else None, sweep,
                 )  # fmt: skip
 
@@ -252,7 +247,8 @@ def _at_point(
     batch: int,
     lr: LrAtTarget,
 ) -> Iterator[Candidate]:
-    """At the learning rates of the grid around the best one there, which share trunks with the cells that have them."""
+    """A sweep over the three learning rates of the grid around the best one there, which share trunks with the cells
+    that have them."""
     replicates = trained.replicates(model, choice.schedule, batch) or trained.replicates(
         choice.model, choice.schedule, batch
     )
@@ -260,15 +256,15 @@ def _at_point(
     of_model = [s for s in choice.all_sizes if s.group["model"] == model] or choice.horizons
     grid = np.unique(np.concatenate([sweep.peak_lrs for sweep in of_model]))
     if not np.isfinite(grid).all() or len(grid) < 2:
-        rate = float(grid[0]) if len(grid) == 1 and np.isfinite(grid[0]) else None
-        yield Candidate(what, model, n_params, rate, horizon, replicate, None)
+        rates = (float(grid[0]),) if len(grid) == 1 and np.isfinite(grid[0]) else ()
+        yield Candidate(what, model, n_params, rates, horizon, replicate, None)
         return
     best = lr.value
     if lr.said:
         best = float(np.exp(lr.said[0].curve(np.array([float(n_params)]), np.array([horizon * n_params]))[0]))
-    nearest = int(np.abs(np.log(grid / best)).argmin())
-    for peak_lr in grid[max(nearest - 1, 0) : nearest + 2]:
-        yield Candidate(what, model, n_params, float(peak_lr), horizon, replicate, None)
+    nearest = min(max(int(np.abs(np.log(grid / best)).argmin()), 1), max(len(grid) - 2, 1))
+    rates = tuple(float(peak_lr) for peak_lr in grid[nearest - 1 : nearest + 2])
+    yield Candidate(what, model, n_params, rates, horizon, replicate, None)
 
 
 def _round(value: float) -> float:
@@ -330,33 +326,34 @@ class _World:
         reach = reach_of(*at, self.lr.points) ** REACH_POWER
         return np.asarray(self.lr.curves(*at)[:, 0] + self.lr_rate * reach * self.slopes[:, 1], np.float64)
 
-    def outcome(self, candidate: Candidate) -> Floats:
-        """Loss that the run would have, were it without noise, in every world [samples].
+    def outcomes(self, candidate: Candidate) -> Floats:
+        """Losses that its runs would have, were they without noise, in every world [samples, runs].
 
         A run of a replicate that is there shares its seeds and the validation text with the others: it does not tell
         what they are all off by, and that is taken out. A new replicate tells all of it but the text.
         """
-        out = self._outcome(candidate)
+        rates = candidate.peak_lrs or (None,)
+        found = np.stack([self._outcome(candidate, peak_lr) for peak_lr in rates], axis=1)
         if self.loss.points.samples is None:
-            return out
-        return out - self.common * (self.text_share if candidate.what == "replicate" else 1.0)
+            return found
+        return found - self.common[:, None] * (self.text_share if candidate.what == "replicate" else 1.0)
 
-    def _outcome(self, candidate: Candidate) -> Floats:
+    def _outcome(self, candidate: Candidate, peak_lr: float | None) -> Floats:
         sweep = candidate.sweep
-        if sweep is not None and not np.isnan(sweep.samples).all() and candidate.peak_lr is not None:
+        if sweep is not None and not np.isnan(sweep.samples).all() and peak_lr is not None:
             if candidate.what == "replicate":
-                return np.asarray(sweep.samples[:, int(np.abs(sweep.peak_lrs - candidate.peak_lr).argmin())])
+                return np.asarray(sweep.samples[:, int(np.abs(sweep.peak_lrs - peak_lr).argmin())])
             with np.errstate(divide="ignore", invalid="ignore"):
-                off = np.log(candidate.peak_lr) - np.log(sweep.lr_samples)
-            own = sweep.curvature_samples
-            return np.asarray(sweep.loss_samples + np.where(own > 0, own, self.curvature) * off**2)
+                off = np.log(peak_lr) - np.log(sweep.lr_samples)
+                own = np.where(sweep.curvature_samples > 0, sweep.curvature_samples, self.curvature)
+                return np.asarray(sweep.loss_samples + own * off**2)
         n_params, tokens = float(candidate.n_params), float(candidate.token_horizon)
         floor = self._loss(n_params, tokens)
-        if self.lr is None or candidate.peak_lr is None:
+        if self.lr is None or peak_lr is None:
             return floor
         best = self._ln_peak_lr(float(self.lr.points.n_params[0]) if self.lr.predictor.one_size else n_params, tokens)
         with np.errstate(invalid="ignore"):
-            return np.asarray(floor + self.curvature * (np.log(candidate.peak_lr) - best) ** 2)
+            return np.asarray(floor + self.curvature * (np.log(peak_lr) - best) ** 2)
 
 
 def _described(
@@ -367,7 +364,7 @@ def _described(
         model=candidate.model,
         n_params_counted=candidate.n_params,
         schedule=schedule,
-        peak_lr=candidate.peak_lr,
+        peak_lrs=candidate.peak_lrs,
         tokens_per_parameter=candidate.tokens_per_parameter,
         token_horizon=round(candidate.token_horizon),
         batch_sequences=batch,

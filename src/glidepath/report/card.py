@@ -370,7 +370,7 @@ def _hidden(law: LawAtTarget) -> str:
 
 
 def _next(cell: NextCell) -> NextRow:
-    rate = f", peak {learning_rate(cell.peak_lr)}" if cell.peak_lr else ""
+    rate = f", peak {' '.join(learning_rate(rate) for rate in cell.peak_lrs)}" if cell.peak_lrs else ""
     seed = f", replicate {cell.replicate}" if cell.replicate is not None else ""
     time = f" ({duration(3600 * cell.hours)})" if cell.hours is not None else ""
     share = cell.peak_lr_variance_removed

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from glidepath.laws.law import Settings
-from glidepath.laws.next_cells import cell_of
+from glidepath.laws.next_cells import cells_of
 from glidepath.stages.recommend import OPTIONAL_TABLES, provenance, recommend
 from glidepath.study import tables
 from glidepath.study.added_cells import with_cells
@@ -50,7 +50,9 @@ def print_next_cells(file: Path, n_cells: int, results: Path | None, output: Pat
     print("\n".join(lines(cells)))
     if output:
         named = HEADER.format(study=recommended.study, n=len(cells))
-        output.write_text(named + with_cells(text, [cell_of(cell) for cell in cells]), encoding="utf-8")
+        output.write_text(
+            named + with_cells(text, [point for cell in cells for point in cells_of(cell)]), encoding="utf-8"
+        )
         print(f"{output} is the study with these cells: what it shares with the store is not trained again.")
 
 
@@ -106,7 +108,7 @@ def lines(cells: Sequence[NextCell]) -> Iterator[str]:
     """A table for a terminal: cell, FLOPs, hours where known, and the shares of variance that it should remove."""
     rows = [("run", "cell", "adds FLOP", "time", "off loss", "off ln LR")]
     for cell in cells:
-        rate = f" lr {cell.peak_lr:g}" if cell.peak_lr is not None else ""
+        rate = f" lr {', '.join(f'{rate:g}' for rate in cell.peak_lrs)}" if cell.peak_lrs else ""
         seed = f" r{cell.replicate}" if cell.replicate is not None else ""
         batch = f" b{cell.batch_sequences}" if cell.batch_sequences else ""
         where = f"{cell.model} {cell.schedule}{rate} tpp {cell.tokens_per_parameter:g}{batch}{seed}"

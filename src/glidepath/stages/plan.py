@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, help="with --next: the tables to go by; default: results/<study>")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="cores that will be used; default: all")
     parser.add_argument("--no-calibration", action="store_true", help="measure nothing, use the speeds that are known")
-    parser.add_argument(
-        "--output", type=Path, help="budget.parquet, or with --next a YAML file; without it all is only printed"
-    )
+    parser.add_argument("--output", type=Path, help="budget.parquet, or with --next a YAML file; else only printed")
 
 
 def main(args: argparse.Namespace) -> None:

@@ -22,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--loss", type=float, help="validation loss of the run [nat/token]")
     given.add_argument("--results", type=Path, help="results folder of a study or of imported runs that has the run")
-    parser.add_argument(
-        "--cell", help="with --results: its cell_id; default: the only run of the target's size and horizon"
-    )
+    parser.add_argument("--cell", help="with --results: its cell_id; default: the only one of that size and horizon")
     parser.add_argument("--run", help="with --loss: name of the run, by which it is scored once only")
     parser.add_argument("--params", type=float, help="with --loss: its parameters, in the target's count")
     parser.add_argument("--tokens", type=float, help="with --loss: its training tokens")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -97,12 +97,20 @@ def _on_trunk(block: GridConfig, cell: AddedCell) -> GridConfig | None:
 
 
 def with_cells(text: str, cells: Sequence[AddedCell]) -> str:
-    """The YAML of a study with a block per cell more, validated; comments are not kept.
+    """The YAML of a study with a block per cell or sweep more, validated; comments are not kept.
 
     Raises StudyError if a cell does not fit the study.
     """
     data = yaml.safe_load(text)
-    data["grid"] = [*data["grid"], *(cell.block() for cell in cells)]
+    data["grid"] = [*data["grid"], *_blocks(cells)]
     parse_study(data, "the study with the cells to make next")
     dumped: str = yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120)
     return dumped
+
+
+def _blocks(cells: Sequence[AddedCell]) -> list[dict[str, object]]:
+    """Blocks of cells, those that differ only in the peak learning rate in one."""
+    found: dict[AddedCell, list[float]] = {}
+    for cell in cells:
+        found.setdefault(replace(cell, peak_lr=0.0), []).append(cell.peak_lr)
+    return [{**cell.block(), "peak_lrs": rates} for cell, rates in found.items()]

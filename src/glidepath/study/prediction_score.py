@@ -121,7 +121,8 @@ def coverage(scores: Sequence[Score]) -> Iterator[str]:
     """How many runs lay within each interval, with a 90 % interval of that share (Clopper-Pearson)."""
     for level, inside in ((50, [s.inside_50 for s in scores]), (90, [s.inside_90 for s in scores])):
         found = stats.binomtest(sum(inside), len(inside)).proportion_ci(0.9)
+        share = sum(inside) / len(inside)
         yield (
-            f"{level} % intervals held {sum(inside)} of {len(inside)} runs so far: "
-            f"{100 * sum(inside) / len(inside):.0f} % (90 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
+            f"{level} % intervals held {sum(inside)} of {len(inside)} runs so far: {100 * share:.0f} % "
+            f"(90 % interval {100 * found.low:.0f} to {100 * found.high:.0f} %)."
         )

@@ -172,13 +172,15 @@ class Prediction(Part):
 
 
 class NextCell(Part):
-    """One more run that would sharpen the recommendation."""
+    """One more run that would sharpen the recommendation, or a small sweep over peak learning rates: a law uses the
+    best of a sweep, which one learning rate alone does not show."""
 
     what: Literal["replicate", "horizon", "size", "peak_lr"]
     model: str
     n_params_counted: int
     schedule: str
-    peak_lr: float | None
+    peak_lrs: tuple[float, ...]
+    """One run at each; empty where no learning rate is known of the runs: one run."""
     tokens_per_parameter: float
     token_horizon: int
     batch_sequences: int
