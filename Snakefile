@@ -57,6 +57,7 @@ else:
     include: "workflow/rules/ema_view.smk"
     include: "workflow/rules/laws.smk"
     include: "workflow/rules/analysis.smk"
+    include: "workflow/rules/verify.smk"
     include: "workflow/rules/publication.smk"
 
     localrules:

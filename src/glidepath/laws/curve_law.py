@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from glidepath.laws.curves import RunCurve, curves_of, distinct, keys_of, nearest_run
+from glidepath.laws.curves import Curves, RunCurve, curves_of, distinct, keys_of, nearest_run
 from glidepath.laws.law import DECLARED, SPANS_HORIZONS, LawTables, Settings
 from glidepath.science.autocorrelation import block_length
 from glidepath.science.fitting import minimise
@@ -358,12 +358,17 @@ class CurveLawTables(LawTables):
 
 def fit_curve_law(law: str, found: Mapping[str, pd.DataFrame], settings: Settings) -> CurveLawTables:
     """Fit a law to every group of a study's or of imported runs, whose tables are those of LOSS_CURVES."""
-    curves = curves_of(found["runs"], found["updates"], found["evaluations"])
-    fits = [fit_group(law, group, settings) for group in groups_of(curves.runs)]
+    fits = [fit_group(law, group, settings) for group in curves_and_groups(found)[1]]
     out = law_tables(fits, settings)
     out.curve_predictions = curve_predictions(fits)
     out.curve_scores = curve_scores(fits)
     return out
+
+
+def curves_and_groups(found: Mapping[str, pd.DataFrame]) -> tuple[Curves, list[Group]]:
+    """Curves of the tables RUNS, UPDATES and EVALUATIONS, by name, and their groups."""
+    curves = curves_of(found["runs"], found["updates"], found["evaluations"])
+    return curves, groups_of(curves.runs)
 
 
 def fit_group(law: str, group: Group, settings: Settings) -> GroupFit:

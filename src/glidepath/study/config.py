@@ -42,6 +42,9 @@ Law = Literal[
     "lr_size_horizon",
     "lr_batch_surface",
     "schedule_features",
+    "annealing",
+    "multi_power",
+    "convex_bound",
     "temporal",
 ]
 SOME = Field(min_length=1)
