@@ -101,7 +101,7 @@ def test_a_log_without_a_fault(tmp_path: Path) -> None:
         [100, 10000, 3],
     ]
     assert found.rows["used"].all()
-    assert found.found("a") == {"lr_held"}
+    assert found.found("a") == set()
     assert found.provenance["learning_rates"] == {"a": "logged at 10 updates, straight between them"}
     (file,) = found.provenance["files"]
     assert (file["file"], file["rows"], len(file["sha256"])) == ("logs/a.csv", 10, 64)

@@ -25,6 +25,7 @@ Rank = NDArray[np.int64]
 
 MOST_UPDATES = 20_000_000
 """Of one run whose learning rate is known at every update."""
+NO_EVALUATION = "no validation loss is logged"
 ONLY_DOMAIN = "validation"
 """Name of an evaluation set that the log does not name."""
 METRICS = ("train_loss", "val_loss", "lr", "grad_norm", "weight_decay", "batch_tokens", "tokens_seen")
@@ -361,6 +362,10 @@ def _batch(facts: dict[str, Any], series: dict[str, Series], faults: list[tuple[
         tokens = series["tokens_seen"] = Series(tokens.at[good], tokens.values[good], origin)
     if len(logged):
         found += audit.changed_batch(logged.at, logged.values)
+        if not len(tokens):
+            # A logged batch is that of the updates since the row before.
+            since = np.diff(logged.at, prepend=0.0)
+            series["tokens_seen"] = Series(logged.at, np.cumsum(since * logged.values), logged.origin)
         facts.setdefault("batch_tokens", int(logged.values[-1]))
     elif len(tokens) > 1:
         mean = (tokens.values[-1] - tokens.values[0]) / (tokens.at[-1] - tokens.at[0])
@@ -591,7 +596,7 @@ def _judge(
         record |= {"status": "excluded", "reason": early[0].detail}
     if validation is None:
         if not early:
-            record |= {"status": "excluded", "reason": "no validation loss is logged"}
+            record |= {"status": "excluded", "reason": NO_EVALUATION}
         return
     between = float(validation.at[-1] - validation.at[-2]) if len(validation) > 1 else 0.0
     if validation.at[-1] + between >= last:
@@ -633,7 +638,7 @@ def _finals(record: dict[str, Any], finals: Sequence[Mapped], faults: list[tuple
         elif not np.isfinite(loss):
             one.used[row], one.not_finite[row] = False, True
             record |= {"status": "diverged", "reason": "its final loss is not finite", "val_loss": None}
-        elif "val_loss" in one.values and record["reason"] in ("no validation loss is logged",):
+        elif "val_loss" in one.values and record["reason"] == NO_EVALUATION:
             record |= {"status": "completed", "reason": ""}
         for name in ("val_loss", "train_loss"):
             if record[name] is not None and not np.isfinite(record[name]):
@@ -658,8 +663,6 @@ def _updates(
     if batch is None and len(series["tokens_seen"]):
         seen_before = tokens_at(done - 1, series["tokens_seen"], facts.get("batch_tokens"))
         batch = seen - seen_before
-    elif batch is not None and not len(series["tokens_seen"]) and lr is not None:
-        seen = np.cumsum(batch)
     decay = facts.get("weight_decay")
     return {
         "step": steps,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glidepath.interop.run_assembly import ImportedRun, assemble
+from glidepath.interop.run_assembly import NO_EVALUATION, ImportedRun, assemble
 from glidepath.interop.run_audit import Evaluated, Fault, unequal_evaluations
 from glidepath.interop.run_lr import LrTables
 from glidepath.interop.run_rows import Logs, read_logs
@@ -113,6 +113,11 @@ def import_runs(config: ImportConfig, base: Path, output: Path) -> Imported:
         detail = f"the learning rate of {len(without_lr)} runs is not known: {', '.join(without_lr[:5])}"
         done = "laws that read the learning rate leave them out; see lr"
         findings.append(_finding("", "", Fault("missing_lr", np.nan, np.nan, len(without_lr), detail, done)))
+    unevaluated = [record["cell_id"] for record in records if record["reason"] == NO_EVALUATION]
+    if unevaluated:
+        detail = f"{len(unevaluated)} runs have no validation loss: {', '.join(unevaluated[:5])}"
+        done = "they are excluded; map val_loss to the training loss too, if that is what is to be compared"
+        findings.append(_finding("", "", Fault("no_evaluation", np.nan, np.nan, len(unevaluated), detail, done)))
     findings += [_finding("", "", fault) for fault in unequal_evaluations(evaluated)]
     runs = _runs(config, records, findings)
     tables.write(tables.RUNS, runs, output / "runs.parquet")

@@ -35,7 +35,8 @@ def interpolated(steps: NDArray[np.int64], lr: Floats, n_updates: int, warmup_st
     """Straight lines between the logged learning rates `lr` of the updates `steps`, counted from 0 and rising.
 
     Before the first one: the straight rise over `warmup_steps`, where those are known, that reaches the highest logged
-    value at its last update; else the first value. Behind the last one: the last value.
+    value at its last update; else the line through the first two, if that is no further than they are apart; else the
+    first value. Behind the last one: the last value.
     """
     at = np.arange(n_updates)
     found = np.interp(at, steps, lr)
@@ -44,6 +45,10 @@ def interpolated(steps: NDArray[np.int64], lr: Floats, n_updates: int, warmup_st
     if warmup_steps is not None:
         rise = lr.max() * (at[:first] + 1) / max(warmup_steps, 1)
         found[:first] = np.where(at[:first] < warmup_steps, rise, np.maximum(found[:first], lr.max()))
+        held = 0
+    elif len(steps) > 1 and first <= steps[1] - steps[0]:
+        back = lr[0] + (lr[1] - lr[0]) / (steps[1] - steps[0]) * (at[:first] - steps[0])
+        found[:first] = np.clip(back, 0.0, lr.max())
         held = 0
     return AppliedLr(found, held)
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from glidepath.interop.run_audit import Fault
-from glidepath.interop.run_logs.part import Part, Seen, array_of, numbers, texts
+from glidepath.interop.run_logs.part import Part, Seen, array_of, numbers, texts, times
 from glidepath.interop.run_logs.reading import constants_of, parts_of
 from glidepath.interop.run_spool import Names, Spool, rows_of_each, spool
 from glidepath.study.import_columns import TEXTS
@@ -179,7 +179,7 @@ def _append(
         elif array is None:
             columns[name] = np.full(n, np.nan)
         else:
-            columns[name], bad = numbers(array)
+            columns[name], bad = times(array) if name == "time" else numbers(array)
             wrong |= bad
     counts["wrong"] += int(wrong.sum())
     counts["kept"] += n
@@ -230,6 +230,11 @@ def _run_numbers(logs: Logs, source: Source, file: str, part: Part, constants: M
         name = match["run"]
     elif source.run.kind == "directory":
         name = path.parent.name
+        if not name:
+            raise StudyError(
+                f"The source {source.name}: run.kind directory, and {file} is in none: it is in the working directory "
+                "itself. Say run.kind file, or move it"
+            )
     else:
         name = stem_of(path)
     return np.full(n, logs.runs.number(name), dtype=np.int32)

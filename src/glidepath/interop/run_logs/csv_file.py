@@ -1,8 +1,9 @@
-"""CSV: the first line names the columns. Everything is read as text, since a log that was written by several starts
-has its header again among its numbers."""
+"""CSV: the first line names the columns, with commas, tabs or semicolons between them. Everything is read as text,
+since a log that was written by several starts has its header again among its numbers."""
 
 from __future__ import annotations
 
+import csv as lines
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ BLOCK_BYTES = 8 << 20
 
 def read(path: Path, wanted: Sequence[str] | None, seen: Seen) -> Iterator[Part]:
     """Parts of a file. Raises ValueError if it is no CSV."""
-    header = _header(path)
+    header, delimiter = _header(path)
     seen.columns.update(dict.fromkeys(header))
     names = header if wanted is None else [name for name in wanted if name in header]
 
@@ -32,7 +33,7 @@ def read(path: Path, wanted: Sequence[str] | None, seen: Seen) -> Iterator[Part]
     reader = csv.open_csv(
         path,
         read_options=csv.ReadOptions(block_size=BLOCK_BYTES),
-        parse_options=csv.ParseOptions(delimiter=_delimiter(path), invalid_row_handler=skip),
+        parse_options=csv.ParseOptions(delimiter=delimiter, invalid_row_handler=skip),
         convert_options=csv.ConvertOptions(
             include_columns=names,
             column_types=dict.fromkeys(names, pa.string()),
@@ -53,17 +54,17 @@ def read(path: Path, wanted: Sequence[str] | None, seen: Seen) -> Iterator[Part]
         seen.readable += len(batch)
 
 
-def _header(path: Path) -> list[str]:
+def _header(path: Path) -> tuple[list[str], str]:
+    """Names of the columns, and what stands between them."""
     with pa.input_stream(path) as stream:
         first = stream.read(1 << 20).split(b"\n", 1)[0].rstrip(b"\r")
     try:
         text = first.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text ({error}). Correct its format") from error
-    import csv as lines
-
-    return next(lines.reader([text], delimiter="\t" if path.name.split(".")[-1] == "tsv" else ","), [])
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if path.suffix == ".tsv" else ","
+    delimiter = next((mark for mark in ",\t;" if mark in text), ",")
+    names = next(lines.reader([text], delimiter=delimiter), [])
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path} has the column {twice!r} more than once. Rename one")
+    return names, delimiter

@@ -64,6 +64,8 @@ def _part(held: Sequence[tuple[int, Mapping[str, Any]]], wanted: Sequence[str] |
             seen.columns.update(dict.fromkeys(record))
     names = list(dict.fromkeys(name for _, record in held for name in flat(record))) if wanted is None else wanted
     columns = {name: array_of([value_at(record, name) for _, record in held]) for name in names}
+    # What is only within objects of later records is found here.
+    seen.columns.update(dict.fromkeys(name for name, values in columns.items() if values.null_count < len(values)))
     return Part(np.array([row for row, _ in held], dtype=np.int64), columns)
 
 
@@ -126,6 +128,22 @@ def numbers(values: pa.Array) -> tuple[Floats, NDArray[np.bool_]]:
     if bad.any():
         found[bad if missing is None else bad & ~missing] = NOT_FINITE
     return found, wrong
+
+
+def times(values: pa.Array) -> tuple[Floats, NDArray[np.bool_]]:
+    """A column of times as numbers that rise with them, and which entries are no times: seconds, or dates as text."""
+    values = _decoded(values)
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        return numbers(values.cast(pa.timestamp("us")).cast(pa.int64()))
+    found, wrong = numbers(values)
+    if not wrong.any():
+        return found, wrong
+    import pandas as pd
+
+    dates = pd.to_datetime(pd.Series(values.to_pylist()), errors="coerce", utc=True, format="mixed")
+    missing = values.is_null().to_numpy(zero_copy_only=False)
+    seconds = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64)
+    return seconds, np.isnan(seconds) & ~missing
 
 
 def _decoded(values: pa.Array | pa.ChunkedArray) -> pa.Array:
