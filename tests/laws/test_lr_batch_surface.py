@@ -102,10 +102,16 @@ def test_architectures_have_laws_of_their_own() -> None:
     assert "all" not in set(found["model"])
 
 
-def test_sweeps_at_one_batch_make_no_rows() -> None:
+def test_sweeps_at_one_batch_are_no_grids() -> None:
     law = lr_batch_surface.fit(Grids(batches=(64,)).losses(), settings())
-    assert parameters(law).empty
-    assert scores(law).empty
+    assert set(parameters(law)["status"]) == {"not_identified"}
+    assert one(scores(law))["status"].startswith("6 runs at 6 learning rates and 1 batches")
+
+
+def test_runs_without_a_known_batch_say_so() -> None:
+    runs = Grids(batches=(64,)).runs().assign(batch_sequences=0)
+    law = lr_batch_surface.fit(final_losses(runs, tables.empty(tables.BLOCK_LOSSES)), settings())
+    assert one(scores(law))["status"] == "no run with a known learning rate, batch and context length"
 
 
 def test_predictions_mark_what_is_extrapolated() -> None:

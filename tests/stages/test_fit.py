@@ -28,15 +28,16 @@ def fit(tmp_path: Path, law: str, runs: pd.DataFrame, blocks: pd.DataFrame, seed
     tables.write(tables.RUNS, runs, tmp_path / "runs.parquet")
     tables.write(tables.BLOCK_LOSSES, blocks, tmp_path / "block_losses.parquet")
     arguments = [
-        "--law", law, "--results", tmp_path, "--reference-schedule", "cosine", "--ci-level", 0.9, "--bootstrap-samples", 20, "--seed", seed,
-        "--output-directory", tmp_path / law,
+        "--law", law, "--results", tmp_path, "--reference-schedule", "cosine", "--ci-level", 0.9,
+        "--bootstrap-samples", 20, "--seed", seed, "--output-directory", tmp_path / law,
     ]  # fmt: skip
     assert main(["fit", *map(str, arguments)]) == 0
     return {table.name: tables.read(table, tmp_path / law / f"{table.name}.parquet") for table in tables.LAW_TABLES}
 
 
-# These need models that differ in width or depth alone, repeated text, or sizes at equal compute: see tests/laws.
-OTHER_GRIDS = {"lr_transfer", "loss_data_constrained", "isoflop"}
+# These need models that differ in width or depth alone, repeated text, sizes at equal compute, or batches: see
+# tests/laws.
+OTHER_GRIDS = {"lr_transfer", "loss_data_constrained", "isoflop", "lr_batch_surface"}
 
 
 @pytest.mark.parametrize("law", sorted(set(LAWS) - OTHER_GRIDS))

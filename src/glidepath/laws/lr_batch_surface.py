@@ -60,12 +60,16 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
     """Fit every schedule and architecture that has grids of learning rate and batch; score what is hidden."""
     out = LawTables(settings, RUNS)
     unseen = _groups(hidden) if hidden else {}
-    for (model, schedule), grids in _groups(losses).items():
+    groups = _groups(losses)
+    for schedule in dict.fromkeys(losses.points["schedule"]):
+        if all(schedule != told for _, told in groups):
+            group = {"model": ALL_MODELS, "schedule": schedule, "batch_sequences": ALL_BATCHES}
+            _no_law(out, group, 0, "no run with a known learning rate, batch and context length")
+    for (model, schedule), grids in groups.items():
         group = {"model": model, "schedule": schedule, "batch_sequences": ALL_BATCHES}
         told = [(name, tpp, grid) for name, tpp, grid in grids if not grid.refusal]
         if not told:
-            if len(set(grids[0][2].batch_tokens.tolist())) > 1:
-                out.not_scored(group, EACH, "regret", grids[0][2].refusal)
+            _no_law(out, group, 0, grids[0][2].refusal)
             continue
         surfaces = [_surface(out, {**group, "model": name}, name, tpp, grid) for name, tpp, grid in told]
         _fit_group(out, group, surfaces)
@@ -150,9 +154,7 @@ def _fit_group(out: LawTables, group: dict[str, Any], surfaces: list[Surface]) -
     try:
         fitted = fit_surface_law(grids)
     except ValueError as refusal:
-        for name in ("C", "alpha", "beta", "gamma"):
-            out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(grids), "not_identified")
-        out.not_scored(group, EACH, "regret", str(refusal))
+        _no_law(out, group, len(grids), str(refusal))
         return
     out.resampling_unit = GRIDS if fitted.resamples_grids else RUNS
     samples = resampled_laws(fitted, out.settings.n_bootstrap, out.settings.seed)
@@ -177,6 +179,12 @@ def _fit_group(out: LawTables, group: dict[str, Any], surfaces: list[Surface]) -
     _score(out, group, LONGEST, _hiding(surfaces, _at_end([grid.tokens for grid in grids])))
     _score(out, group, LARGEST, _hiding(surfaces, _at_end([grid.n_params for grid in grids])))
     out.resampling_unit = RUNS
+
+
+def _no_law(out: LawTables, group: dict[str, Any], n_grids: int, reason: str) -> None:
+    for name in ("C", "alpha", "beta", "gamma"):
+        out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), n_grids, "not_identified")
+    out.not_scored(group, EACH, "regret", reason)
 
 
 def _several(grids: list[RateGrid], name: str) -> bool:

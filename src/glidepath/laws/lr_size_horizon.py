@@ -102,7 +102,7 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
     for group, members, of_group in _groups(found, unseen, facts):
         pooled = group["batch_sequences"] == ALL_BATCHES
         optima = _optima(members, facts, pooled, settings.ci_level)
-        _fit_group(out, group, optima, len(members))
+        _fit_group(out, group, optima, members)
         largest = optima.n_params == optima.n_params.max(initial=0)
         for holdout, hide in ((LONGEST, _longest(optima)), (LARGEST, largest)):
             _score(out, group, holdout, optima.where(~hide), optima.where(hide))
@@ -208,14 +208,15 @@ def _scatter(optima: Optima, n: int, settings: Settings, seed: int) -> Floats:
     return np.asarray(taus[:, None] * draws, dtype=np.float64)
 
 
-def _fit_group(out: LawTables, group: dict[str, Any], optima: Optima, n_sweeps: int) -> None:
+def _fit_group(out: LawTables, group: dict[str, Any], optima: Optima, members: list[Sweep]) -> None:
     names = ("C", "alpha", "beta", *(("gamma",) if optima.batch_tokens is not None else ()))
     try:
         law = fit_lr_size_horizon_law(optima.points, optima.peak_lrs)
         if not {"alpha", "beta"} & set(optima.points.varied):
             raise ValueError("one size and one horizon make no law")
     except ValueError:
-        status = "not_identified" if len(optima) else "edge_of_grid"
+        statuses = {sweep.optimum.status for sweep in members}
+        status = "not_identified" if len(optima) else "edge_of_grid" if "edge_of_grid" in statuses else "failed"
         for name in names:
             out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(optima), status)
         return
@@ -234,7 +235,9 @@ def _fit_group(out: LawTables, group: dict[str, Any], optima: Optima, n_sweeps: 
             "converged",
         )  # fmt: skip
     out.parameter(group, SPANS_HORIZONS, "scatter", law.scatter, np.empty(0), len(optima), "converged")
-    out.parameter(group, SPANS_HORIZONS, "share_inside", len(optima) / n_sweeps, np.empty(0), n_sweeps, "converged")
+    out.parameter(
+        group, SPANS_HORIZONS, "share_inside", len(optima) / len(members), np.empty(0), len(members), "converged"
+    )
     cost, costs = factor_2_cost(optima.sweeps, out.settings)
     out.parameter(group, SPANS_HORIZONS, "factor_2_cost", cost, costs, len(optima), "converged")
     if optima.batch_tokens is None:

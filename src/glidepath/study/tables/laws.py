@@ -45,8 +45,8 @@ LAW_PREDICTIONS = Table(
             "x_name",
             "string",
             "-",
-            "peak_lr, token_horizon, tokens_per_parameter, train_flops_6nd, epochs, d_model, n_layer, tokens_seen or "
-            "position",
+            "peak_lr, batch_tokens, token_horizon, tokens_per_parameter, train_flops_6nd, epochs, d_model, n_layer, "
+            "tokens_seen or position",
             key=True,
         ),
         Column("x", "float64", "see x_name", "abscissa", key=True),
