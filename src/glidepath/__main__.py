@@ -124,8 +124,8 @@ def _without_torch(command: str, missing: ModuleNotFoundError) -> int:
     if missing.name != "torch":
         raise missing
     print(
-        f"glidepath {command}: PyTorch is not installed, and this command trains or evaluates. Install it: "
-        "pip install 'glidepath[training]', or `make setup` in a checkout.",
+        f"glidepath {command}: PyTorch is not installed, and this command needs it for models or weights. "
+        "Install it: pip install 'glidepath[training]', or `make setup` in a checkout.",
         file=sys.stderr,
     )
     return 2

@@ -40,6 +40,21 @@ def test_a_restart_between_two_logged_steps_keeps_those_before_it() -> None:
     assert audit.superseded(floats(10, 20, 30, 25, 35)).tolist() == [False, False, True, False, False]
 
 
+def test_what_is_left_of_a_log_is_what_a_table_that_is_written_over_holds() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        pieces = [np.arange(start, start + length) for start, length in rng.integers(1, 40, (5, 2))]
+        steps = np.concatenate(pieces).astype(np.float64)
+        kept: dict[float, int] = {}
+        for row, step in enumerate(steps):
+            if row and step < steps[row - 1]:
+                kept = {at: old for at, old in kept.items() if at < step}
+            kept[step] = row
+        left = np.flatnonzero(~audit.superseded(steps))
+        # Where a piece begins at a step that was reached, the step is there twice, and the later row counts.
+        assert left[audit.last_of_each(steps[left])].tolist() == [kept[step] for step in sorted(kept)]
+
+
 def test_no_restart_where_the_step_stands_still() -> None:
     steps = floats(1, 1, 2, 2)
     assert not audit.superseded(steps).any()

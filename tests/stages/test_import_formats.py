@@ -18,7 +18,8 @@ ITERATIONS = range(10, 101, 10)
 def megatron_line(iteration: int, batch: int, samples: int) -> str:
     return (
         f" [2024-05-01 10:00:{iteration % 60:02d}] iteration {iteration:8d}/     100 | "
-        f"consumed samples: {samples:12d} | elapsed time per iteration (ms): 1234.5 | learning rate: {min(iteration / 20, 1) * 1e-3:.6E} | "
+        f"consumed samples: {samples:12d} | elapsed time per iteration (ms): 1234.5 | "
+        f"learning rate: {min(iteration / 20, 1) * 1e-3:.6E} | "
         f"global batch size: {batch:5d} | lm loss: {2 + 8 / iteration:.6E} | loss scale: 1.0 | grad norm: 1.234 | "
         "number of skipped iterations:   0 | number of nan iterations:   0 |\n"
     )

@@ -142,8 +142,8 @@ def times(values: pa.Array) -> tuple[Floats, NDArray[np.bool_]]:
 
     dates = pd.to_datetime(pd.Series(values.to_pylist()), errors="coerce", utc=True, format="mixed")
     missing = values.is_null().to_numpy(zero_copy_only=False)
-    seconds = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds().to_numpy(np.float64)
-    return seconds, np.isnan(seconds) & ~missing
+    seconds = np.asarray((dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
+    return seconds, np.asarray(np.isnan(seconds) & ~missing, dtype=np.bool_)
 
 
 def _decoded(values: pa.Array | pa.ChunkedArray) -> pa.Array:
