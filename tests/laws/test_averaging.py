@@ -35,6 +35,7 @@ def averages(gains: list[list[float]], to_close: list[list[float]] | None = None
             "window_checkpoints": 7,
             "window_fraction": 0.2,
             "tokens_per_parameter": 20.0,
+            "epochs": 0.5,
             "replicate": replicate,
             "val_loss_raw": 3.0,
             "val_loss_averaged": 3.0 - gain,
@@ -154,7 +155,7 @@ def studies(
         {
             "schedule": "constant", "peak_lr": 0.01 * (1 + peak), "average": [f"study {i}" for i in draw],
             "averaging_scheme": "window", "window_checkpoints": 7, "window_fraction": 0.2,
-            "tokens_per_parameter": 20.0, "replicate": replicate, "val_loss_raw": 3.0,
+            "tokens_per_parameter": 20.0, "epochs": 0.5, "replicate": replicate, "val_loss_raw": 3.0,
             "val_loss_averaged": 3.0 - gain.ravel(), "gain": gain.ravel(), "gain_sem": block_sd,
             "val_loss_cooldown": 3.0 - to_close.ravel(), "gap_to_cooldown": (to_close - gain).ravel(),
             "gap_to_cooldown_sem": block_sd,
@@ -199,7 +200,7 @@ def cells(**changes: Any) -> pd.DataFrame:
     rows = [
         {
             "cell_id": f"{kind}-{peak_lr}-{replicate}", "model": "m", "batch_sequences": 8, "schedule": kind,
-            "schedule_kind": kind, "peak_lr": peak_lr, "tokens_per_parameter": 20.0, "token_horizon": 2000,
+            "schedule_kind": kind, "peak_lr": peak_lr, "tokens_per_parameter": 20.0, "epochs": 0.5, "token_horizon": 2000,
             "replicate": replicate, "status": "completed", "holdout": False,
         }
         for kind in ("constant", "wsd")

@@ -102,3 +102,11 @@ def test_holdout_cells_are_hidden() -> None:
     runs["holdout"] = runs["peak_lr"] == 0.001
     assert set(final_losses(runs, blocks).points["peak_lr"]) == {0.002, 0.004}
     assert set(final_losses(runs, blocks, holdout=True).points["peak_lr"]) == {0.001}
+
+
+def test_text_that_was_repeated_more_often_is_another_point() -> None:
+    runs, blocks = study(2)
+    runs = pd.concat([runs, runs.assign(cell_id=runs["cell_id"] + "-again", epochs=4.0, val_loss=runs["val_loss"] + 1)])
+    losses = final_losses(runs, blocks.iloc[:0])
+    assert len(losses.points) == 12
+    assert losses.points.loc[losses.points["epochs"] == 4.0, "val_loss"].min() > 3.9

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from glidepath.science.optimum import Optimum, optimum, vertices
 from glidepath.science.replicates import interval
 from glidepath.study import tables
-from glidepath.study.final_losses import GROUP, FinalLosses
+from glidepath.study.final_losses import GROUP, SWEEP, FinalLosses
 
 Floats = NDArray[np.float64]
 SPANS_HORIZONS = 0.0
@@ -169,6 +169,8 @@ class Sweep:
     group: dict[str, Any]
     tokens_per_parameter: float
     token_horizon: float
+    epochs: float
+    """Horizon over unique tokens; NaN where it is not known."""
     n_params_counted: int
     peak_lrs: Floats
     losses: Floats
@@ -190,10 +192,12 @@ FAR_OFF = 2.0
 
 
 def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
-    """Every sweep of the study: one per model, schedule, batch and horizon."""
+    """Every sweep of the study: one per model, schedule, batch, horizon and number of epochs."""
     resampled = losses.resampled(settings.n_bootstrap, settings.seed)
     found = []
-    for key, cells in losses.points.groupby([*GROUP, "tokens_per_parameter"], sort=False):
+    # Of a run without a size nothing is known in tokens per parameter.
+    points = losses.points[losses.points["tokens_per_parameter"].notna()]
+    for key, cells in points.groupby(SWEEP, sort=False, dropna=False):
         cells = cells.sort_values("peak_lr")
         peak_lrs = cells["peak_lr"].to_numpy()
         values = cells["val_loss"].to_numpy()
@@ -212,6 +216,7 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
                 group=dict(zip(GROUP, key, strict=False)),
                 tokens_per_parameter=float(cells["tokens_per_parameter"].iloc[0]),
                 token_horizon=float(cells["token_horizon"].iloc[0]),
+                epochs=float(cells["epochs"].astype("float64").iloc[0]),
                 n_params_counted=int(cells["n_params_counted"].iloc[0]),
                 peak_lrs=peak_lrs,
                 losses=values,

@@ -4,20 +4,21 @@ hidden from them."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from glidepath.laws.law import Floats, LawTables, Settings, Sweep, sweeps
+from glidepath.laws.law import SPANS_HORIZONS, Floats, LawTables, Settings, Sweep, sweeps
 from glidepath.science.replicates import interval, single_run_noise
 from glidepath.study.final_losses import FinalLosses
 
 Bools = NDArray[np.bool_]
 
 ALL_MODELS = "all"
+SIZES_OF_A_LAW = 3
 HIDDEN_SHARE = 0.1
 """Of the points, at least one size or horizon: so many are hidden to test a law beyond what it was fitted to."""
 ROBUST_SD = 1.4826
@@ -35,6 +36,8 @@ class SizePoints:
     models: list[str]
     n_params: Floats
     tokens: Floats
+    tokens_per_parameter: Floats
+    """As the grid names it: equal for all sizes, where tokens are whole updates."""
     unique_tokens: Floats
     """NaN where they are not known."""
     losses: Floats
@@ -43,51 +46,61 @@ class SizePoints:
     """The same losses measured anew, shape [n_samples, points]; None without replicates: then runs are drawn anew."""
     weights: Floats | None
     """How often every run is drawn, shape [n_samples, points]; None with replicates."""
+    n_architectures: int = 1
 
     def __len__(self) -> int:
         return len(self.losses)
 
     def where(self, keep: Bools) -> SizePoints:
         """Some of the points. Without replicates the draws are of all points, so a row may be short of some."""
-        return SizePoints(
-            [model for model, kept in zip(self.models, keep, strict=True) if kept],
-            self.n_params[keep],
-            self.tokens[keep],
-            self.unique_tokens[keep],
-            self.losses[keep],
-            None if self.samples is None else self.samples[:, keep],
-            None if self.weights is None else self.weights[:, keep],
+        return replace(
+            self,
+            models=[model for model, kept in zip(self.models, keep, strict=True) if kept],
+            n_params=self.n_params[keep],
+            tokens=self.tokens[keep],
+            tokens_per_parameter=self.tokens_per_parameter[keep],
+            unique_tokens=self.unique_tokens[keep],
+            losses=self.losses[keep],
+            samples=None if self.samples is None else self.samples[:, keep],
+            weights=None if self.weights is None else self.weights[:, keep],
         )
 
 
 def groups_of_points(
     losses: FinalLosses, settings: Settings, hidden: FinalLosses | None
 ) -> Iterator[tuple[dict[str, Any], SizePoints, SizePoints | None]]:
-    """Group columns, points and the points that the configuration hides, for every schedule, batch and architecture.
+    """Group columns, points and the points that the configuration hides, for every schedule and batch.
 
-    Models that differ in more than their size (`architecture`) are not one law's: where a schedule was trained with
-    several architectures, each has its own rows, named after its digest.
+    Models that differ in more than their size (`architecture`) are not one law's: where one of the architectures has
+    three sizes, each has rows of its own, named after its digest. Where none has, as in a family whose heads grow with
+    the size, all are one law, and `n_architectures` among the parameters says so.
     """
-    found = sweeps(losses, settings)
-    unseen = sweeps(hidden, settings) if hidden else []
     architectures = _architectures(losses) | (_architectures(hidden) if hidden else {})
-    groups: dict[tuple[str, int, str], list[Sweep]] = {}
-    for sweep in found:
-        groups.setdefault(_key(sweep, architectures), []).append(sweep)
-    kinds: dict[tuple[str, int], int] = {}
-    for schedule, batch, _ in groups:
-        kinds[schedule, batch] = kinds.get((schedule, batch), 0) + 1
-    for key, members in groups.items():
-        schedule, batch, architecture = key
-        label = ALL_MODELS if kinds[schedule, batch] == 1 else f"architecture {architecture or 'not known'}"
-        seen = {(sweep.n_params_counted, sweep.token_horizon) for sweep in members}
-        others = [
-            sweep
-            for sweep in unseen
-            if _key(sweep, architectures) == key and (sweep.n_params_counted, sweep.token_horizon) not in seen
-        ]
-        group = {"model": label, "schedule": schedule, "batch_sequences": batch}
-        yield group, _points(members, losses, settings), _points(others, losses, settings) if others else None
+    unseen = sweeps(hidden, settings) if hidden else []
+    groups: dict[tuple[str, int], list[Sweep]] = {}
+    for sweep in sweeps(losses, settings):
+        groups.setdefault((sweep.group["schedule"], sweep.group["batch_sequences"]), []).append(sweep)
+    for (schedule, batch), members in groups.items():
+        alike = [sweep for sweep in unseen if tuple(sweep.group.values())[1:] == (schedule, batch)]
+        for label, kinds in _parts(members, architectures).items():
+            chosen, others = (
+                [sweep for sweep in of if architectures[sweep.group["model"]] in kinds] for of in (members, alike)
+            )
+            seen = {_place(sweep) for sweep in chosen}
+            others = [sweep for sweep in others if _place(sweep) not in seen]
+            group = {"model": label, "schedule": schedule, "batch_sequences": batch}
+            points = replace(_points(chosen, losses, settings), n_architectures=len(kinds))
+            yield group, points, _points(others, losses, settings) if others else None
+
+
+def _parts(members: list[Sweep], architectures: dict[str, str]) -> dict[str, set[str]]:
+    """Architectures by the label of the law that they share."""
+    sizes: dict[str, set[int]] = {}
+    for sweep in members:
+        sizes.setdefault(architectures[sweep.group["model"]], set()).add(sweep.n_params_counted)
+    if len(sizes) == 1 or max(map(len, sizes.values())) < SIZES_OF_A_LAW:
+        return {ALL_MODELS: set(sizes)}
+    return {f"architecture {kind or 'not known'}": {kind} for kind in sizes}
 
 
 def _architectures(losses: FinalLosses) -> dict[str, str]:
@@ -98,23 +111,20 @@ def _architectures(losses: FinalLosses) -> dict[str, str]:
     }
 
 
-def _key(sweep: Sweep, architectures: dict[str, str]) -> tuple[str, int, str]:
-    return sweep.group["schedule"], sweep.group["batch_sequences"], architectures[sweep.group["model"]]
+def _place(sweep: Sweep) -> tuple[int, float, str]:
+    """Where the law is asked; epochs as text, so that unknown ones are equal."""
+    return sweep.n_params_counted, sweep.token_horizon, f"{sweep.epochs:.9g}"
 
 
 def _points(members: list[Sweep], losses: FinalLosses, settings: Settings) -> SizePoints:
     replicated = bool(losses.noise.degrees_of_freedom)
-    columns = ["model", "schedule", "batch_sequences", "tokens_per_parameter"]
-    epochs = losses.points.drop_duplicates(columns).set_index(columns)["epochs"].astype("float64")
-    keys = pd.MultiIndex.from_tuples(
-        [(*sweep.group.values(), sweep.tokens_per_parameter) for sweep in members], names=columns
-    )
     tokens = np.array([sweep.token_horizon for sweep in members])
     return SizePoints(
         [str(sweep.group["model"]) for sweep in members],
         np.array([float(sweep.n_params_counted) for sweep in members]),
         tokens,
-        tokens / epochs.reindex(keys).to_numpy(),
+        np.array([sweep.tokens_per_parameter for sweep in members]),
+        tokens / np.array([sweep.epochs for sweep in members]),
         np.array([sweep.optimum.val_loss for sweep in members]),
         np.stack([sweep.loss_samples for sweep in members], axis=1) if replicated else None,
         None if replicated else drawn_runs(len(members), settings.n_bootstrap, settings.seed),
@@ -194,14 +204,23 @@ def score_hidden(
 
 
 def report_residuals(out: LawTables, group: dict[str, Any], points: SizePoints, residuals: Floats) -> None:
-    """Rows on the residuals (ln measured - ln predicted): their robust standard deviation, and those beyond five."""
+    """Rows on the residuals (ln measured - ln predicted): each, their robust standard deviation, those beyond five."""
     sd = ROBUST_SD * float(np.median(np.abs(residuals)))
     # Residuals of a law through all its points are rounding errors.
-    outlying = np.flatnonzero(np.abs(residuals) > OUTLYING * max(sd, 1e-6))
-    for name, value in (("residual_sd", sd), ("n_outliers", float(len(outlying)))):
-        out.parameter(group, 0.0, name, value, np.empty(0), len(points), "converged")
-    for i in outlying:
-        out.prediction(
-            {**group, "model": points.models[i]}, 0.0, "token_horizon", points.tokens[i : i + 1], "outlying_residual",
-            residuals[i : i + 1], np.empty((0, 1)), np.zeros(1, dtype=bool),
-        )  # fmt: skip
+    outlying = np.abs(residuals) > OUTLYING * max(sd, 1e-6)
+    told = {"residual_sd": sd, "n_outliers": float(outlying.sum())}
+    if points.n_architectures > 1:
+        told["n_architectures"] = float(points.n_architectures)
+    for name, value in told.items():
+        out.parameter(group, SPANS_HORIZONS, name, value, np.empty(0), len(points), "converged")
+    models = np.array(points.models)
+    for quantity, of in (("residual", np.ones_like(outlying)), ("outlying_residual", outlying)):
+        for model in dict.fromkeys(models[of].tolist()):
+            at = np.flatnonzero(of & (models == model))
+            # Runs of one size and horizon, but with other unique tokens: the one that is furthest off.
+            at = at[np.argsort(-np.abs(residuals[at]), kind="stable")]
+            at = at[np.unique(points.tokens[at], return_index=True)[1]]
+            out.prediction(
+                {**group, "model": model}, SPANS_HORIZONS, "token_horizon", points.tokens[at], quantity,
+                residuals[at], np.empty((0, len(at))), np.zeros(len(at), dtype=bool),
+            )  # fmt: skip

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 GROUP = ["model", "schedule", "batch_sequences"]
-POINT = [*GROUP, "tokens_per_parameter", "peak_lr"]
+SWEEP = [*GROUP, "tokens_per_parameter", "epochs"]
+"""What the cells of one sweep over peak learning rates share: epochs are the horizon over the unique tokens."""
+POINT = [*SWEEP, "peak_lr"]
 SHAPE = ["architecture", "parametrization", "d_model", "n_layer", "d_head", "context_length"]
 POSITION = [name for name in POINT if name != "schedule"]
 
@@ -28,7 +30,7 @@ class FinalLosses:
     """Completed cells that differ only in their replicate are one point."""
 
     points: pd.DataFrame
-    """A row per point: `POINT`, token_horizon, n_params_counted, epochs, `SHAPE`, val_loss (adjusted mean over replicates)."""
+    """A row per point: `POINT`, token_horizon, n_params_counted, `SHAPE`, val_loss (adjusted mean over replicates)."""
     replicates: Floats
     """Loss of every replicate [nat/token], NaN where there is none, shape [points, replicates]."""
     blocks: Floats
@@ -126,7 +128,7 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
             f"{open_runs.loc[twice, 'cell_id'].iloc[0]} has the settings and the replicate of another run: a mean over "
             f"them would hide their noise. Number them as replicates, or name what differs (model, schedule, peak_lr)"
         )
-    columns = [*POINT, "token_horizon", "n_params_counted", "epochs", *SHAPE]
+    columns = [*POINT, "token_horizon", "n_params_counted", *SHAPE]
     points = open_runs.drop_duplicates("point").set_index("point")[columns].sort_index()
     wide = open_runs.pivot(index="point", columns="replicate", values="val_loss").sort_index()
     replicates = wide.to_numpy(np.float64)
