@@ -57,9 +57,9 @@ def test_intervals_cover() -> None:
         assert_nominal(hits[name], len(hits[name]))
 
 
-@pytest.mark.parametrize(("holdout", "hidden"), [("largest_size", 3), ("longest_horizon", 2)])
+@pytest.mark.parametrize(("holdout", "hidden"), [("largest_size", 3), ("longest_horizon", 4)])
 def test_score_of_what_is_hidden(holdout: str, hidden: int) -> None:
-    """The largest size is a quarter of the points; of the longest horizons two make up a tenth."""
+    """A size is a quarter of the points, a horizon in tokens per parameter a third."""
     score = one(scores(loss_size_horizon.fit(losses_of(STUDY), settings(n_bootstrap=2))), holdout=holdout)
     assert (score["n_hidden"], score["status"]) == (hidden, "scored")
     assert score["mean_absolute_error"] < 0.01
@@ -87,6 +87,16 @@ def test_other_architectures_have_a_law_of_their_own() -> None:
     found = parameters(loss_size_horizon.fit(losses, settings(n_bootstrap=2)))
     for model, irreducible in (("architecture 1a", 2.0), ("architecture 0f", 1.5)):
         assert one(found, model=model, parameter="E")["value"] == pytest.approx(irreducible, rel=1e-3)
+
+
+def test_a_family_that_changes_with_its_size_is_one_law_and_said_to_be() -> None:
+    """Every size another architecture, as where heads grow with it."""
+    runs, blocks = STUDY.tables()
+    law = loss_size_horizon.fit(final_losses(runs.assign(architecture=runs["model"]), blocks), settings(n_bootstrap=2))
+    assert one(parameters(law), parameter="alpha")["value"] == pytest.approx(0.3, rel=1e-3)
+    assert one(parameters(law), parameter="n_architectures")["value"] == 4
+    same = parameters(loss_size_horizon.fit(losses_of(STUDY), settings(n_bootstrap=2)))
+    assert "n_architectures" not in set(same["parameter"])
 
 
 def test_an_outlying_point_is_reported_and_kept() -> None:

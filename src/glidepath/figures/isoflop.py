@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from glidepath.figures import select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.science.laws.isoflop import MIN_POINTS, budgets
+from glidepath.science.laws.size_horizon import FLOPS_PER_PARAMETER_AND_TOKEN
 from glidepath.study.figure_list import ISOFLOP
 
 if TYPE_CHECKING:
@@ -44,14 +45,15 @@ def data(tables: Tables) -> pd.DataFrame:
 
 def _profiles(runs: pd.DataFrame) -> pd.DataFrame:
     """Lowest loss of every size at every budget that has enough of them."""
-    best = runs.groupby([*GROUP, "n_params_counted", "token_horizon"], as_index=False)["val_loss"].min()
+    best = runs.groupby([*GROUP, "n_params_counted", "token_horizon"])[["val_loss"]].min().reset_index()
     if best.empty:
         return best
-    flops = 6 * best["n_params_counted"].astype("float64") * best["token_horizon"].astype("float64")
-    best = best.assign(item="run", train_flops_6nd=flops, budget=budgets(flops.to_numpy()))
+    of_runs = best[["n_params_counted", "token_horizon"]].to_numpy(np.float64)
+    flops = FLOPS_PER_PARAMETER_AND_TOKEN * of_runs.prod(axis=1)
+    best = best.assign(item="run", train_flops_6nd=flops, budget=budgets(flops))
     best["train_flops_6nd"] = best.groupby("budget")["train_flops_6nd"].transform("median")
-    best = best[best.groupby("budget")["n_params_counted"].transform("nunique") >= MIN_POINTS]
-    return best.sort_values(["train_flops_6nd", "n_params_counted"], kind="stable")
+    enough: pd.DataFrame = best[best.groupby("budget")["n_params_counted"].transform("nunique") >= MIN_POINTS]
+    return enough.sort_values(["train_flops_6nd", "n_params_counted"], kind="stable")
 
 
 @style.styled
@@ -68,9 +70,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     _draw_law(right, frame)
     schedule, batch = frame["schedule"].iloc[0], int(frame["batch_sequences"].iloc[0])
     of_batch = f", batch {batch} sequences" if batch else ""
-    star = {"marker": "*", "markersize": 13, "linestyle": "none"}
     handles = [
-        Line2D([], [], color=LAW, label="minimum", **star),
+        Line2D([], [], color=LAW, marker="*", markersize=13, linestyle="none", label="minimum"),
         Line2D([], [], color=PARABOLA, marker="x", markeredgewidth=2, linestyle="none", label="parabola's vertex"),
         Line2D([], [], color=LAW, label="law"),
     ]

@@ -83,8 +83,10 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_xlabel("training compute 6·N·D [FLOP]")
     handles = [style.schedule_handle(*schedule) for schedule in schedules]
     if frame["outlying"].any():
-        ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
-        handles.append(Line2D([], [], color=style.ALARM, label="beyond 5 robust standard deviations", **ring))
+        label = "beyond 5 robust standard deviations"
+        ring = Line2D([], [], color=style.ALARM, marker="o", markersize=11, linestyle="none", label=label)
+        ring.set_markerfacecolor("none")
+        handles.append(ring)
     style.heading(
         figure,
         TITLE,

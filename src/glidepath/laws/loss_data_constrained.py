@@ -117,7 +117,7 @@ def _worth(
 def _hidden(points: SizePoints, holdout: str) -> Bools:
     if holdout == "most_epochs":
         return largest(points.tokens / points.unique_tokens)
-    return largest(points.n_params if holdout == "largest_size" else points.tokens)
+    return largest(points.n_params if holdout == "largest_size" else points.tokens_per_parameter)
 
 
 def _score(

@@ -88,7 +88,7 @@ def _fitted(members: list[Sweep], losses: FinalLosses, settings: Settings) -> _F
     law = fit_saturating_law(x, observed)
     if losses.noise.degrees_of_freedom:
         rows = _samples(members)
-        return _Fitted(members, law, fit_saturating_law(x, rows), np.isfinite(rows).all(1))
+        return _Fitted(members, law, fit_saturating_law(x, rows), np.asarray(np.isfinite(rows).all(1)))
     weights = drawn_runs(len(x), settings.n_bootstrap, settings.seed)
     enough = (weights > 0).sum(1) >= ENOUGH_RUNS
     rows = np.where(enough[:, None], observed, np.nan)

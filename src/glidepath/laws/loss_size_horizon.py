@@ -128,7 +128,7 @@ def _compute_optimal(
 def _score(
     out: LawTables, group: dict[str, Any], holdout: str, words: str, points: SizePoints, losses: FinalLosses
 ) -> None:
-    hidden = largest(points.n_params if holdout == "largest_size" else points.tokens)
+    hidden = largest(points.n_params if holdout == "largest_size" else points.tokens_per_parameter)
     rest = points.where(~hidden)
     try:
         found = fit_size_horizon_law(rest.n_params, rest.tokens, rest.losses)

@@ -182,7 +182,7 @@ def largest(values: Floats) -> Bools:
 def nearest(points: SizePoints, at: SizePoints) -> Floats:
     """Loss of the nearest point in ln N and ln D: what is said without a law."""
     distance = np.log(at.n_params[:, None] / points.n_params) ** 2 + np.log(at.tokens[:, None] / points.tokens) ** 2
-    return points.losses[distance.argmin(1)]
+    return np.asarray(points.losses[distance.argmin(1)], np.float64)
 
 
 def score_hidden(
