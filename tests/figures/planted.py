@@ -577,6 +577,24 @@ def _laws_over_sizes(cells: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def curve_predictions(cells: pd.DataFrame) -> pd.DataFrame:
+    """What a law says of the first completed cell of every schedule, hidden: off by 0.01."""
+    done = cells[cells["status"] == "completed"]
+    rows = []
+    for _, cell in done.drop_duplicates("schedule").iterrows():
+        for share in (0.25, 0.5, 1.0):
+            loss = float(cell["val_loss"]) + 0.3 * (1 - share)
+            bands = {"low_50": loss, "high_50": loss + 0.02, "low_90": loss - 0.02, "high_90": loss + 0.04}
+            rows.append(
+                {"law": "annealing", "holdout": "schedule", "hidden": True, "val_loss": loss, **bands}
+                | {name: cell[name] for name in ("cell_id", "model", "schedule", "schedule_kind", "batch_sequences")}
+                | {name: cell[name] for name in ("peak_lr", "tokens_per_parameter", "total_steps")}
+                | {"updates_done": round(share * cell["total_steps"]), "val_loss_predicted": loss + 0.01}
+                | {"baseline": loss + 0.05}
+            )
+    return filled(tables.CURVE_PREDICTIONS, rows)
+
+
 def budget() -> pd.DataFrame:
     """20, 400, 20 and 60 core-seconds on two cores, predicted at second 1000; sharing saves a third of training."""
     seconds = {"tokenize": 20.0, "train": 400.0, "average": 20.0, "analysis": 60.0, "total": 500.0}
@@ -637,6 +655,7 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         **laws(cells),
         **{name: filled(table, rows) for name, (table, rows) in feature_rows(cells, LEVEL).items()},
         **rate_tables(cells, LEVEL),
+        figure_list.CURVES_OF: curve_predictions(main),
         **coordinate_tables(),
         **large_lr_tables(cells),
         **spike_tables(),

@@ -33,6 +33,17 @@ rule fit_law:
         " --output-directory $(dirname {output[0]}) > {log} 2>&1"
 
 
+# Laws of loss curves also say what they predicted of hidden curves.
+use rule fit_law as fit_curve_law with:
+    output:
+        [LAYOUT.law_table("{law}", name) for name in (*LAW_TABLE_NAMES, "curve_predictions", "curve_scores")],
+    wildcard_constraints:
+        law="annealing|multi_power|convex_bound",
+
+
+ruleorder: fit_curve_law > fit_law
+
+
 rule compare_laws:
     input:
         [LAYOUT.law_table(law, "scores") for law in LAWS],

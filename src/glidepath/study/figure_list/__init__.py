@@ -10,10 +10,21 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glidepath.study.figure_list import averaging, batch, checkpoints, features, loss, noise_scale, peak_lr, schedules
+from glidepath.study.figure_list import (
+    averaging,
+    batch,
+    checkpoints,
+    curve_laws,
+    features,
+    loss,
+    noise_scale,
+    peak_lr,
+    schedules,
+)
 from glidepath.study.figure_list.figure_entry import (
     BATCH_PATHS,
     BATCH_SWEEPS,
+    CURVES_OF,
     ISOFLOP,
     LOSS_HORIZON,
     LOSS_SIZE_HORIZON,
@@ -22,7 +33,15 @@ from glidepath.study.figure_list.figure_entry import (
     LR_TRANSFER,
     FigureEntry,
 )
-from glidepath.study.tables import CHECKPOINT_TABLES, COORDINATE_CHECK, IMPORT_TABLES, LAW_TABLES, TABLES, Table
+from glidepath.study.tables import (
+    CHECKPOINT_TABLES,
+    COORDINATE_CHECK,
+    CURVE_TABLES,
+    IMPORT_TABLES,
+    LAW_TABLES,
+    TABLES,
+    Table,
+)
 
 if TYPE_CHECKING:
     from glidepath.study.config import StudyConfig
@@ -34,6 +53,7 @@ FIGURES: tuple[FigureEntry, ...] = (
     *batch.FIGURES,
     *averaging.FIGURES,
     *loss.FIGURES,
+    *curve_laws.FIGURES,
     *features.FIGURES,
 )
 FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in FIGURES)
@@ -43,7 +63,7 @@ CHECKPOINT_FIGURES = checkpoints.FIGURES
 CHECKPOINT_FIGURE_NAMES: tuple[str, ...] = tuple(entry.name for entry in CHECKPOINT_FIGURES)
 
 SCHEMAS = {table.name: table for table in (*TABLES, *CHECKPOINT_TABLES, *IMPORT_TABLES)}
-LAW_SCHEMAS = {table.name: table for table in LAW_TABLES}
+LAW_SCHEMAS = {table.name: table for table in (*LAW_TABLES, *CURVE_TABLES)}
 TABLES_FROM_LOGS = ("runs", "updates", "evaluations", "law_comparison")
 FIGURES_FROM_LOGS = (
     "law_comparison",
@@ -105,6 +125,7 @@ __all__ = [
     "BATCH_SWEEPS",
     "CHECKPOINT_FIGURES",
     "CHECKPOINT_FIGURE_NAMES",
+    "CURVES_OF",
     "FIGURES",
     "FIGURE_NAMES",
     "ISOFLOP",
