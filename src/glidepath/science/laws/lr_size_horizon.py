@@ -146,11 +146,12 @@ def scatter_of(points: LrPoints, ln_lr: Floats, squares: Floats) -> Floats:
     low, high = np.log(FLOOR), np.log(max(1.0, float(np.ptp(ln_lr)) ** 2) * 1e6)
     grid = np.linspace(low, high, SCATTER_GRID)
     sd = np.zeros(len(ln_lr)) if points.sd is None else points.sd
-    sums = []
-    for variance in np.exp(grid):
-        root = 1.0 / np.sqrt(sd**2 + variance)
-        left = (ln_lr - design @ (np.linalg.pinv(design * root[:, None]) @ (ln_lr * root))) * root
-        sums.append(max(float(left @ left), np.finfo(np.float64).tiny))
+    root = 1.0 / np.sqrt(sd**2 + np.exp(grid)[:, None])
+    weighted = ln_lr * root
+    # Q of the weighted design spans what the law takes.
+    basis = np.linalg.qr(design * root[..., None])[0]
+    taken = (np.swapaxes(basis, -1, -2) @ weighted[..., None])[..., 0]
+    sums = np.maximum(((weighted - (basis @ taken[..., None])[..., 0]) ** 2).sum(-1), np.finfo(np.float64).tiny)
     # The sum falls as τ grows. Below the first grid point τ is nothing.
     found = np.exp(np.interp(-np.log(squares), -np.log(sums), grid, left=-np.inf) / 2)
     return np.asarray(found, dtype=np.float64)
