@@ -23,6 +23,7 @@ rule fit:
     input:
         LAW_FILES,
         LAYOUT.table("law_comparison"),
+        LAYOUT.table("run_predictions"),
 
 
 if STUDY.target:
@@ -77,6 +78,7 @@ rule report:
         [LAYOUT.table(table) for table in IMPORTED_TABLES],
         RECOMMENDATION,
         comparison=LAYOUT.table("law_comparison"),
+        predictions=LAYOUT.table("run_predictions"),
         provenance=f"{LAYOUT.results}/provenance.json",
     output:
         f"{LAYOUT.results}/report.html",

@@ -23,6 +23,7 @@ FINAL_FILES = [
     *(LAYOUT.table(table) for table in IMPORTED_TABLES),
     *LAW_FILES,
     LAYOUT.table("law_comparison"),
+    LAYOUT.table("run_predictions"),
     *FIGURE_FILES,
     *RECOMMENDATION,
     f"{LAYOUT.results}/report.html",

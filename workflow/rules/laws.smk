@@ -55,3 +55,21 @@ rule compare_laws:
         code=code("compare_laws"),
     shell:
         "glidepath compare-laws --scores {input} --output {output} > {log} 2>&1"
+
+
+rule run_predictions:
+    input:
+        runs=LAYOUT.table("runs"),
+        block_losses=LAYOUT.table("block_losses"),
+    output:
+        LAYOUT.table("run_predictions"),
+    log:
+        f"logs/run_predictions/{LAYOUT.study}.log",
+    params:
+        results=results_folder,
+        samples=ANALYSIS.bootstrap_samples,
+        seed=ANALYSIS.seed,
+        code=code("predict"),
+    shell:
+        "glidepath predict --results {params.results} --hidden --bootstrap-samples {params.samples}"
+        " --seed {params.seed} --output {output} > {log} 2>&1"

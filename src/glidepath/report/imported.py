@@ -11,7 +11,7 @@ import pandas as pd
 from glidepath.figures.text import compact, learning_rate
 from glidepath.report.card import Card
 from glidepath.report.law_trial import Trial
-from glidepath.report.numbers import interval
+from glidepath.report.numbers import interval, plain, signed
 from glidepath.report.overview import Fact
 from glidepath.report.rendering import page_figure, rendered, table_facts
 from glidepath.study import figure_list
@@ -43,6 +43,19 @@ class ParameterRow:
 
 
 @dataclass(frozen=True)
+class HiddenRow:
+    """A run that was hidden from the fits, as the believed law said it."""
+
+    run: str
+    predicted: str
+    interval: str
+    came_to: str
+    error: str
+    law: str
+    inside: bool
+
+
+@dataclass(frozen=True)
 class LawTable:
     """A law's parameters."""
 
@@ -61,6 +74,11 @@ class Page:
     trial: Trial
     card: Card | None
     """None where no target was given."""
+    hidden: tuple[HiddenRow, ...]
+    n_more_hidden: int
+    """Rows of run_predictions that the page does not show."""
+    unpredicted: tuple[str, ...]
+    """Why hidden runs have no prediction."""
     findings: tuple[FindingRow, ...]
     laws: tuple[LawTable, ...]
     facts: tuple[Fact, ...]
@@ -99,6 +117,32 @@ def finding_rows(findings: pd.DataFrame) -> tuple[FindingRow, ...]:
 
 def _example(row: pd.Series[Any]) -> str:
     return f"{row['run']}: {row['detail']}" if row["run"] else str(row["detail"])
+
+
+def hidden_rows(predictions: pd.DataFrame) -> tuple[HiddenRow, ...]:
+    """Hidden runs whose final loss was predicted."""
+    return tuple(_hidden(row) for _, row in predictions[predictions["believed"]].iterrows())
+
+
+def unpredicted(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Each reason why there is no prediction, with how many runs have it."""
+    reasons = predictions.loc[predictions["law"] == "none", "reason"].value_counts()
+    return tuple(f"{count} {'run' if count == 1 else 'runs'}: {reason}." for reason, count in reasons.items())
+
+
+def _hidden(row: pd.Series[Any]) -> HiddenRow:
+    low, high = row["low_90"], row["high_90"]
+    known = pd.notna(low) and pd.notna(high)
+    beyond = f", {row['extrapolation']:.3g} × beyond" if row["extrapolation"] > 1 else ""
+    return HiddenRow(
+        run=str(row["run"]),
+        predicted=plain(row["val_loss_predicted"], 4),
+        interval=f"[{plain(low, 3)}, {plain(high, 3)}]" if known else "not known",
+        came_to=plain(row["val_loss"], 4),
+        error=signed(row["error"], 4),
+        law=f"{row['law'].replace('_', ' ')}{beyond}",
+        inside=bool(known and low <= row["val_loss"] <= high),
+    )
 
 
 def law_table(name: str, parameters: pd.DataFrame) -> LawTable:

@@ -30,14 +30,19 @@ def main(args: argparse.Namespace) -> None:
     study = parse_imports(json.loads(args.config), "the import")
     laws = study.analysis.laws or IMPORT_LAWS
     found = read_tables(
-        ("runs", "findings", "law_comparison", *(f"laws/{law}/parameters" for law in laws)), args.results
+        ("runs", "findings", "law_comparison", "run_predictions", *(f"laws/{law}/parameters" for law in laws)),
+        args.results,
     )
+    hidden = imported.hidden_rows(found["run_predictions"])
     recommended = args.results / "recommendation.json"
     content = imported.Page(
         study=study.imports,
         description=study.description,
         trial=law_trial(found["law_comparison"]),
         card=card(Recommendation.model_validate_json(recommended.read_text())) if study.target else None,
+        hidden=hidden[: imported.MOST_ROWS],
+        n_more_hidden=max(0, len(hidden) - imported.MOST_ROWS),
+        unpredicted=imported.unpredicted(found["run_predictions"]),
         findings=imported.finding_rows(found["findings"]),
         laws=tuple(imported.law_table(law, found[f"laws/{law}/parameters"]) for law in laws),
         facts=imported.facts(found["runs"]),

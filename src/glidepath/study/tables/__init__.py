@@ -16,7 +16,14 @@ from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOIN
 from glidepath.study.tables.curve_laws import CURVE_PREDICTIONS, CURVE_SCORES, CURVE_TABLES, VERIFICATION
 from glidepath.study.tables.imports import FINDINGS, IMPORT_TABLES, IMPORTED_ROWS
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
-from glidepath.study.tables.laws import LAW_COMPARISON, LAW_PARAMETERS, LAW_PREDICTIONS, LAW_SCORES, LAW_TABLES
+from glidepath.study.tables.laws import (
+    LAW_COMPARISON,
+    LAW_PARAMETERS,
+    LAW_PREDICTIONS,
+    LAW_SCORES,
+    LAW_TABLES,
+    RUN_PREDICTIONS,
+)
 from glidepath.study.tables.noise_scale import GRADIENT_STATISTICS, NOISE_SCALE, NOISE_SCALE_REGRESSION
 from glidepath.study.tables.parametrization import COORDINATE_CHECK, COORDINATE_SLOPES
 from glidepath.study.tables.plan import BUDGET, PLAN, SPENDING
@@ -48,12 +55,14 @@ TABLES = (
     EMA_VIEW,
     COMPARISONS,
     LAW_COMPARISON,
+    RUN_PREDICTIONS,
     COORDINATE_CHECK,
     COORDINATE_SLOPES,
     REGIMES,
     LARGE_LR,
     SPIKE_EXCESS,
     SPIKE_REMOVAL,
+    VERIFICATION,
 )
 
 __all__ = [
@@ -94,6 +103,7 @@ __all__ = [
     "POSITION_LOSSES",
     "REGIMES",
     "RUNS",
+    "RUN_PREDICTIONS",
     "SCHEMA_VERSION",
     "SPENDING",
     "SPIKE_EXCESS",

@@ -134,3 +134,28 @@ LAW_COMPARISON = Table(
         Column("reason", "string", "-", "why not, of the first such group; empty if there is none"),
     ),
 )
+
+RUN_PREDICTIONS = Table(
+    "run_predictions",
+    "Final losses of runs that were hidden from the fits, or not made, as every law that can says them.",
+    (
+        Column("run", "string", "-", "cell_id of a hidden run, or a name", key=True),
+        Column("law", "string", "-", "law; none: no law can say anything of the run", key=True),
+        Column("believed", "bool", "-", "the law with the least expected error there, by points hidden from it"),
+        Column("model", "string", "-", "its model, where that was trained"),
+        Column("schedule", "string", "-", "its schedule"),
+        Column("batch_sequences", "int64", "sequences", "its batch; 0 where it is not known"),
+        Column("n_params_counted", "float64", "parameters", "its size, in the study's count"),
+        Column("token_horizon", "float64", "tokens", "its horizon"),
+        Column("peak_lr", "float64", "-", "its peak learning rate; null: the best one"),
+        Column("val_loss_predicted", "float64", "nat/token", "prediction; null without a law"),
+        Column("low_50", "float64", "nat/token", "lower end of the 50 % interval of a single run; null if not known"),
+        Column("high_50", "float64", "nat/token", "upper end"),
+        Column("low_90", "float64", "nat/token", "lower end of the 90 % interval"),
+        Column("high_90", "float64", "nat/token", "upper end"),
+        Column("val_loss", "float64", "nat/token", "what the run came to; null where it was not made"),
+        Column("error", "float64", "nat/token", "prediction - val_loss"),
+        Column("extrapolation", "float64", "-", "factor in size times horizon beyond the points fitted; 1: within"),
+        Column("reason", "string", "-", "why there is no prediction; empty where there is one"),
+    ),
+)

@@ -1,0 +1,109 @@
+"""Final losses of single runs, as every law that can says them: of runs that were hidden, or that were not made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glidepath.laws import target as at_target
+from glidepath.laws.law import Floats, Settings
+from glidepath.laws.predictors import Said
+from glidepath.science.replicates import interval
+from glidepath.study import tables
+from glidepath.study.final_losses import FinalLosses
+
+LEVELS = (50, 90)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A run whose final loss is wanted."""
+
+    name: str
+    n_params: float
+    tokens: float
+    schedule: str
+    """Of the runs that were fitted."""
+    batch_sequences: int
+    model: str = ""
+    """Its name, where it is one of those fitted."""
+    peak_lr: float | None = None
+    """None: the best one."""
+    val_loss: float = np.nan
+    """What it came to; NaN where that is not known."""
+
+
+def hidden_runs(runs: pd.DataFrame) -> Iterator[Asked]:
+    """The completed runs that were hidden from fits, those of known size and horizon."""
+    hidden = runs[(runs["status"] == "completed") & runs["holdout"]]
+    for _, run in hidden[hidden["n_params_counted"].notna() & hidden["token_horizon"].notna()].iterrows():
+        yield Asked(
+            name=str(run["cell_id"]),
+            n_params=float(run["n_params_counted"]),
+            tokens=float(run["token_horizon"]),
+            schedule=str(run["schedule"]),
+            batch_sequences=int(run["batch_sequences"]),
+            model=str(run["model"]),
+            peak_lr=None if pd.isna(run["peak_lr"]) else float(run["peak_lr"]),
+            val_loss=float(run["val_loss"]),
+        )
+
+
+def run_predictions(losses: FinalLosses, asked: Iterable[Asked], settings: Settings) -> pd.DataFrame:
+    """A row per run and law, the believed one first; a run that no law can say anything of has one row that says why.
+
+    The interval of the believed law is that of a single run: parameters, the law's error out of sample carried to the
+    run's distance, noise, and a peak learning rate off the best one. Other laws have none: they are there to be
+    compared.
+    """
+    rows: list[dict[str, Any]] = []
+    for run in asked:
+        known = {
+            "run": run.name, "model": run.model, "schedule": run.schedule, "batch_sequences": run.batch_sequences,
+            "n_params_counted": run.n_params, "token_horizon": run.tokens, "peak_lr": run.peak_lr or np.nan,
+            "val_loss": run.val_loss,
+        }  # fmt: skip
+        try:
+            found = _predicted(losses, run, settings)
+        except ValueError as refusal:
+            found, why = None, str(refusal)
+        else:
+            why = "three horizons of that model, or three sizes at three horizons, with losses that fall, are needed"
+        if found is None:
+            rows.append(known | {"law": "none", "believed": False, "reason": why})
+            continue
+        for said in found.said:
+            rows.append(known | _row(found, said, run.val_loss))
+    return pd.DataFrame(rows, columns=tables.RUN_PREDICTIONS.names).astype({"believed": bool, "reason": str})
+
+
+def _predicted(losses: FinalLosses, run: Asked, settings: Settings) -> at_target.LossAtTarget | None:
+    choice = at_target.choose(losses, settings, run.model, run.batch_sequences, run.schedule)
+    best = at_target.peak_lr(choice, run.n_params, run.tokens, settings)
+    mistake, regret = at_target.mistake(choice), None
+    launched_at = run.peak_lr or best.value
+    if mistake and np.isfinite(launched_at) and launched_at > 0:
+        regret = at_target.regret_of(mistake.sweep.optimum.curvature, best, launched_at)
+    return at_target.loss(choice, losses, settings, run.n_params, run.tokens, regret)
+
+
+def _row(found: at_target.LossAtTarget, said: Said, val_loss: float) -> dict[str, Any]:
+    believed = said is found.said[0]
+    value = found.value if believed else said.value
+    samples: Floats = found.samples if believed else np.empty(0)
+    row: dict[str, Any] = {
+        "law": said.predictor.name,
+        "believed": believed,
+        "val_loss_predicted": value,
+        "error": value - val_loss,
+        "extrapolation": float(np.exp(said.reach)),
+        "reason": "",
+    }
+    for level in LEVELS:
+        low, high = interval(samples, level / 100) if len(samples) else (np.nan, np.nan)
+        row |= {f"low_{level}": low, f"high_{level}": high}
+    return row
