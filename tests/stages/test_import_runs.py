@@ -329,6 +329,31 @@ holdout: [d]
     assert found.of("evaluations", "a")[["updates_done", "val_loss"]].to_numpy().tolist() == [[200, 3.0]]
 
 
+def test_runs_far_above_their_sweep_are_kept_out_but_not_others(tmp_path: Path) -> None:
+    rows = ["best,20,20,0.1,3.0", "blown,20,20,0.9,4.5", "repeated,20,1,0.1,4.5", "short,2,2,0.1,4.5"]
+    log(tmp_path / "points.csv", [*rows, "again,20,20,0.1,3.1"], "name,D,U,lr,loss")
+    found = imported(
+        tmp_path,
+        """
+imports: mine
+sources:
+  - name: points
+    format: csv
+    paths: [points.csv]
+    rows: runs
+    run: {kind: columns, columns: [name]}
+    columns: {token_horizon: D, unique_tokens: U, peak_lr: lr, val_loss: loss}
+    units: {token_horizon: millions, unique_tokens: millions}
+""",
+    )
+    assert found.runs["status"].to_dict() == {
+        **dict.fromkeys(("best", "repeated", "short", "again"), "completed"),
+        "blown": "excluded",
+    }
+    assert "1.50 nat/token above the best of its sweep" in found.runs.loc["blown", "reason"]
+    assert found.runs["replicate"].tolist() == [0, 0, 0, 0, 1]
+
+
 def test_a_filter_says_how_much_it_leaves_out(tmp_path: Path) -> None:
     log(tmp_path / "logs/a.csv", [f"{row},{i % 2 == 0}" for i, row in enumerate(whole())], "step,loss,val,lr,tokens,ok")
     found = imported(tmp_path, CSV.replace("run: {kind: file}", "run: {kind: file}\n    where: {ok: false}"))

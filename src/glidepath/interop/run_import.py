@@ -23,8 +23,10 @@ PART_ROWS = 200_000
 """Rows of a table that are written together."""
 UNKNOWN_SCHEDULE = "unknown"
 """Name of the schedule of runs that have none."""
-ALIKE = ["model", "schedule", "batch_tokens", "token_horizon", "peak_lr", "weight_decay", "unique_tokens"]
-"""Runs that agree in these are replicates."""
+ALIKE = ["model", "schedule", "batch_sequences", "token_horizon", "peak_lr", "unique_tokens"]
+"""Runs that agree in these are one point to all laws: replicates of each other."""
+OTHERWISE = ("batch_tokens", "weight_decay", "warmup_steps", "context_length")
+"""What they may differ in all the same."""
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,9 @@ def _runs(config: ImportConfig, records: Sequence[dict[str, Any]], findings: lis
     _count_parameters(runs, counted, findings)
     _count_batches(config, runs, findings)
     _number_replicates(runs, findings)
-    # Text that was repeated more often is no worse choice of a sweep.
-    sweep = runs.assign(schedule=runs["schedule"] + runs["epochs"].map(lambda epochs: f" {epochs}"))
+    # A shorter run, or one whose text was repeated more often, is no worse choice of a sweep.
+    lengths = [f" {horizon} {epochs}" for horizon, epochs in zip(runs["token_horizon"], runs["epochs"], strict=True)]
+    sweep = runs.assign(schedule=runs["schedule"] + lengths)
     judged = with_exclusions(sweep.assign(**{name: sweep[name].fillna(-1.0) for name in SWEEP if name not in TEXT}))
     runs["status"], runs["reason"] = judged["status"], judged["reason"]
     whole = [column.name for column in tables.RUNS.columns if column.type == "int64"]
@@ -231,9 +234,22 @@ def _number_replicates(runs: pd.DataFrame, findings: list[dict[str, Any]]) -> No
             detail = f"{many} runs have another one of the same {', '.join(ALIKE)}"
             done = "they are taken as replicates and numbered; if they differ, give model or schedule a name for each"
             findings.append(_finding("", "", Fault("alike", np.nan, np.nan, many, detail, done)))
+            findings.extend(_differing(runs.groupby(ALIKE, dropna=False, sort=False)))
     twice = runs.duplicated([*ALIKE, "replicate"])
     if twice.any():
         first = runs.loc[twice, "cell_id"].iloc[0]
         detail = f"{int(twice.sum())} runs have the number of a replicate that another run like them has, as {first}"
-        done = "their losses are averaged as if of one replicate; correct replicate"
+        done = "laws refuse them; correct replicate"
         findings.append(_finding("", "", Fault("replicate_twice", np.nan, np.nan, int(twice.sum()), detail, done)))
+
+
+def _differing(alike: Any) -> list[dict[str, Any]]:
+    """A finding per quantity in which runs that are taken as replicates differ."""
+    found = []
+    for name in OTHERWISE:
+        differ = int((alike[name].nunique() > 1).sum())
+        if differ:
+            detail = f"{differ} groups of replicates differ in {name}"
+            done = "they stay replicates; give model or schedule a name for each value, to tell them apart"
+            found.append(_finding("", "", Fault("differ_otherwise", np.nan, np.nan, differ, detail, done)))
+    return found
