@@ -162,7 +162,7 @@ def sure_of(estimate: Estimate, target: Target) -> Sure:
 
 def score_sentence(scores: pd.DataFrame, what: str, unit: str) -> str:
     """What a law missed on cells that were hidden from it; empty without a score."""
-    scored = scores[(scores["status"] == "scored") & scores["mean_absolute_error"].notna()]
+    scored = scores[scores["status"].str.startswith("scored") & scores["mean_absolute_error"].notna()]
     if scored.empty:
         return ""
     row = scored.iloc[0]
