@@ -69,8 +69,8 @@ def test_score_of_what_is_hidden(holdout: str, hidden: int) -> None:
 def test_a_new_run_lies_in_its_interval() -> None:
     """Of single runs beyond the largest size and the longest horizon nine in ten."""
     shares = []
-    for seed, losses in noisy(replace(STUDY, n_replicates=3), n=12):
-        found = scores(loss_size_horizon.fit(losses, settings(seed, n_bootstrap=60)))
+    for seed, losses in noisy(replace(STUDY, n_replicates=3), n=6):
+        found = scores(loss_size_horizon.fit(losses, settings(seed, n_bootstrap=40)))
         shares += found["covered"].tolist()
     assert np.mean(shares) > 0.75
 
