@@ -46,11 +46,11 @@ def test_what_was_done_otherwise_is_said() -> None:
     )  # fmt: skip
     assert exact.differences == ()
     other = scored(
-        3.0, n_params=N, token_horizon=1.02 * TOKENS, peak_lr=2 * RECOMMENDED.peak_lr.value, schedule="cosine_zero"
+        3.0, n_params=N, token_horizon=1.03 * TOKENS, peak_lr=2 * RECOMMENDED.peak_lr.value, schedule="cosine_zero"
     )
     tokens, peak, batch, schedule = other.differences
     assert tokens.startswith("tokens ")
-    assert "1.02 times the recommended" in tokens
+    assert "1.03 times the recommended" in tokens
     assert "2 times the recommended" in peak
     assert batch == "batch_tokens of the run not known"
     assert schedule == "schedule cosine_zero, recommended linear_zero, not resolved from it"

@@ -114,8 +114,8 @@ def next_cells(
     ends = np.cumsum([column.shape[1] for column in columns])
     groups = [np.arange(end - column.shape[1], end) for end, column in zip(ends, columns, strict=True)]
     outcomes = np.hstack(columns)
-    keep = np.isfinite(outcomes).all(1) & np.isfinite(world.quantities).all(1)
-    if keep.sum() < MIN_FINITE**2 * len(keep):
+    keep = np.flatnonzero(np.isfinite(np.hstack([outcomes, world.quantities])).all(axis=1))
+    if len(keep) < MIN_FINITE**2 * len(outcomes):
         return ()
     noise = np.full(outcomes.shape[1], loss.run_sd)
     money = _money(tried, choice.schedule, batch, costs)
@@ -256,7 +256,7 @@ def _at_point(
     of_model = [s for s in choice.all_sizes if s.group["model"] == model] or choice.horizons
     grid = np.unique(np.concatenate([sweep.peak_lrs for sweep in of_model]))
     if not np.isfinite(grid).all() or len(grid) < 2:
-        rates = (float(grid[0]),) if len(grid) == 1 and np.isfinite(grid[0]) else ()
+        rates: tuple[float, ...] = (float(grid[0]),) if len(grid) == 1 and np.isfinite(grid[0]) else ()
         yield Candidate(what, model, n_params, rates, horizon, replicate, None)
         return
     best = lr.value

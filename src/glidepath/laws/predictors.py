@@ -1,15 +1,16 @@
 """What several laws say of a target, what each missed out of sample, and which one to believe.
 
-A law's error beyond what it was fitted to is measured, not assumed: the longest horizons, the largest sizes or both,
-whichever way the target lies, are hidden and predicted in turn (back-tests). A hidden point lies `reach` = ln of the
-factor beyond the fitted ones, sizes and horizons added up, and the errors e are carried to the target by
+A law's error beyond what it was fitted to is measured, not assumed: the points of most compute (or, where only that of
+the target is beyond, the largest sizes or longest horizons) are hidden and predicted in turn (back-tests). A hidden
+point lies `reach` beyond the fitted ones, ln of the factor (`reach_of`), and the errors e are carried to the target by
 
     law_error_sd = sqrt(Σ e²/Σ reach³)·reach_target^1.5.
 
 The power 1.5 and Student's t with three degrees of freedom were chosen on synthetic studies of four to six horizons,
 1.5 to 8 times beyond them. Five in six had another truth than the law: two power laws, a bend, a curve in the
 logarithm, no asymptote. An error that does not grow with the reach, or as its root, left 90 % intervals that held 60 to
-70 % of the runs where noise was low.
+70 % of the runs where noise was low; of 380 runs of another truth the rule's 90 % intervals held 91 %, its 50 %
+intervals 55 %, and of 130 runs of the law's own 99 % and 79 %: too wide rather than too narrow.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ class Points:
     """Losses [nat/token], or ln peak_lr."""
     samples: Floats | None
     """The values measured anew, shape [samples, points]; None without replicates."""
+
+    @property
+    def compute(self) -> Floats:
+        """N·D."""
+        return self.n_params * self.tokens
 
     def where(self, keep: Bools) -> Points:
         """Some of the points."""
@@ -224,10 +230,13 @@ def half_width(samples: Floats) -> float:
 
 
 def reach_of(n: Floats, d: Floats, points: Points) -> Floats:
-    """How far points [k] lie beyond others, ln of the factors in size and horizon added up, shape [k]."""
+    """How far points [k] lie beyond others, shape [k]: the larger of ln of the factor in compute N·D, and ln of the
+    factors in size and horizon added up. Sizes and horizons may each be among the trained ones and still be the
+    largest of the sizes at the longest of the horizons."""
     outside = np.zeros(len(d))
     for at, seen in ((n, points.n_params), (d, points.tokens)):
         outside = outside + np.maximum(np.log(at / seen.max()), 0.0) + np.maximum(np.log(seen.min() / at), 0.0)
+    outside = np.maximum(outside, np.log(n * d / points.compute.max()))
     # Two counts of one size, or a horizon rounded to whole updates, are no extrapolation.
     return np.asarray(np.where(outside < SAME_SIZE, 0.0, outside), np.float64)
 
@@ -264,7 +273,6 @@ def _said(
         draws = np.random.default_rng(seed).standard_normal((n_samples, len(expected)))
         rows = expected + run_sd * draws
     curves = None if rows is None else fitted.again(rows)
-    beyond = n_params > points.n_params.max() * (1 + SAME_SIZE), tokens > points.tokens.max() * (1 + SAME_SIZE)
     reach = float(reach_of(*at, points)[0])
     return Said(
         predictor,
@@ -272,7 +280,7 @@ def _said(
         None if curves is None else curves(*at)[:, 0],
         run_sd,
         reach,
-        back_tests(predictor, points, beyond),
+        back_tests(predictor, points, _axis(points, n_params, tokens)),
         _inside_sd(predictor, points),
         fitted.curve,
         curves,
@@ -281,15 +289,24 @@ def _said(
     )
 
 
-def back_tests(predictor: Predictor, points: Points, beyond: tuple[bool, bool]) -> BackTests:
-    """Hide what lies beyond a size, a horizon, or both, as the target does; a target inside tests the horizon."""
+def _axis(points: Points, n_params: float, tokens: float) -> Floats:
+    """What points are hidden by: their compute, or their size or horizon where only that of the target is beyond."""
+    if n_params * tokens <= points.compute.max():
+        for at, values in ((n_params, points.n_params), (tokens, points.tokens)):
+            if at > values.max() * (1 + SAME_SIZE):
+                return values
+    return points.compute
+
+
+def back_tests(predictor: Predictor, points: Points, axis: Floats) -> BackTests:
+    """Hide all beyond a level of the axis [points], for at most `MAX_CUTS` levels, and predict it."""
     errors, reaches = [], []
-    for seen, hidden in _cuts(predictor, points, beyond):
+    for seen in _cuts(predictor, axis):
         try:
             fitted = predictor.fit(points.where(seen))
         except ValueError:
             continue
-        rest = points.where(hidden)
+        rest = points.where(~seen)
         error = fitted.curve(rest.n_params, rest.tokens) - rest.values
         reach = reach_of(rest.n_params, rest.tokens, points.where(seen))
         told = np.isfinite(error) & (reach > 0)
@@ -298,24 +315,13 @@ def back_tests(predictor: Predictor, points: Points, beyond: tuple[bool, bool]) 
     return BackTests(np.concatenate([np.empty(0), *errors]), np.concatenate([np.empty(0), *reaches]))
 
 
-def _cuts(predictor: Predictor, points: Points, beyond: tuple[bool, bool]) -> Iterator[tuple[Bools, Bools]]:
-    """Which points are seen and which are hidden, at most `MAX_CUTS` times."""
-    size, horizon = beyond if any(beyond) else (False, True)
-    axes = [values for values, is_beyond in ((points.n_params, size), (points.tokens, horizon)) if is_beyond]
-    levels = [np.unique(values) for values in axes]
-    depth = min(len(level) for level in levels)
-    found = []
-    for k in range(1, depth):
-        # The k-th of `depth - 1` cuts leaves that share of the levels of every axis.
-        ends = [level[len(level) - 1 - round(k * (len(level) - 1) / depth)] for level in levels]
-        seen = np.all([values <= end for values, end in zip(axes, ends, strict=True)], axis=0)
-        hidden = np.all([values > end for values, end in zip(axes, ends, strict=True)], axis=0)
-        if not hidden.any():
-            hidden = ~seen
-        if seen.sum() >= predictor.n_parameters and hidden.any():
-            found.append((seen, hidden))
-    step = max(1, -(-len(found) // MAX_CUTS))
-    yield from found[::step]
+def _cuts(predictor: Predictor, axis: Floats) -> Iterator[Bools]:
+    """Which points are seen."""
+    levels = np.unique(axis)[:-1]
+    enough = [level for level in levels if (axis <= level).sum() >= predictor.n_parameters]
+    step = max(1, -(-len(enough) // MAX_CUTS))
+    for level in enough[::-1][::step]:
+        yield axis <= level
 
 
 def _inside_sd(predictor: Predictor, points: Points) -> float:
@@ -327,7 +333,7 @@ def _inside_sd(predictor: Predictor, points: Points) -> float:
     inner = np.flatnonzero(_inner(points))
     if points.samples is None or m < predictor.n_parameters + 2 or not len(inner):
         return 0.0
-    squares = []
+    squares: list[float] = []
     for fold in np.array_split(inner, min(len(inner), 8)):
         keep = np.ones(m, dtype=np.bool_)
         keep[fold] = False

@@ -192,10 +192,10 @@ def peak_lr(choice: Choice, n_params: float, token_horizon: float, settings: Set
 
 def _missed_longest(law: Predictor, points: Points) -> tuple[float, float]:
     """Predicted less observed value at the longest horizon, of the law and of the horizon before it."""
-    order = np.argsort(points.tokens)
-    seen, last = points.where(order[:-1]), points.where(order[-1:])
+    longest = points.tokens == points.tokens.max()
+    seen, last = points.where(~longest), points.where(longest)
     predicted = law.fit(seen).curve(last.n_params, last.tokens)
-    return float(predicted[0] - last.values[0]), float(seen.values[-1] - last.values[0])
+    return float(predicted[0] - last.values[0]), float(seen.values[seen.tokens.argmax()] - last.values[0])
 
 
 def lr_points(found: Sequence[Sweep]) -> Points:

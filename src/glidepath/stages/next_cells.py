@@ -49,10 +49,9 @@ def print_next_cells(file: Path, n_cells: int, results: Path | None, output: Pat
         return
     print("\n".join(lines(cells)))
     if output:
-        named = HEADER.format(study=recommended.study, n=len(cells))
-        output.write_text(
-            named + with_cells(text, [point for cell in cells for point in cells_of(cell)]), encoding="utf-8"
-        )
+        points = [point for cell in cells for point in cells_of(cell)]
+        named = HEADER.format(study=recommended.study, n=len(points))
+        output.write_text(named + with_cells(text, points), encoding="utf-8")
         print(f"{output} is the study with these cells: what it shares with the store is not trained again.")
 
 

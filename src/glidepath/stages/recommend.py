@@ -201,7 +201,7 @@ def _batch(target: TargetRun, open_runs: pd.DataFrame) -> tuple[int, list[str]]:
         return int(counts.index[0]), []
     tokens = open_runs.groupby("batch_sequences")["batch_tokens"].median().dropna()
     if target.batch_tokens and len(tokens):
-        nearest = int(np.abs(np.log(tokens / target.batch_tokens)).idxmin())
+        nearest = int(tokens.index[int(np.abs(np.log(tokens.to_numpy() / target.batch_tokens)).argmin())])
         if abs(np.log(tokens[nearest] / target.batch_tokens)) < SAME_SIZE:
             return nearest, []
         return nearest, [
@@ -220,8 +220,8 @@ def _model(target: TargetRun, losses: FinalLosses) -> str:
     sizes = losses.points.drop_duplicates("model").set_index("model")["n_params_counted"].astype(float)
     if target.model in sizes.index:
         return target.model
-    off = np.abs(np.log(sizes / target.n_params_counted))
-    return str(off.idxmin()) if float(off.min()) < SAME_SIZE else target.model
+    off = np.abs(np.log(sizes.to_numpy() / target.n_params_counted))
+    return str(sizes.index[int(off.argmin())]) if float(off.min()) < SAME_SIZE else target.model
 
 
 def _equivalent(losses: FinalLosses, choice: at_target.Choice, batch: int, level: float) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> None:
         f"{'inside' if found.inside_90 else 'outside'} the 90 % interval."
     )
     for difference in found.differences:
-        print(f"Not as recommended: {difference}.")
+        print(f"Beside the recommendation: {difference}.")
     if before:
         print("\n".join(coverage([*before, found])))
 

@@ -12,7 +12,7 @@ from glidepath.study.recommendation import Estimate, Part, Recommendation
 
 TARGET_TOLERANCE = 0.05
 """A size or horizon that differs by more is another target."""
-SAME = 0.005
+SAME = 0.02
 """What differs by less is as recommended."""
 
 
@@ -53,8 +53,8 @@ def score(recommended: Recommendation, real: RealRun, sha256: str, now: str) -> 
     """Whether the loss lies within the intervals. Raises ValueError without them, for a loss that is not finite, and
     for a run of another size or horizon: the interval is that of the target."""
     levels = {round(100 * each.ci_level): each for each in recommended.predicted_loss}
-    intervals = [_known(levels.get(level)) for level in (50, 90)]
-    if intervals[0] is None or intervals[1] is None:
+    narrow, wide = (_known(levels.get(level)) for level in (50, 90))
+    if narrow is None or wide is None:
         raise ValueError(
             f"the recommendation of {recommended.study} predicts no loss with intervals: there is nothing to score"
         )
@@ -71,7 +71,7 @@ def score(recommended: Recommendation, real: RealRun, sha256: str, now: str) -> 
                 f"{100 * TARGET_TOLERANCE:.0f} % apart is another target, of which it predicts nothing. Make the "
                 f"recommendation for that one"
             )
-    (low_50, high_50), (low_90, high_90) = intervals
+    (low_50, high_50), (low_90, high_90) = narrow, wide
     predicted = levels[90].value
     error = real.val_loss - predicted
     half = (high_90 - predicted) if error > 0 else (predicted - low_90)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION: Literal[4] = 4
 
 
 class Part(BaseModel):
@@ -119,8 +119,8 @@ class Extrapolation(Part):
 
 
 class OutOfSample(Part):
-    """What a law missed on points that were hidden from it: the longest horizons, the largest sizes, or both, as the
-    target lies."""
+    """What a law missed on points that were hidden from it: those of most compute or, where only that of the target is
+    beyond, of the largest sizes or longest horizons."""
 
     n_hidden: int = Field(ge=0)
     """Predictions of hidden points, over all that was hidden in turn."""
@@ -129,7 +129,7 @@ class OutOfSample(Part):
     worst_error: float | None
     """The largest by size, predicted less observed [nat/token]."""
     farthest_factor: float | None
-    """How far beyond what the fit had seen the farthest of them lies, as in `Extrapolation`, sizes times horizons."""
+    """How far beyond what the fit had seen the farthest of them lies, in compute or in size times horizon."""
 
 
 class LawAtTarget(Part):
