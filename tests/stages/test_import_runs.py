@@ -431,6 +431,12 @@ def test_inspecting_a_log_writes_a_configuration_that_imports_it(
     assert "  val_loss: number, 2 of the first 10 rows; 3.0, 3.0\n" in text
     found = imported(tmp_path, text[text.index("imports:") :])
     assert found.runs.loc["a", ["val_loss", "token_horizon", "peak_lr"]].tolist() == [3.0, 10_000, 1e-3]
+    (tmp_path / "h.json").write_text(json.dumps([{"_step": i, "loss": 5.0 - i, "eval/loss": 4.0} for i in range(3)]))
+    assert main(["inspect-log", "h.json"]) == 0
+    text = capsys.readouterr().out
+    found = imported(tmp_path, text[text.index("imports:") :])
+    assert found.of("updates", "h")["train_loss"].tolist() == [5.0, 4.0, 3.0]
+    assert found.of("evaluations", "h")["updates_done"].tolist() == [1, 2, 3]
     assert main(["inspect-log", "none.csv"]) == 2
     assert "PATH = 'none.csv' is no file" in capsys.readouterr().err
 

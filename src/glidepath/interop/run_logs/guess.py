@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glidepath.interop.run_audit import is_unsorted
 from glidepath.interop.run_logs import csv_file, json_file
 from glidepath.interop.run_logs.part import Part, Seen, numbers
@@ -67,9 +69,18 @@ def guessed(name: str) -> Source:
             "rows": "points" if along else "runs",
             "run": run,
             "columns": columns,
-            "units": dict.fromkeys(in_sequences, "sequences"),
+            **({"units": dict.fromkeys(in_sequences, "sequences")} if in_sequences else {}),
+            **({"step_counts": "zero_based"} if _from_zero(first, columns) else {}),
         }
     )
+
+
+def _from_zero(first: Part | None, columns: dict[str, str]) -> bool:
+    """Whether a training loss is logged at step 0, which no count of updates done has."""
+    if first is None or "step" not in columns or "train_loss" not in columns:
+        return False
+    steps, losses = (numbers(first.columns[columns[name]])[0] for name in ("step", "train_loss"))
+    return bool(((steps == 0) & ~np.isnan(losses)).any())
 
 
 def likely_columns(names: Sequence[str]) -> dict[str, str]:
