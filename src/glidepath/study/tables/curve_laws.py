@@ -25,7 +25,8 @@ BANDS = (
 
 CURVE_PREDICTIONS = Table(
     "curve_predictions",
-    "Loss along training as a law predicts it, beside what was measured. Losses are those of the validation subset.",
+    "Loss along training as a law of loss curves predicts it, beside what was measured; only these laws have this table "
+    "and the next. Losses are those of the validation subset.",
     (
         LAW,
         *RUN_COLUMNS,
@@ -78,7 +79,7 @@ CURVE_TABLES = (CURVE_PREDICTIONS, CURVE_SCORES)
 
 VERIFICATION = Table(
     "verification",
-    "A schedule's prediction, made before it was trained, against what was then measured.",
+    "A schedule's prediction, made before it was trained, against what was then measured; only after `snakemake verify`.",
     (
         LAW,
         Column("schedule", "string", "-", "schedule", key=True),
