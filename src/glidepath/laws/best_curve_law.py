@@ -19,9 +19,8 @@ def mean_errors(scores: Mapping[str, pd.DataFrame], holdout: str = SCHEDULE) -> 
     """
     kinds = {law: _scored(frame, holdout) for law, frame in scores.items()}
     kinds = {law: frame for law, frame in kinds.items() if len(frame)}
-    common = pd.MultiIndex.from_tuples([], names=GROUP)
-    for i, frame in enumerate(kinds.values()):
-        common = frame.index if i == 0 else common.intersection(frame.index)
+    found = [set(frame.index) for frame in kinds.values()]
+    common = sorted(set.intersection(*found)) if found else []
     errors = {}
     for law, frame in kinds.items():
         rows = frame.loc[common]
@@ -47,5 +46,6 @@ def best_law(scores: Mapping[str, pd.DataFrame]) -> str:
 
 def _scored(frame: pd.DataFrame, holdout: str) -> pd.DataFrame:
     kind = frame["holdout"].str.split(" ").str[0]
-    rows = frame[(kind == holdout) & (frame["quantity"] == CURVE) & (frame["n_hidden"] > 0)]
-    return rows[np.isfinite(rows["mean_absolute_error"])].set_index(GROUP).sort_index()
+    rows: pd.DataFrame = frame[(kind == holdout) & (frame["quantity"] == CURVE) & (frame["n_hidden"] > 0)]
+    rows = rows[np.isfinite(rows["mean_absolute_error"])].set_index(GROUP).sort_index()
+    return rows

@@ -219,7 +219,7 @@ def hidden_from(whole: Fitted, splits: Sequence[tuple[list[RunCurve], list[RunCu
     theta = minimise(formula, found.losses, theta, weights=weights).theta if len(possible) else theta
     said: list[list[HiddenRun]] = [[] for _ in splits]
     for split, coordinates, used in zip(possible, theta, weights, strict=True):
-        train, test = splits[split]
+        train, test = splits[int(split)]
         predicted = formula.predict(coordinates[None])[0]
         sds = _parameter_sd(whole, coordinates, used)
         reach = max(run.total_steps for run in train)
@@ -245,7 +245,8 @@ def _parameter_sd(whole: Fitted, theta: Floats, weights: Floats) -> Floats:
     inverse = np.linalg.pinv(J.T @ (weights[:, None] * J), rcond=1e-8, hermitian=True)
     spread = sums @ inverse
     n = int((np.abs(sums).sum(1) > 0).sum())
-    return np.sqrt(((J @ spread.T) ** 2).sum(1) * n / max(n - 1, 1))
+    sd: Floats = np.sqrt(((J @ spread.T) ** 2).sum(1) * n / max(n - 1, 1))
+    return sd
 
 
 def _clusters(whole: Fitted, residuals: Floats) -> NDArray[np.object_]:
@@ -597,9 +598,8 @@ def _with_bands(frame: pd.DataFrame, predicted: Floats, low: Sequence[Floats], h
 
 
 def _belongs(run: RunCurve, group: Group) -> bool:
-    return (run.model, run.batch_sequences) == (group.model, group.batch_sequences) and np.isclose(
-        run.peak_lr, group.peak_lr, rtol=1e-5
-    )
+    alike = (run.model, run.batch_sequences) == (group.model, group.batch_sequences)
+    return alike and bool(np.isclose(run.peak_lr, group.peak_lr, rtol=1e-5))
 
 
 def _covered(observed: Floats, low: Floats, high: Floats) -> float:

@@ -174,7 +174,7 @@ def predicted(fit: GroupFit, found: FoundSchedule, rival: RunCurve) -> dict[str,
         f"predicted gain {gain:.4f} nat/token; {low:.4f} … {high:.4f} (90 %) by the parameters alone, without what the "
         "law itself gets wrong",
     ]
-    spread = fit.spread.sd * ends[NAME]["val_loss_predicted"]
+    spread = fit.spread.sd * (ends[NAME]["val_loss_predicted"] or np.nan)
     if np.isfinite(spread) and gain < spread:
         sentences.append(f"doubtful: the gain is less than the law's error on hidden schedules, {spread:.4f} nat/token")
     sentences += [f"doubtful: {WORDS[doubt]}" for doubt in found.doubts]
