@@ -160,6 +160,7 @@ def falling_tokens(tokens: Floats) -> Mask:
 
 
 def non_monotone_tokens(steps: Floats, tokens: Floats) -> list[Fault]:
+    """Tokens that fall while the step rises."""
     falls = falling_tokens(tokens)
     if not falls.any():
         return []

@@ -1,0 +1,143 @@
+"""Which way the learning rate of an imported run is known, and what contradicts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from glidepath.interop import run_audit as audit
+from glidepath.interop.run_audit import Fault
+from glidepath.interop.run_lr import AppliedLr, LrTables, interpolated, of_schedule
+from glidepath.interop.run_series import (
+    Mapped,
+    Series,
+)
+from glidepath.study.import_config import ImportConfig
+from glidepath.study.import_sources import LrKnown, LrTable
+from glidepath.study.section import StudyError
+
+
+MOST_UPDATES = 20_000_000
+"""Of one run whose learning rate is known at every update."""
+
+
+def applied_lr(
+    run: str,
+    config: ImportConfig,
+    given: LrKnown | LrTable | None,
+    points: Sequence[Mapped],
+    facts: dict[str, Any],
+    logged: Series,
+    n_updates: int,
+    tables: LrTables,
+    faults: list[tuple[str, Fault]],
+) -> tuple[AppliedLr, str] | None:
+    """Learning rates of all updates, and in words how they are known; None where they are not."""
+    if not points or not n_updates:
+        return None
+    known = [one.source.lr_kind for one in points]
+    lr = given or next((one for one in known if one.kind != "unknown"), known[0])
+    if lr.kind == "unknown":
+        return None
+    if n_updates > MOST_UPDATES:
+        raise StudyError(
+            f"The run {run}: its step reaches {n_updates:,}, and the learning rate of no more than {MOST_UPDATES:,} "
+            "updates is held. If the column counts tokens, map it to tokens_seen"
+        )
+    if lr.kind == "logged":
+        steps = logged.at.astype(np.int64) - 1
+        if not len(logged) or not np.isfinite(logged.values).all():
+            detail = "no learning rate is logged" if not len(logged) else "a learning rate is NaN or infinite"
+            faults.append(("", _no_lr(detail)))
+            return None
+        applied = interpolated(steps, logged.values, n_updates, facts.get("warmup_steps"))
+        if applied.held:
+            detail = f"the learning rate is not logged before update {applied.held} (counted from 0)"
+            done = "the first logged value is held before it; give warmup_steps for a straight rise"
+            faults.append(("", Fault("lr_held", 1.0, float(applied.held), applied.held, detail, done)))
+        _check_declared(run, config, facts, logged, faults)
+        missing = n_updates - len(logged)
+        words = "logged at every update" if missing <= 0 else f"logged at {len(logged)} updates, straight between them"
+        return applied, words
+    if lr.kind == "table":
+        assert isinstance(lr, LrTable)
+        found = tables.lr(lr, {"run": run, "model": facts.get("model"), "schedule": facts.get("schedule")})
+        if found is None or len(found.lr) < n_updates:
+            detail = (
+                f"{lr.path} has no learning rates of it"
+                if found is None
+                else f"{lr.path} has its learning rate up to update {len(found.lr)} only, of {n_updates}"
+            )
+            faults.append(("", _no_lr(detail)))
+            return None
+        applied, words = AppliedLr(found.lr[:n_updates], found.held), f"from {lr.path}"
+    elif lr.kind == "constant":
+        applied = AppliedLr(np.full(n_updates, float(_needed(run, "constant", facts, "peak_lr"))))
+        words = "constant, as said"
+    else:
+        applied, words = _of_schedule(run, config, facts, n_updates), f"from the schedule {facts.get('schedule')}"
+    if len(logged):
+        steps = logged.at.astype(np.int64) - 1
+        faults.extend(("", fault) for fault in audit.contradicting_lr(steps, logged.values, applied.lr))
+    return applied, words
+
+
+def _no_lr(detail: str) -> Fault:
+    return Fault("missing_lr", np.nan, np.nan, 1, detail, "laws that read the learning rate leave the run out")
+
+
+def _needed(run: str, kind: str, facts: Mapping[str, Any], name: str) -> Any:
+    if facts.get(name) is None:
+        raise StudyError(
+            f"The run {run}: lr.kind {kind} needs its {name}, which is not known. Give it in columns or in runs"
+        )
+    return facts[name]
+
+
+def _of_schedule(run: str, config: ImportConfig, facts: dict[str, Any], n_updates: int) -> AppliedLr:
+    name = _needed(run, "schedule", facts, "schedule")
+    if name not in config.schedules:
+        raise StudyError(
+            f"The run {run}: lr.kind schedule, and its schedule {name!r} is not one of schedules "
+            f"({', '.join(config.schedules) or 'none'}). Define it there, or say in runs which of them it is"
+        )
+    schedule = config.schedules[name]
+    full = of_schedule(
+        schedule,
+        peak_lr=_needed(run, "schedule", facts, "peak_lr"),
+        warmup_steps=facts.get("warmup_steps", 0),
+        total_steps=facts["total_steps"],
+        batch_tokens=facts.get("batch_tokens") or 1,
+        weight_decay=facts.get("weight_decay") or 0.0,
+        where=f"the run {run} with the schedule {name}",
+    )
+    if len(full.lr) < n_updates:
+        raise StudyError(
+            f"The run {run}: its log goes on to update {n_updates}, beyond total_steps {facts['total_steps']} of its "
+            "schedule. Correct total_steps or token_horizon"
+        )
+    facts.setdefault("schedule_kind", schedule.kind)
+    facts.setdefault("final_lr_fraction", schedule.final_fraction)
+    facts.setdefault("decay_shape", schedule.shape)
+    facts.setdefault("decay_steps", full.decay_steps)
+    return AppliedLr(full.lr[:n_updates], full.held, full.decay_steps)
+
+
+def _check_declared(
+    run: str, config: ImportConfig, facts: dict[str, Any], logged: Series, faults: list[tuple[str, Fault]]
+) -> None:
+    """Holds logged learning rates against the schedule that the run is said to have."""
+    name = facts.get("schedule")
+    if name not in config.schedules or facts.get("peak_lr") is None or "declared_steps" not in facts:
+        return
+    last = int(logged.at[-1])
+    if last > facts["total_steps"]:
+        return
+    declared = _of_schedule(run, config, facts, last).lr
+    found = audit.contradicting_lr(logged.at.astype(np.int64) - 1, logged.values, declared)
+    faults.extend(
+        ("", Fault(f.kind, f.first, f.last, f.count, f.detail, "the logged one counts, as lr says")) for f in found
+    )
