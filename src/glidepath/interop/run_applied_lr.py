@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glidepath.interop import run_audit as audit
 from glidepath.interop.run_audit import Fault
@@ -18,7 +17,6 @@ from glidepath.interop.run_series import (
 from glidepath.study.import_config import ImportConfig
 from glidepath.study.import_sources import LrKnown, LrTable
 from glidepath.study.section import StudyError
-
 
 MOST_UPDATES = 20_000_000
 """Of one run whose learning rate is known at every update."""

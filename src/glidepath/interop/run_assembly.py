@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from glidepath.interop import run_audit as audit
 from glidepath.interop.run_applied_lr import applied_lr
@@ -31,7 +30,6 @@ from glidepath.interop.run_series import (
     tokens_at,
 )
 from glidepath.study.import_config import ImportConfig
-
 
 NO_EVALUATION = "no validation loss is logged"
 LAST_SHARE = 0.05
