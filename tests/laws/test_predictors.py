@@ -34,7 +34,7 @@ def points(loss: Callable[[Floats], Floats], horizons: Floats, sd: float = 0.0, 
 
 def test_a_law_that_is_true_misses_nothing() -> None:
     given = points(lambda x: 2 + 3 * x**-0.5, 5 * 2.0 ** np.arange(5))
-    found = back_tests(HORIZON, given, given.compute)
+    found = back_tests(HORIZON, given, given.compute, np.inf)
     assert len(found.errors) == 3
     np.testing.assert_allclose(found.errors, 0, atol=1e-3)
     np.testing.assert_allclose(sorted(found.reaches), np.log([2, 2, 4]))
@@ -84,7 +84,7 @@ def misspecified(random: np.random.Generator) -> Callable[[Floats], Floats]:
 
 
 def test_intervals_hold_under_another_truth() -> None:
-    """Four to six horizons, 1.5 to 8 times beyond them. Of 380 such runs 91 % lay within the 90 % interval and 55 %
+    """Four to six horizons, 1.5 to 8 times beyond them. Of 210 such runs 94 % lay within the 90 % interval and 60 %
     within the 50 % interval; of 40 at least 75 % and 30 % must."""
     random = np.random.default_rng(0)
     inside: dict[float, list[bool]] = {0.5: [], 0.9: []}

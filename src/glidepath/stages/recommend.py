@@ -146,8 +146,8 @@ def recommend(
     if mistake and launched_at:
         regret = at_target.regret_of(mistake.sweep.optimum.curvature, lr, launched_at)
     loss = at_target.loss(choice, losses, settings, target.n_params_counted, target.token_horizon, regret)
-    longest = choice.horizons[-1]
-    reached = target.token_horizon / longest.token_horizon
+    fitted = loss.said[0].points if loss else at_target.loss_points(choice.horizons)
+    reached = target.token_horizon / float(fitted.tokens.max())
     batch = batch_advice.advice(
         found["critical-batch"], found["batch-saving"], choice.model, choice.schedule, batch_sequences
     )
@@ -283,7 +283,7 @@ def _warnings(
     mistake: at_target.Mistake | None,
     reached: float,
 ) -> Iterator[str]:
-    if abs(np.log(choice.n_params / target.n_params_counted)) > SAME_SIZE:
+    if np.isfinite(lr.value) and abs(np.log(choice.n_params / target.n_params_counted)) > SAME_SIZE:
         name = target.model or f"A model of {target.n_params_counted:.3g} parameters"
         carried = (
             "which muP carries over width but nothing carries over depth"

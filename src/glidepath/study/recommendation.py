@@ -241,7 +241,8 @@ class Recommendation(Part):
     extrapolation: tuple[Extrapolation, ...]
     """By axis; one that is not known of the target or the runs is left out."""
     horizon_extrapolation: float = Field(ge=0)
-    """Target horizon over the longest one trained with this schedule at the model it was chosen at."""
+    """Target horizon over the longest one that the law of the loss was fitted to, or without such a law the longest of
+    this schedule at the model it was chosen at."""
     next_cells: tuple[NextCell, ...]
     """The cheapest further runs, by variance removed per FLOP."""
     how_sure: tuple[str, ...]
