@@ -94,3 +94,22 @@ def test_beyond_all_runs_the_last_loss_is_carried_over() -> None:
 def test_the_warm_up_is_found_where_nobody_tells_it() -> None:
     assert rise(np.array([0.1, 0.2, 0.3, 0.3, 0.2])) == 3
     assert rise(np.array([0.3, 0.3, 0.2])) == 0
+
+
+def test_runs_that_nobody_evaluated_have_the_curve_of_their_training_loss() -> None:
+    found = study(steps=(1600,), schedules=("linear",), replicates=1)
+    losses = 2 + 1 / (found["updates"]["step"] + 1)
+    updates = found["updates"].assign(train_loss=losses.where(found["updates"]["step"] % 2 == 0))
+    (run,) = curves(found | {"updates": updates, "evaluations": found["evaluations"].iloc[:0]}).runs
+    assert 190 < len(run.keys) <= 200
+    np.testing.assert_allclose(run.curve.losses, 2 + 1 / (run.curve.updates_done + 1), rtol=3e-3)
+
+
+def test_what_an_imported_log_does_not_tell_is_no_error() -> None:
+    found = study(steps=(400,), schedules=("linear",), replicates=1)
+    runs = found["runs"].astype(dict.fromkeys(("holdout", "warmup_steps", "replicate", "segments"), object))
+    unknown = ["holdout", "warmup_steps", "replicate", "segments", "segment_ends", "trunk_id", "tokens_per_parameter"]
+    runs[[*unknown, "n_params_counted", "batch_sequences"]] = None
+    (run,) = curves(found | {"runs": runs, "updates": found["updates"].assign(batch_tokens=np.nan)}).runs
+    assert (run.batch_sequences, run.batch_tokens, run.curve.warmup_steps) == (0, 0, WARMUP)
+    assert (run.trunk, run.holdout, run.curve.n_params) == (run.cell_id, False, None)

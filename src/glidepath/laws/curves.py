@@ -22,6 +22,8 @@ from glidepath.science.laws.curve import Curve, observed
 
 Floats = NDArray[np.float64]
 
+TRAINING_POINTS = 200
+"""Means over so many stretches of equally many logged training losses make a curve of a run that was not evaluated."""
 MORE_THAN_A_PATH = ("schedule_free", "plateau")
 
 
@@ -71,9 +73,10 @@ class Curves:
 def curves_of(runs: pd.DataFrame, updates: pd.DataFrame, evaluations: pd.DataFrame) -> Curves:
     """The curves of all cells, shortest horizon first, of tables RUNS, UPDATES and EVALUATIONS.
 
-    Points are evaluations on the first domain's subset after the warm-up; where no cell has a subset, on what there is.
+    Points are evaluations on the first domain's subset after the warm-up; where no cell has a subset, on what there is;
+    and where none is evaluated at all, training losses in `TRAINING_POINTS` means.
     """
-    points = _points(evaluations)
+    points = _points(evaluations) or _training_points(updates)
     paths = dict(list(updates.groupby("cell_id", sort=False)))
     found: list[RunCurve] = []
     left_out: dict[str, str] = {}
@@ -137,6 +140,19 @@ def _points(evaluations: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return dict(list(chosen[chosen["val_loss"] > 0].sort_values("updates_done").groupby("cell_id", sort=False)))
 
 
+def _training_points(updates: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Mean training loss over stretches of a run, by cell; a loss is that of the weights before its update."""
+    found = {}
+    logged = updates[updates["train_loss"] > 0].sort_values("step")
+    for name, rows in logged.groupby("cell_id", sort=False):
+        steps, losses = rows["step"].to_numpy(np.float64), rows["train_loss"].to_numpy(np.float64)
+        stretches = np.array_split(np.arange(len(rows)), min(TRAINING_POINTS, len(rows)))
+        at = np.array([max(round(float(steps[some].mean())), 1) for some in stretches])
+        means = pd.DataFrame({"updates_done": at, "val_loss": [float(losses[some].mean()) for some in stretches]})
+        found[str(name)] = means.drop_duplicates("updates_done")
+    return found
+
+
 def _curve(cell: pd.Series[Any], path: pd.DataFrame | None, points: pd.DataFrame | None) -> RunCurve | str:
     """The curve of a cell, or why it has none."""
     if cell["status"] != "completed":
@@ -172,7 +188,7 @@ def _curve(cell: pd.Series[Any], path: pd.DataFrame | None, points: pd.DataFrame
         token_horizon=_number(cell["token_horizon"]),
         replicate=0 if pd.isna(cell["replicate"]) else int(cell["replicate"]),
         trunk=str(cell["trunk_id"]) if _is_text(cell["trunk_id"]) else str(cell["cell_id"]),
-        holdout=bool(cell["holdout"]) and not pd.isna(cell["holdout"]),
+        holdout=not pd.isna(cell["holdout"]) and bool(cell["holdout"]),
         curve=Curve(
             lr=lr,
             updates_done=updates_done,
