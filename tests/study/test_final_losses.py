@@ -110,3 +110,30 @@ def test_text_that_was_repeated_more_often_is_another_point() -> None:
     losses = final_losses(runs, blocks.iloc[:0])
     assert len(losses.points) == 12
     assert losses.points.loc[losses.points["epochs"] == 4.0, "val_loss"].min() > 3.9
+
+
+def test_noise_that_grows_with_the_loss_is_drawn_so() -> None:
+    """Standard deviations of 0.001 at a loss of 3 and eight times that at 4, in forty points of four replicates."""
+    random = np.random.default_rng(0)
+    levels = np.linspace(3.0, 4.0, 40)
+    sds = 0.001 * 8 ** (levels - 3.0)
+    template = study(1)[0].iloc[0].to_dict()
+    runs = pd.DataFrame(
+        [
+            template
+            | {"cell_id": f"{i}-{r}", "peak_lr": 0.001 * (i + 1), "replicate": r}
+            | {"val_loss": level + sd * random.standard_normal()}
+            for i, (level, sd) in enumerate(zip(levels, sds, strict=True))
+            for r in range(4)
+        ]
+    )
+    losses = final_losses(runs, study(1)[1].iloc[:0])
+    drawn = losses.resampled(4000, seed=0).std(axis=0)
+    assert drawn[-1] / drawn[0] == pytest.approx(8.0, rel=0.35)
+    low, high = losses.noise_ratio(np.array([3.0, 4.0]))
+    assert high / low == pytest.approx(8.0, rel=0.35)
+
+
+def test_noise_that_does_not_is_pooled() -> None:
+    runs, blocks = study(3)
+    np.testing.assert_array_equal(final_losses(runs, blocks).noise_ratio(np.array([2.0, 4.0])), [1.0, 1.0])

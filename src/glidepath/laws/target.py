@@ -303,7 +303,7 @@ def loss(
     replicated, seed, n = bool(losses.noise.degrees_of_freedom), settings.seed, settings.n_bootstrap
     # Without replicates the law's residuals tell what one run differs by.
     run = (
-        single_run_noise(losses.noise, n, seed + 1)
+        single_run_noise(losses.noise, n, seed + 1, float(losses.noise_ratio(np.array(first.value))))
         if replicated
         else (first.run_sd or 0.0) * np.random.default_rng(seed + 1).standard_normal(n)
     )

@@ -113,18 +113,23 @@ def _shared(effects: Floats) -> Floats:
 
 
 def resampled_losses(
-    noise: ReplicateNoise, positions: NDArray[np.int64], blocks: Floats, n_samples: int, seed: int
+    noise: ReplicateNoise,
+    positions: NDArray[np.int64],
+    blocks: Floats,
+    n_samples: int,
+    seed: int,
+    ratio: Floats | float = 1.0,
 ) -> Floats:
     """Losses that the same study could have measured [nat/token], shape [n_samples, cells].
 
     mean + validation noise + replicate noise. Validation: blocks are resampled, the same ones for all cells, since all
     are evaluated on the same text; `blocks` [cells, n_blocks] are mean losses over a cell's replicates, none where they
     are not known. Replicates: normal draws of own, position and shared effects, each variance over the number of
-    replicates, with Student's
-    factors for the degrees of freedom: two replicates say so little about `shared` that absolute losses get wide
-    intervals, differences do not. Cells on one trunk are drawn independently although they share most of their history;
-    that makes intervals of their differences too wide, never too narrow. Without replicates only the validation noise
-    is there.
+    replicates, with Student's factors for the degrees of freedom: two replicates say so little about `shared` that
+    absolute losses get wide intervals, differences do not. Cells on one trunk are drawn independently although they
+    share most of their history; that makes intervals of their differences too wide, never too narrow. `ratio` [cells]
+    multiplies own and position effects where noise is known to differ between cells. Without replicates only the
+    validation noise is there.
     """
     random = np.random.default_rng(seed)
     n_cells, n_blocks = blocks.shape
@@ -137,18 +142,21 @@ def resampled_losses(
         student = _student(random, noise.degrees_of_freedom, n_samples)
         own = random.standard_normal((n_samples, n_cells)) * noise.own_sd
         position = random.standard_normal((n_samples, int(positions.max()) + 1))[:, positions] * noise.position_sd
-        samples += student * (own + position) / np.sqrt(noise.counts)
+        samples += student * (own + position) * ratio / np.sqrt(noise.counts)
         student = _student(random, noise.shared_degrees_of_freedom, n_samples)
         samples += student * random.standard_normal((n_samples, 1)) * noise.shared_sd / np.sqrt(noise.counts.max())
     return samples
 
 
-def single_run_noise(noise: ReplicateNoise, n_samples: int, seed: int) -> Floats:
-    """What one more run, another replicate of any cell, may differ from the mean by [nat/token], shape [n_samples]."""
+def single_run_noise(noise: ReplicateNoise, n_samples: int, seed: int, ratio: float = 1.0) -> Floats:
+    """What one more run, another replicate of any cell, may differ from the mean by [nat/token], shape [n_samples].
+
+    `ratio` is as in `resampled_losses`.
+    """
     if not noise.degrees_of_freedom:
         return np.zeros(n_samples)
     random = np.random.default_rng(seed)
-    own = _student(random, noise.degrees_of_freedom, n_samples) * np.hypot(noise.own_sd, noise.position_sd)
+    own = _student(random, noise.degrees_of_freedom, n_samples) * ratio * np.hypot(noise.own_sd, noise.position_sd)
     shared = _student(random, noise.shared_degrees_of_freedom, n_samples) * noise.shared_sd
     draws: Floats = (random.standard_normal((n_samples, 2)) * np.hstack([own, shared])).sum(1)
     return draws

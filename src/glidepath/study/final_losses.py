@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,15 +15,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from glidepath.science.comparison import Difference
+    from glidepath.science.noise_level import NoiseLevel
 
 Floats = NDArray[np.float64]
 
 GROUP = ["model", "schedule", "batch_sequences"]
-SWEEP = [*GROUP, "tokens_per_parameter", "epochs"]
-"""What the cells of one sweep over peak learning rates share: epochs are the horizon over the unique tokens."""
+SWEEP = [*GROUP, "tokens_per_parameter", "token_horizon", "epochs"]
+"""What the cells of one sweep over peak learning rates share: epochs are the horizon over the unique tokens, and the
+horizon in tokens is all that is known of a log without sizes."""
 POINT = [*SWEEP, "peak_lr"]
 SHAPE = ["architecture", "parametrization", "d_model", "n_layer", "d_head", "context_length"]
 POSITION = [name for name in POINT if name != "schedule"]
+
+NOISE_LEVEL_CI = 0.99
+"""At which noise is taken to depend on the loss: the pooled noise of everything stands unless it is clearly wrong."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class FinalLosses:
     """Completed cells that differ only in their replicate are one point."""
 
     points: pd.DataFrame
-    """A row per point: `POINT`, token_horizon, n_params_counted, `SHAPE`, val_loss (adjusted mean over replicates)."""
+    """A row per point: `POINT`, n_params_counted, `SHAPE`, val_loss (adjusted mean over replicates)."""
     replicates: Floats
     """Loss of every replicate [nat/token], NaN where there is none, shape [points, replicates]."""
     blocks: Floats
@@ -50,7 +56,22 @@ class FinalLosses:
         """
         if not self.noise.degrees_of_freedom:
             return np.full((n_samples, len(self.points)), np.nan)
-        return resampled_losses(self.noise, self.positions, self.blocks, n_samples, seed)
+        ratio = self.noise_ratio(self.points["val_loss"].to_numpy(np.float64))
+        return resampled_losses(self.noise, self.positions, self.blocks, n_samples, seed, ratio)
+
+    def noise_ratio(self, losses: Floats) -> Floats:
+        """Noise of a replicate at losses of any shape, over the pooled one (`science.noise_level`): 1 unless the
+        replicates tell that it depends on the loss."""
+        level = self._noise_level
+        return np.ones_like(losses) if level is None else np.asarray(level.sd(losses) / level.pooled_sd, np.float64)
+
+    @cached_property
+    def _noise_level(self) -> NoiseLevel | None:
+        from glidepath.science.noise_level import noise_of_sets
+
+        sets = [row[np.isfinite(row)] for row in self.replicates]
+        sets = [row for row in sets if len(row) > 1 and row.var() > 0]
+        return noise_of_sets(sets, NOISE_LEVEL_CI) if sets else None
 
     def common_replicates(self, mine: int, theirs: int) -> NDArray[np.bool_]:
         """Which replicates two points both have, shape [replicates]."""
@@ -128,7 +149,7 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
             f"{open_runs.loc[twice, 'cell_id'].iloc[0]} has the settings and the replicate of another run: a mean over "
             f"them would hide their noise. Number them as replicates, or name what differs (model, schedule, peak_lr)"
         )
-    columns = [*POINT, "token_horizon", "n_params_counted", *SHAPE]
+    columns = [*POINT, "n_params_counted", *SHAPE]
     points = open_runs.drop_duplicates("point").set_index("point")[columns].sort_index()
     wide = open_runs.pivot(index="point", columns="replicate", values="val_loss").sort_index()
     replicates = wide.to_numpy(np.float64)
