@@ -656,6 +656,14 @@ def study_tables(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
         **{name: filled(table, rows) for name, (table, rows) in feature_rows(cells, LEVEL).items()},
         **rate_tables(cells, LEVEL),
         figure_list.CURVES_OF: curve_predictions(main),
+        "verify/optimised_schedule": filled(
+            tables.OPTIMISED_SCHEDULE,
+            [
+                {"law": "annealing", "schedule": name, "step": step, "lr": 0.01 - 1e-5 * k * step}
+                for k, name in enumerate(("optimised", "wsd_sqrt"))
+                for step in range(100)
+            ],
+        ),
         **coordinate_tables(),
         **large_lr_tables(cells),
         **spike_tables(),

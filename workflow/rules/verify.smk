@@ -15,6 +15,7 @@ rule optimise_schedule:
         prediction=f"{LAYOUT.results}/verify/prediction.json",
         study=f"{LAYOUT.results}/verify/study.yaml",
         schedule=f"{LAYOUT.results}/verify/schedule.csv",
+        rates=f"{LAYOUT.results}/verify/optimised_schedule.parquet",
     log:
         f"logs/optimise_schedule/{STUDY.study}.log",
     params:
@@ -30,6 +31,7 @@ rule verify:
     input:
         prediction=f"{LAYOUT.results}/verify/prediction.json",
         study=f"{LAYOUT.results}/verify/study.yaml",
+        figure=LAYOUT.figure("optimised_schedule"),
     output:
         VERIFIED,
         VERIFIED.replace(".parquet", ".json"),

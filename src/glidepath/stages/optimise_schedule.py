@@ -3,6 +3,7 @@
 Written to the folder --output:
   schedule.csv        its points, for  {kind: points, file: schedule.csv, unit: fraction, interpolation: linear}
   prediction.json     law, knots, predicted final losses with intervals and the gain over the best trained schedule
+  optimised_schedule.parquet  the learning rates of both schedules that study.yaml trains
   study.yaml          it and that schedule side by side, with replicates; `snakemake verify` trains it and scores it
 
 It stays where runs were hidden and predicted: the horizon must be a trained one, and the peak learning rate too.
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from glidepath.laws.best_curve_law import best_law, mean_errors
 from glidepath.laws.curve_law import Group, GroupFit, bands, curves_and_groups, fit_group
@@ -25,7 +28,10 @@ from glidepath.science.laws.curve import Curve
 from glidepath.science.schedule_search import FoundSchedule, best_schedule, gains
 from glidepath.stages.plan import study_of
 from glidepath.stages.predict_curves import law_scores, read_tables_of, written
+from glidepath.study import tables
 from glidepath.study.config import StudyConfig
+
+Floats = NDArray[np.float64]
 
 SEARCHED = ("annealing", "multi_power")
 """Laws whose best schedule can be searched for."""
@@ -72,6 +78,8 @@ def main(args: argparse.Namespace) -> None:
     found = searched(fit, rival, args.lowest_lr_fraction)
     prediction = predicted(fit, found, rival) | {"law": law, "law_errors": errors, "horizon": horizon}
     written(args.output / "prediction.json", prediction)
+    both = pd.concat(_path(prediction, name, lr) for name, lr in ((NAME, found.lr), (rival.schedule, rival.curve.lr)))
+    tables.write(tables.OPTIMISED_SCHEDULE, both, args.output / "optimised_schedule.parquet")
     points = [[float(x), float(y)] for x, y in prediction["points"]]
     lines = ["position,multiplier", *(f"{x:.6f},{y:.6g}" for x, y in points)]
     (args.output / "schedule.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -191,6 +199,13 @@ def predicted(fit: GroupFit, found: FoundSchedule, rival: RunCurve) -> dict[str,
         "points": [[float(x), float(y)] for x, y in zip(positions, found.multipliers, strict=True)],
         "sentences": sentences,
     }
+
+
+def _path(prediction: dict[str, Any], name: str, lr: Floats) -> pd.DataFrame:
+    """Rows of `OPTIMISED_SCHEDULE`."""
+    end = {key: np.nan if value is None else value for key, value in prediction["final"][name].items()}
+    known = {key: prediction[key] for key in ("law", "model", "peak_lr")}
+    return pd.DataFrame({**known, "schedule": name, "step": np.arange(len(lr)), "lr": lr, **end})
 
 
 def _known(value: float) -> float | None:

@@ -112,7 +112,7 @@ def entry(name: str) -> FigureEntry:
 
 def table_schema(name: str) -> Table:
     """Schema of a table named as in `FigureEntry.tables`. Raises KeyError for an unknown name."""
-    return LAW_SCHEMAS[name.rsplit("/", 1)[1]] if name.startswith("laws/") else SCHEMAS[name]
+    return LAW_SCHEMAS[name.rsplit("/", 1)[1]] if name.startswith("laws/") else SCHEMAS[name.rsplit("/", 1)[-1]]
 
 
 def table_path(name: str, results: Path) -> Path:

@@ -14,7 +14,7 @@ from glidepath.study.figure_list.figure_entry import (
     FigureEntry,
 )
 from glidepath.study.tables import Column, Table
-from glidepath.study.tables.curve_laws import BANDS
+from glidepath.study.tables.curve_laws import BANDS, OPTIMISED_SCHEDULE
 
 FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
@@ -40,5 +40,16 @@ FIGURES: tuple[FigureEntry, ...] = (
             ),
         ),
         asked_for=ANNEALING,
+    ),
+    FigureEntry(
+        "The schedule that the best law asks for",
+        5,
+        ("verify/optimised_schedule",),
+        Table(
+            "optimised_schedule",
+            "Learning rate of the optimised schedule and of the best trained one, with their predicted final losses.",
+            tuple(Column(c.name, c.type, c.unit, c.meaning) for c in OPTIMISED_SCHEDULE.columns),
+        ),
+        asked_for="verify",
     ),
 )

@@ -13,7 +13,13 @@ from glidepath.study.tables.averaging import (
 )
 from glidepath.study.tables.batch import BATCH_SAVING, CRITICAL_BATCH, STEPS_TO_LOSS
 from glidepath.study.tables.checkpoints import CHECKPOINT_STEPS_SAVED, CHECKPOINT_TABLES, CHECKPOINTS
-from glidepath.study.tables.curve_laws import CURVE_PREDICTIONS, CURVE_SCORES, CURVE_TABLES, VERIFICATION
+from glidepath.study.tables.curve_laws import (
+    CURVE_PREDICTIONS,
+    CURVE_SCORES,
+    CURVE_TABLES,
+    OPTIMISED_SCHEDULE,
+    VERIFICATION,
+)
 from glidepath.study.tables.imports import FINDINGS, IMPORT_TABLES, IMPORTED_ROWS
 from glidepath.study.tables.large_lr import LARGE_LR, REGIMES
 from glidepath.study.tables.laws import (
@@ -62,6 +68,7 @@ TABLES = (
     LARGE_LR,
     SPIKE_EXCESS,
     SPIKE_REMOVAL,
+    OPTIMISED_SCHEDULE,
     VERIFICATION,
 )
 
@@ -99,6 +106,7 @@ __all__ = [
     "LAW_TABLES",
     "NOISE_SCALE",
     "NOISE_SCALE_REGRESSION",
+    "OPTIMISED_SCHEDULE",
     "PLAN",
     "POSITION_LOSSES",
     "REGIMES",

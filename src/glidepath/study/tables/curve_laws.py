@@ -25,8 +25,8 @@ BANDS = (
 
 CURVE_PREDICTIONS = Table(
     "curve_predictions",
-    "Loss along training as a law of loss curves predicts it, beside what was measured; only these laws have this table "
-    "and the next. Losses are those of the validation subset.",
+    "Loss along training as a law of loss curves predicts it, beside what was measured; only these laws have this "
+    "table and the next. Losses are those of the validation subset.",
     (
         LAW,
         *RUN_COLUMNS,
@@ -77,9 +77,25 @@ CURVE_SCORES = Table(
 
 CURVE_TABLES = (CURVE_PREDICTIONS, CURVE_SCORES)
 
+OPTIMISED_SCHEDULE = Table(
+    "optimised_schedule",
+    "The schedule that a law of loss curves calls best beside the best one that was trained; only after `snakemake "
+    "verify`, in its folder verify.",
+    (
+        LAW,
+        Column("schedule", "string", "-", "optimised, or the best trained schedule", key=True),
+        Column("step", "int64", "updates", "0-based index of the update", key=True),
+        Column("model", "string", "-", "model"),
+        Column("peak_lr", "float64", "-", "peak learning rate"),
+        Column("lr", "float64", "-", "learning rate applied"),
+        Column("val_loss_predicted", "float64", "nat/token", "predicted loss at the schedule's end"),
+        *BANDS,
+    ),
+)
+
 VERIFICATION = Table(
     "verification",
-    "A schedule's prediction, made before it was trained, against what was then measured; only after `snakemake verify`.",
+    "A schedule's prediction, made before it was trained, against what was then measured (`snakemake verify`).",
     (
         LAW,
         Column("schedule", "string", "-", "schedule", key=True),
