@@ -172,7 +172,7 @@ def _blocks(open_runs: pd.DataFrame, block_losses: pd.DataFrame) -> Floats:
     of_domain = block_losses[block_losses["domain"] == block_losses["domain"].iloc[0]]
     selected = of_domain.merge(open_runs[["cell_id", "point"]], on="cell_id")
     means = selected.pivot_table(index="point", columns="block", values="loss").sort_index()
-    return means.to_numpy(np.float64)
+    return np.asarray(means.to_numpy(np.float64), np.float64)
 
 
 def _labels(frame: pd.DataFrame, columns: list[str]) -> NDArray[np.int64]:
