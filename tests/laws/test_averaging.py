@@ -200,7 +200,8 @@ def cells(**changes: Any) -> pd.DataFrame:
     rows = [
         {
             "cell_id": f"{kind}-{peak_lr}-{replicate}", "model": "m", "batch_sequences": 8, "schedule": kind,
-            "schedule_kind": kind, "peak_lr": peak_lr, "tokens_per_parameter": 20.0, "epochs": 0.5, "token_horizon": 2000,
+            "schedule_kind": kind, "peak_lr": peak_lr, "tokens_per_parameter": 20.0, "epochs": 0.5,
+            "token_horizon": 2000,
             "replicate": replicate, "status": "completed", "holdout": False,
         }
         for kind in ("constant", "wsd")

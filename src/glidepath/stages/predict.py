@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.laws.law import Settings
+from glidepath.laws.predictors import SAME_SIZE
 from glidepath.laws.run_predictions import Asked, hidden_runs, run_predictions
 from glidepath.stages.results import read_result
 from glidepath.study import tables
@@ -82,8 +83,8 @@ def _asked(args: argparse.Namespace, losses: FinalLosses) -> Iterator[Asked]:
 
 def _model(points: pd.DataFrame, n_params: float) -> str:
     """The trained model of that size, if there is one."""
-    off = np.abs(np.log(points["n_params_counted"].astype(float) / n_params))
-    return str(points.loc[off.idxmin(), "model"]) if off.min() < 0.02 else ""
+    off = np.abs(np.log(points["n_params_counted"].to_numpy(np.float64) / n_params))
+    return str(points["model"].iloc[int(off.argmin())]) if off.min() < SAME_SIZE else ""
 
 
 def described(found: pd.DataFrame) -> Iterator[str]:

@@ -131,7 +131,7 @@ class TemporalLaw:
     def mean_loss(self, positions: Floats, tokens: Floats, annealed: Floats | None = None) -> Floats:
         """Mean over the positions at every checkpoint, shape [..., m]."""
         context = self.a0[..., None] / (1 + self.a1[..., None] * positions)
-        return context.mean(-1)[..., None] + self.plateau(tokens, annealed)
+        return np.asarray(context.mean(-1)[..., None] + self.plateau(tokens, annealed), np.float64)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def fit_temporal_law(
     residuals = losses.mean(1) - law.mean_loss(positions, tokens, h)
     degrees = len(tokens) - x.shape[1]
     sd = float(np.sqrt((residuals**2).sum() / degrees))
-    inverse = np.linalg.inv(x.T @ x)
+    inverse = np.asarray(np.linalg.inv(x.T @ x), np.float64)
     # The part of (ln t)² that the line cannot take, and how much of it the plateau has.
     bow = inverse @ x.T @ np.log(tokens) ** 2
     curve = np.log(tokens) ** 2 - x @ bow
