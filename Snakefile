@@ -38,6 +38,7 @@ if "checkpoints" in config:
 elif "imports" in config:
 
     include: "workflow/rules/imports_common.smk"
+    include: "workflow/rules/laws_common.smk"
     include: "workflow/rules/laws.smk"
     include: "workflow/rules/imports.smk"
 
@@ -55,6 +56,7 @@ else:
     include: "workflow/rules/noise.smk"
     include: "workflow/rules/batch.smk"
     include: "workflow/rules/ema_view.smk"
+    include: "workflow/rules/laws_common.smk"
     include: "workflow/rules/laws.smk"
     include: "workflow/rules/analysis.smk"
     include: "workflow/rules/verify.smk"

@@ -1,21 +1,12 @@
 # Laws: of a study, and of runs that were imported.
-from glidepath.study.law_list import LAW_TABLES
-
-
-def law_tables(wildcards):
-    return [LAYOUT.table(name) for name in LAW_TABLES[wildcards.law]]
-
-
-def law_code(wildcards):
-    """Changing one law fits that law again."""
-    return digest([code("fit"), source_digest(f"glidepath.laws.{wildcards.law}")])
 
 
 rule fit_law:
     input:
         law_tables,
     output:
-        [LAYOUT.law_table("{law}", name) for name in LAW_TABLE_NAMES],
+        [LAYOUT.law_table("{law}", name) for name in LAW_TABLE_NAMES if name != "parameters"],
+        parameters=LAYOUT.law_table("{law}", "parameters"),
     log:
         f"logs/fit_law/{LAYOUT.study}-{{law}}.log",
     resources:
@@ -30,13 +21,14 @@ rule fit_law:
     shell:
         "glidepath fit --law {wildcards.law} --results {params.results} --reference-schedule={params.reference:q}"
         " --ci-level {params.level} --bootstrap-samples {params.samples} --seed {params.seed}"
-        " --output-directory $(dirname {output[0]}) > {log} 2>&1"
+        " --output-directory $(dirname {output.parameters}) > {log} 2>&1"
 
 
 # Laws of loss curves also say what they predicted of hidden curves.
 use rule fit_law as fit_curve_law with:
     output:
-        [LAYOUT.law_table("{law}", name) for name in (*LAW_TABLE_NAMES, "curve_predictions", "curve_scores")],
+        [LAYOUT.law_table("{law}", name) for name in ("predictions", "scores", "curve_predictions", "curve_scores")],
+        parameters=LAYOUT.law_table("{law}", "parameters"),
     wildcard_constraints:
         law="annealing|multi_power|convex_bound",
 

@@ -33,8 +33,8 @@ rule verify:
         study=f"{LAYOUT.results}/verify/study.yaml",
         figure=LAYOUT.figure("optimised_schedule"),
     output:
-        VERIFIED,
         VERIFIED.replace(".parquet", ".json"),
+        verified=VERIFIED,
     log:
         f"logs/verify/{STUDY.study}.log",
     # Which cells are trained is known only now, so that a workflow of their own trains them: on this machine, into the
@@ -49,4 +49,4 @@ rule verify:
         "{params.python} -m snakemake --snakefile {params.snakefile} --configfile {input.study} --cores {threads}"
         " --nolock --quiet all -- {params.results}/runs.parquet {params.results}/updates.parquet"
         " {params.results}/evaluations.parquet > {log} 2>&1"
-        " && glidepath verify --prediction {input.prediction} --results {params.results} --output {output[0]} >> {log} 2>&1"
+        " && glidepath verify --prediction {input.prediction} --results {params.results} --output {output.verified} >> {log} 2>&1"
