@@ -48,6 +48,19 @@ Law = Literal[
     "temporal",
 ]
 SOME = Field(min_length=1)
+DEFAULT_LAWS: tuple[Law, ...] = (
+    "lr_optimum",
+    "lr_horizon",
+    "loss_horizon",
+    "loss_size_horizon",
+    "lr_size_horizon",
+    "lr_batch_surface",
+    "schedule_features",
+    "annealing",
+    "multi_power",
+    "convex_bound",
+)
+"""Those that a grid over schedules, horizons, sizes and batches can bear; each says of what it has not enough."""
 TRAIN_IT = "add it to the grid"
 
 
@@ -120,7 +133,7 @@ class AnalysisConfig(Section):
     """Bootstrap resamples per law."""
     seed: NonNegative = 0
     """Seed of the resampling."""
-    laws: Annotated[tuple[Law, ...], SOME] = ("lr_optimum", "lr_horizon", "loss_horizon", "loss_size_horizon")
+    laws: Annotated[tuple[Law, ...], SOME] = DEFAULT_LAWS
     """Laws to fit."""
     critical_batch_target_losses: Annotated[tuple[Positive, ...], SOME] | None = None
     """Losses to which updates and examples are counted at every batch [nat/token], on the validation tokens used along
