@@ -57,10 +57,12 @@ def test_kinds_of_what_is_hidden_are_kept_apart() -> None:
     found = compared(
         {
             "a": pd.concat([scores({"linear": [0.01]}), scores({"linear": [0.02]}, holdout="declared, 20 tokens")]),
-            "b": scores({"linear": [0.03]}, holdout="inner learning rates"),
+            "b": scores({"linear": [0.03]}, holdout="one grid after another"),
+            "c": scores({"linear": [0.03]}).assign(quantity="a_rate"),
         }
     )
-    assert list(found["holdout_kind"]) == ["declared", "longest horizon", "other"]
+    assert list(found["holdout_kind"]) == ["declared", "longest horizon", "other", "longest horizon"]
+    assert list(found["quantity"]) == ["val_loss"] * 3 + ["a_rate"]
 
 
 def test_a_law_that_could_hide_nothing_says_why_and_has_no_rank(tmp_path: Any) -> None:

@@ -127,7 +127,8 @@ def test_times_against_a_count_event_by_event() -> None:
     several = {"fit": len(study().analysis.laws), "figure": len(figures_of(study())), "spike-removal": 0}
     several["collect-positions"] = 0
     jobs = sum(several.get(name, 1) * s for name, s in ANALYSIS_SECONDS.items())
-    assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 2e-3)
+    of_curves = 12 * (0.03 + 0.12 + 0.08)
+    assert analysis.core_seconds == pytest.approx(jobs + 12 * 0.02 + several["fit"] * 1000 * 1e-3 + of_curves)
     assert analysis.jobs == sum(several.get(name, 1) for name in ANALYSIS_SECONDS)
     assert found.total.core_seconds == sum(s.core_seconds for s in found.stages)
 

@@ -47,5 +47,5 @@ def best_law(scores: Mapping[str, pd.DataFrame]) -> str:
 def _scored(frame: pd.DataFrame, holdout: str) -> pd.DataFrame:
     kind = frame["holdout"].str.split(" ").str[0]
     rows: pd.DataFrame = frame[(kind == holdout) & (frame["quantity"] == CURVE) & (frame["n_hidden"] > 0)]
-    rows = rows[np.isfinite(rows["mean_absolute_error"])].set_index(GROUP).sort_index()
-    return rows
+    known: pd.DataFrame = rows[np.isfinite(rows["mean_absolute_error"])].set_index(GROUP).sort_index()
+    return known

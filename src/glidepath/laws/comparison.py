@@ -11,7 +11,7 @@ import pandas as pd
 from glidepath.study import tables
 
 GROUP = ["holdout", "model", "schedule", "batch_sequences"]
-KINDS = ("declared", "longest horizon", "largest size", "most epochs", "schedule")
+KINDS = ("declared", "longest horizon", "largest size", "most epochs", "schedule", "inner learning rates")
 """Kinds of what is hidden, as the first words that name one in `holdout`."""
 OTHER = "other"
 LOSSES = ("val_loss", "loss_curve_end", "loss_curve")
@@ -44,8 +44,10 @@ def compared(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     same = found[found["n_hidden"] > 0].groupby(["quantity", "holdout_kind", "hidden"])["mean_absolute_error"]
     found["n_laws"] = same.transform("size").astype("Int64")
     found["rank"] = same.rank(method="min").astype("Int64")
-    order = ["quantity", "holdout_kind", "n_laws", "rank", "law"]
-    found = found.sort_values(order, ascending=[True, True, False, True, True], kind="stable", na_position="last")
+    # Losses first, the final ones before all.
+    found["place"] = [LOSSES.index(name) if name in LOSSES else len(LOSSES) for name in found["quantity"]]
+    order = ["place", "quantity", "holdout_kind", "n_laws", "rank", "law"]
+    found = found.sort_values(order, ascending=[True, True, True, False, True, True], kind="stable", na_position="last")
     return found[tables.LAW_COMPARISON.names].reset_index(drop=True)
 
 

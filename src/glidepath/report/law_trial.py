@@ -13,8 +13,8 @@ from glidepath.report.numbers import plain
 
 PREDICTED = {
     "val_loss": "final loss",
-    "loss_curve_end": "loss at the end of a curve",
-    "loss_curve": "loss along a curve",
+    "loss_curve_end": "end of a curve",
+    "loss_curve": "whole curve",
 }
 """Words for quantities; of all others the name itself."""
 

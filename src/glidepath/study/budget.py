@@ -54,6 +54,7 @@ ANALYSIS_SECONDS = {
     "noise-scale": 0.5,
     "ema-view": 0.5,
     "compare": 0.5,
+    "compare-laws": 0.5,
     "large-lr": 0.5,
     "spike-removal": 0.5,
     "fit": 0.5,
@@ -62,7 +63,9 @@ ANALYSIS_SECONDS = {
 }
 """Guesses for one job [core s], from two cores; and for what grows with the study:"""
 COLLECT_SECONDS_PER_CELL = 0.02
-FIT_SECONDS_PER_SAMPLE = 2e-3
+FIT_SECONDS_PER_SAMPLE = 1e-3
+FIT_SECONDS_PER_CELL = {"annealing": 0.03, "multi_power": 0.12, "convex_bound": 0.08}
+"""Laws of loss curves, which hide every schedule in turn."""
 
 
 @dataclass(frozen=True)
@@ -343,6 +346,7 @@ def _analysis(study: StudyConfig, cells: int, conditions: Conditions) -> StageBu
         sum(several.get(command, 1) * seconds for command, seconds in ANALYSIS_SECONDS.items())
         + COLLECT_SECONDS_PER_CELL * cells
         + FIT_SECONDS_PER_SAMPLE * study.analysis.bootstrap_samples * several["fit"]
+        + sum(FIT_SECONDS_PER_CELL.get(law, 0.0) for law in study.analysis.laws) * cells
     )
     return _stage(
         "analysis",

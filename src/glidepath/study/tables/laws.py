@@ -105,7 +105,8 @@ LAW_COMPARISON = Table(
             "holdout_kind",
             "string",
             "-",
-            "what was hidden: declared, longest horizon, largest size, most epochs, schedule or other",
+            "what was hidden: declared, longest horizon, largest size, most epochs, schedule, inner learning rates or "
+            "other",
             key=True,
         ),
         Column("law", "string", "-", "law", key=True),
