@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,8 @@ learning rates would flatten the valley."""
 
 
 def data(tables: Tables) -> pd.DataFrame:
-    """Cells, diverged cells, parabolas and optima of the main model and its main batch."""
-    runs = select.main_model(tables["runs"])
+    """Cells, diverged cells, parabolas and optima of the main model and its main batch, those of known peak."""
+    runs = select.main_model(tables["runs"][tables["runs"]["peak_lr"].notna()])
     cells = pd.concat([select.completed(runs), runs[runs["status"] == "excluded"]])
     cells = cells.assign(item="cell", status=None, holdout=cells["holdout"] | (cells["status"] == "excluded"))
     diverged = runs[runs["status"] == "diverged"].assign(item="diverged", status=None, val_loss=np.nan)
@@ -51,6 +51,10 @@ def data(tables: Tables) -> pd.DataFrame:
         part = select.with_families(part, tables["runs"])
         parts.append(select.in_family_order(part, ["tokens_per_parameter", "peak_lr"]))
     return tidy("lr_sweep", *parts)
+
+
+def _batch(batch_tokens: Any) -> str:
+    return "" if pd.isna(batch_tokens) else f", {text.compact(float(batch_tokens))} tokens per update"
 
 
 def _on_parabola(parabolas: pd.DataFrame, optimum: pd.Series) -> float:
@@ -105,7 +109,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     style.heading(
         figure,
         TITLE,
-        f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update. Loss above the "
+        f"Model {first['model']}{_batch(first['batch_tokens'])}. Loss above the "
         "best schedule and learning rate of the same horizon. A dot is a cell (hollow: kept out of the "
         "fit), a curve the parabola in the logarithm of the peak, a star its optimum with the "
         f"{text.interval(style.level_of(frame))} (hollow: {_doubt(frame)}). At the top edge: triangles are "

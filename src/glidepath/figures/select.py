@@ -29,6 +29,8 @@ def families(runs: pd.DataFrame) -> pd.DataFrame:
     Kinds in alphabetical order; within a kind decays to zero come first, then long decays, then by name.
     """
     table = runs[["schedule", "schedule_kind", "final_lr_fraction", "decay_steps", "total_steps"]].copy()
+    # Logs seldom tell kinds: such schedules are one family, whose members differ in line and marker.
+    table["schedule_kind"] = table["schedule_kind"].fillna("")
     table["decay_fraction"] = table["decay_steps"] / table["total_steps"]
     table = table.groupby(["schedule_kind", "schedule"], as_index=False)[["final_lr_fraction", "decay_fraction"]].mean()
     table = table.sort_values(
@@ -100,7 +102,7 @@ def main_model(runs: pd.DataFrame) -> pd.DataFrame:
     """Rows of the model with most cells and of its main batch; ties go to the larger model."""
     if runs.empty:
         return runs
-    counts = runs.groupby("model").agg(n=("cell_id", "size"), size=("n_params_total", "max"))
+    counts = runs.groupby("model").agg(n=("cell_id", "size"), size=("n_params_counted", "max"))
     name = counts.sort_values(["n", "size"]).index[-1]
     return main_batch(runs[runs["model"] == name])
 
