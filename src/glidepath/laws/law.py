@@ -230,6 +230,19 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
     return found
 
 
+FRESH_EPOCHS = 4.0
+"""Up to so many epochs repeated text is worth nearly as much as fresh text (Muennighoff et al. 2023, section 5)."""
+
+
+def fresh_sweeps(found: list[Sweep]) -> tuple[list[Sweep], int]:
+    """Sweeps of at most `FRESH_EPOCHS` or of unknown epochs, all if there are none, and the number left out.
+
+    For the sweeps of one law that knows nothing of repetition: its horizon counts a repeated token as a fresh one.
+    """
+    kept = [sweep for sweep in found if not sweep.epochs > FRESH_EPOCHS]
+    return (kept, len(found) - len(kept)) if kept else (found, 0)
+
+
 DECLARED = "declared"
 """Holdout of the scores on cells that the configuration hides from fits."""
 
