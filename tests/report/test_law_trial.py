@@ -13,8 +13,10 @@ def test_the_best_of_laws_on_the_same_runs_is_marked_and_its_error_has_a_unit() 
     assert (first.law, first.error, first.baseline, first.best) == ("good", "0.012 nat/token", "0.1 nat/token", True)
     assert (second.law, second.best, second.covered) == ("poor one", False, "0 %")
     assert first.worst == "0.60 %"
-    assert "Of 2 trials on losses, 2 came closer" in trial.headline
-    assert "Of all hidden losses 50 % lie inside the intervals at 90 %" in trial.headline
+    # The worse law on the same runs is no trial of its own.
+    assert "Hidden in 1 ways" in trial.headline
+    assert "than to the nearest run in 1" in trial.headline
+    assert "Of these losses 100 % lie inside its intervals at 90 %" in trial.headline
 
 
 def test_a_law_alone_is_not_the_best_of_anything() -> None:
@@ -31,4 +33,9 @@ def test_learning_rates_stand_apart_from_losses() -> None:
     trial = law_trial(compared({"law": scores({"linear": [0.01]}), "rates": rates}))
     assert [row.quantity for row in trial.rows] == ["final loss"]
     assert [(row.quantity, row.error) for row in trial.others] == [("peak lr", "0.5")]
-    assert "Of 1 trials" in trial.headline
+    assert "Hidden in 1 ways" in trial.headline
+
+
+def test_points_along_a_curve_are_no_trials() -> None:
+    along = scores({"linear": [0.01] * 50}).assign(quantity="loss_curve")
+    assert law_trial(compared({"law": along})).headline.startswith("No law of the loss could be tried")

@@ -1,4 +1,4 @@
-"""Loss along training of schedules that were hidden from a law, as it predicts them."""
+"""Loss along training of runs that were hidden from a law, as it predicts them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glidepath.study.figure_list import CURVES_OF
 if TYPE_CHECKING:
     from glidepath.figures import Tables
 
-TITLE = "Loss curves of schedules hidden from the law that predicts them"
+TITLE = "Loss curves hidden from the law that predicts them"
 MOST = 8
 """Panels."""
 GROUP = ["model", "batch_sequences", "peak_lr"]
@@ -25,9 +25,11 @@ GROUP = ["model", "batch_sequences", "peak_lr"]
 
 def data(tables: Tables) -> pd.DataFrame:
     """One run of every hidden schedule, at its longest horizon, of the group with most of them: of the largest model,
-    and there at the peak learning rate whose losses are lowest."""
-    hidden = tables[CURVES_OF]
-    hidden = hidden[(hidden["holdout"] == "schedule") & hidden["hidden"]]
+    and there at the peak learning rate whose losses are lowest. Runs that were declared hidden, if there are any; else
+    schedules hidden in turn."""
+    hidden = tables[CURVES_OF][tables[CURVES_OF]["hidden"]]
+    declared = hidden[hidden["holdout"] == "declared"]
+    hidden = declared if len(declared) else hidden[hidden["holdout"] == "schedule"]
     if hidden.empty:
         return tidy("curve_predictions")
     counts = hidden.groupby(GROUP).agg(n=("schedule", "nunique"), lowest=("val_loss", "min")).reset_index()
@@ -44,7 +46,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
         return style.nothing_to_draw(
             TITLE,
-            "No schedule was hidden from the law of loss curves.",
+            "No run was hidden from the law of loss curves.",
             "Train two schedules at one peak learning rate, with evaluations along training, and add annealing to "
             "analysis.laws.",
         )
@@ -62,9 +64,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         figure,
         TITLE,
         f"Law: {first['law']}; {first['model']}, batch {first['batch_sequences']} sequences, peak learning rate "
-        f"{text.learning_rate(first['peak_lr'])}. Each schedule was hidden with all its runs, and predicted from the "
-        "others; only points that no fitted run shares are drawn. Dark and light band: 50 % and 90 % interval of a "
-        "single run." + (f" {rest} more schedules are in the table." if rest > 0 else ""),
+        f"{text.learning_rate(first['peak_lr'])}. Runs were hidden as declared, or each schedule with all its runs in "
+        "turn, and predicted from the others; only points that no fitted run shares are drawn. Dark and light band: "
+        "50 % and 90 % interval of a single run." + (f" {rest} more schedules are in the table." if rest > 0 else ""),
         [
             Line2D([], [], color=style.INK, linestyle="none", marker="o", label="measured"),
             Line2D([], [], color=style.INK, label="predicted"),

@@ -52,7 +52,7 @@ class HiddenRow:
     came_to: str
     error: str
     law: str
-    inside: bool
+    outside: bool
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,16 @@ def hidden_rows(predictions: pd.DataFrame) -> tuple[HiddenRow, ...]:
     return tuple(_hidden(row) for _, row in predictions[predictions["believed"]].iterrows())
 
 
+def curve_end_rows(law: str, predictions: pd.DataFrame) -> tuple[HiddenRow, ...]:
+    """Ends of curves that were declared hidden, as a law of loss curves says them."""
+    declared = predictions[(predictions["holdout"] == "declared") & predictions["hidden"]]
+    ends = declared.sort_values("updates_done").groupby("cell_id", sort=True).tail(1).sort_values("cell_id")
+    ends = ends.rename(columns={"cell_id": "run"}).assign(
+        law=f"{law}, end of its curve", error=ends["val_loss_predicted"] - ends["val_loss"], extrapolation=1.0
+    )
+    return tuple(_hidden(row) for _, row in ends.iterrows())
+
+
 def unpredicted(predictions: pd.DataFrame) -> tuple[str, ...]:
     """Each reason why there is no prediction, with how many runs have it."""
     reasons = predictions.loc[predictions["law"] == "none", "reason"].value_counts()
@@ -137,11 +147,11 @@ def _hidden(row: pd.Series[Any]) -> HiddenRow:
     return HiddenRow(
         run=str(row["run"]),
         predicted=plain(row["val_loss_predicted"], 4),
-        interval=f"[{plain(low, 3)}, {plain(high, 3)}]" if known else "not known",
+        interval=f"[{plain(low, 3)}, {plain(high, 3)}]" if known else "",
         came_to=plain(row["val_loss"], 4),
         error=signed(row["error"], 4),
         law=f"{row['law'].replace('_', ' ')}{beyond}",
-        inside=bool(known and low <= row["val_loss"] <= high),
+        outside=bool(known and not low <= row["val_loss"] <= high),
     )
 
 

@@ -17,6 +17,8 @@ PREDICTED = {
     "loss_curve": "whole curve",
 }
 """Words for quantities; of all others the name itself."""
+ENDS = ("val_loss", "loss_curve_end")
+"""Losses at the end of training."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,21 @@ def law_trial(comparison: pd.DataFrame) -> Trial:
 
 
 def _headline(scored: pd.DataFrame) -> str:
-    losses = scored[scored["skill"].notna()]
-    if losses.empty:
+    """Of the ends of training only: points along a curve are one another's neighbours. Of laws on the same hidden runs
+    the best one."""
+    ends = scored[scored["quantity"].isin(ENDS) & (scored["rank"] == 1) & scored["skill"].notna()]
+    ends = ends.drop_duplicates(["quantity", "holdout_kind", "n_hidden", "rank", "mean_absolute_error"])
+    if ends.empty:
         return "No law of the loss could be tried: nothing could be hidden and predicted."
-    better = int((losses["skill"] > 0).sum())
-    told = losses[losses["covered"].notna()]
     text = (
-        f"Of {len(losses)} trials on losses, {better} came closer than carrying the nearest run over. "
-        f"Trust a law as far as it got here."
+        f"Hidden in {len(ends)} ways, the loss at the end of training came closer to the best law than to the nearest "
+        f"run in {int((ends['skill'] > 0).sum())}. Trust a law as far as it got here."
     )
+    told = ends[ends["covered"].notna()]
     if len(told):
         inside = float((told["covered"] * told["n_hidden"]).sum() / told["n_hidden"].sum())
         level = float(told["ci_level"].iloc[0])
-        text += (
-            f" Of all hidden losses {plain(100 * inside, 0)} % lie inside the intervals at {plain(100 * level, 0)} %."
-        )
+        text += f" Of these losses {plain(100 * inside, 0)} % lie inside its intervals at {plain(100 * level, 0)} %."
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from glidepath.stages.figure import read_tables
 from glidepath.stages.report import tables_in
 from glidepath.study import figure_list, tables
 from glidepath.study.import_config import parse_imports
-from glidepath.study.law_list import IMPORT_LAWS
+from glidepath.study.law_list import IMPORT_LAWS, LAW_TABLES, LOSS_CURVES
 from glidepath.study.recommendation import Recommendation
 
 
@@ -33,7 +34,10 @@ def main(args: argparse.Namespace) -> None:
         ("runs", "findings", "law_comparison", "run_predictions", *(f"laws/{law}/parameters" for law in laws)),
         args.results,
     )
-    hidden = imported.hidden_rows(found["run_predictions"])
+    of_curves = (law for law in laws if LAW_TABLES[law] == LOSS_CURVES)
+    curves = read_tables(tuple(f"laws/{law}/curve_predictions" for law in of_curves), args.results)
+    ends = (imported.curve_end_rows(name.split("/")[1], frame) for name, frame in curves.items())
+    hidden = (*imported.hidden_rows(found["run_predictions"]), *itertools.chain.from_iterable(ends))
     recommended = args.results / "recommendation.json"
     content = imported.Page(
         study=study.imports,

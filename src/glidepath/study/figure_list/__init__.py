@@ -67,6 +67,7 @@ LAW_SCHEMAS = {table.name: table for table in (*LAW_TABLES, *CURVE_TABLES)}
 TABLES_FROM_LOGS = ("runs", "updates", "evaluations", "law_comparison")
 FIGURES_FROM_LOGS = (
     "law_comparison",
+    "curve_predictions",
     "loss_curves",
     "lr_sweep",
     "lr_horizon",

@@ -18,12 +18,12 @@ from glidepath.study.tables.curve_laws import BANDS, OPTIMISED_SCHEDULE
 
 FIGURES: tuple[FigureEntry, ...] = (
     FigureEntry(
-        "Loss curves of schedules hidden from the law that predicts them",
+        "Loss curves hidden from the law that predicts them",
         5,
         ("runs", CURVES_OF),
         Table(
             "curve_predictions",
-            "Measured and predicted loss along training of schedules that were hidden from the law, with bands.",
+            "Measured and predicted loss along training of runs that were hidden from the law, with bands.",
             (
                 Column("law", "string", "-", "law"),
                 MODEL,
@@ -33,7 +33,7 @@ FIGURES: tuple[FigureEntry, ...] = (
                 TPP,
                 Column("updates_done", "int64", "updates", "updates done"),
                 VAL_LOSS,
-                Column("val_loss_predicted", "float64", "nat/token", "prediction without this schedule"),
+                Column("val_loss_predicted", "float64", "nat/token", "prediction without these runs"),
                 *BANDS,
                 Column("baseline", "float64", "nat/token", "loss of the most similar fitted run there"),
                 EXTRAPOLATED,
