@@ -327,3 +327,16 @@ def test_many_schedules_are_drawn_family_by_family() -> None:
     panels = select.by_family(frame, 12)
     assert [(name, len(rows)) for name, rows in panels] == [("wsd", 12), ("wsd", 2), ("constant", 1)]
     assert sorted(pd.concat([rows for _, rows in panels])["schedule"]) == sorted(names)
+
+
+def test_runs_of_unknown_learning_rates_are_drawn() -> None:
+    """A log that tells none: every run is the best of its horizon, with the noise of its replicates."""
+    runs = planted.runs(schedules=("wsd_sqrt",), replicates=2, noise=0.001)
+    one = runs[runs["peak_lr"] == runs["peak_lr"].min()]
+    best = select.at_best_lr(one.assign(peak_lr=np.nan))
+    known = select.at_best_lr(one)
+    pd.testing.assert_frame_equal(
+        best[["tokens_per_parameter", "val_loss"]], known[["tokens_per_parameter", "val_loss"]]
+    )
+    assert best["val_loss_se"].tolist() == known["val_loss_se"].tolist()
+    assert len(best) > 1

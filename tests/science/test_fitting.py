@@ -12,6 +12,8 @@ from scipy import optimize, stats
 
 from glidepath.science import fitting
 from glidepath.science.fitting import DELTA, Floats
+from glidepath.science.laws.data_constrained import fit_data_constrained_law
+from glidepath.science.laws.size_horizon import fit_size_horizon_law
 
 X = np.linspace(-1.0, 1.0, 21)
 WIDE = 1e9
@@ -233,3 +235,15 @@ def test_starts_without_a_finite_objective_fail() -> None:
 def test_a_fit_that_was_stopped_says_so() -> None:
     losses = DECAY.predict(np.array([[2.0, 0.5, 1.0]]))[0] * np.exp(0.01 * np.sin(np.arange(30)))
     assert fitting.fit(DECAY, losses, STARTS, max_iterations=1).status == "max_iter"
+
+
+def test_losses_without_a_logarithm_are_refused_before_starting_points() -> None:
+    n, d = np.repeat([1e6, 2e6, 4e6], 3), np.tile([1e8, 2e8, 4e8], 3)
+    losses = 2 + 30 * n**-0.3 + 300 * d**-0.3
+    losses[4] = np.nan
+    for fitted in (
+        lambda: fit_size_horizon_law(n, d, losses),
+        lambda: fit_data_constrained_law(n, d, d / 2, losses),
+    ):
+        with pytest.raises(ValueError, match="losses must be positive and finite"):
+            fitted()

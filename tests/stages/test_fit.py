@@ -81,3 +81,16 @@ def test_all_cells_hidden_or_lost(tmp_path: Path) -> None:
     runs["holdout"] = True
     with pytest.raises(ValueError, match="no cell of the study is completed and open to fits"):
         fit(tmp_path, "lr_optimum", runs, blocks)
+
+
+def test_hidden_runs_that_lost_a_replicate_hide_nothing(tmp_path: Path) -> None:
+    """The only hidden learning rate diverged once: nothing declared is left to score, and the law is fitted."""
+    runs, blocks = STUDY.tables()
+    hidden = runs["tokens_per_parameter"] == 40
+    runs["holdout"] = hidden
+    runs = runs[~hidden | (runs["peak_lr"] == 1e-3)]
+    lost = runs["holdout"] & (runs["replicate"] == 1)
+    runs.loc[lost, "status"], runs.loc[lost, "val_loss"] = "diverged", None
+    found = fit(tmp_path, "loss_horizon", runs, blocks[blocks["cell_id"].isin(runs["cell_id"])])
+    assert "declared" not in set(found["scores"]["holdout"])
+    assert len(found["parameters"])

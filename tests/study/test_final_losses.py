@@ -137,3 +137,10 @@ def test_noise_that_grows_with_the_loss_is_drawn_so() -> None:
 def test_noise_that_does_not_is_pooled() -> None:
     runs, blocks = study(3)
     np.testing.assert_array_equal(final_losses(runs, blocks).noise_ratio(np.array([2.0, 4.0])), [1.0, 1.0])
+
+
+def test_a_completed_run_without_a_loss_is_named() -> None:
+    runs, blocks = study(1)
+    runs.loc[3, "val_loss"] = float("nan")
+    with pytest.raises(ValueError, match=f"1 completed cells have no val_loss, the first is {runs.loc[3, 'cell_id']}"):
+        final_losses(runs, blocks)

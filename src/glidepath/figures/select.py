@@ -131,10 +131,12 @@ def at_best_lr(runs: pd.DataFrame) -> pd.DataFrame:
     the lowest or highest that was tried.
     """
     keys = [*GROUP, "peak_lr"]
+    # Of a run without a size nothing is known in tokens per parameter; learning rates that a log does not tell are one.
+    runs = runs.dropna(subset=GROUP)
     lost = runs[runs["status"].isin(["diverged", "excluded"])][keys].drop_duplicates()
     usable = completed(runs).merge(lost.assign(lost=True), on=keys, how="left")
     usable = usable[usable["lost"].isna()]
-    points = usable.groupby(keys, as_index=False).agg(
+    points = usable.groupby(keys, as_index=False, dropna=False).agg(
         holdout=("holdout", "all"),
         schedule_kind=("schedule_kind", "first"),
         batch_tokens=("batch_tokens", "first"),
@@ -156,9 +158,9 @@ def replicate_means(completed_runs: pd.DataFrame, keys: list[str]) -> pd.DataFra
     nothing = completed_runs.iloc[:0][keys].assign(val_loss=0.0, val_loss_se=0.0, n_replicates=0)
     parts = []
     for _, rows in completed_runs.groupby("model"):
-        table = rows.pivot_table(index=keys, columns="replicate", values="val_loss")
+        table = rows.groupby([*keys, "replicate"], dropna=False)["val_loss"].mean().unstack("replicate")
         points = table.index.to_frame(index=False)
-        positions = points.groupby([key for key in keys if key != "schedule"]).ngroup()
+        positions = points.groupby([key for key in keys if key != "schedule"], dropna=False).ngroup()
         noise = replicate_noise(table.to_numpy(float), np.asarray(positions, dtype=np.int64))
         parts.append(
             points.assign(

@@ -132,6 +132,12 @@ def objective(
     return _summed(_residuals(formula, np.log(losses), theta), 1.0 if weights is None else weights, delta)
 
 
+def refuse_losses(losses: Floats) -> None:
+    """ValueError unless all have a logarithm; before starting points are looked for, which fails without words."""
+    if not (np.isfinite(losses) & (losses > 0)).all():
+        raise ValueError("losses must be positive and finite: their logarithm is fitted. Leave out the others")
+
+
 def minimise(
     formula: Formula,
     losses: Floats,
@@ -152,8 +158,7 @@ def minimise(
     rows, p = starts.shape
     if p != len(formula.names):
         raise ValueError(f"starts have {p} columns, the formula has the coordinates {', '.join(formula.names)}")
-    if not (np.isfinite(losses) & (losses > 0)).all():
-        raise ValueError("losses must be positive and finite: their logarithm is fitted. Leave out the others")
+    refuse_losses(losses)
     n = np.shape(losses)[-1]
     ln_losses = np.broadcast_to(np.log(losses), (rows, n))
     w = np.broadcast_to(1.0 if weights is None else weights, (rows, n))

@@ -9,7 +9,7 @@ from pathlib import Path
 from glidepath.laws.law import Settings
 from glidepath.stages.figure import read_tables
 from glidepath.study import tables
-from glidepath.study.final_losses import final_losses
+from glidepath.study.final_losses import final_losses, open_to_fits
 from glidepath.study.law_list import FINAL_LOSSES, LAW_TABLES
 
 
@@ -32,7 +32,8 @@ def main(args: argparse.Namespace) -> None:
     if LAW_TABLES[args.law] == FINAL_LOSSES:
         runs, block_losses = found["runs"], found["block_losses"]
         losses = final_losses(runs, block_losses)
-        declared = (runs["holdout"] & (runs["status"] == "completed")).any()
+        # A learning rate whose only hidden runs lost a replicate hides nothing.
+        declared = len(open_to_fits(runs, holdout=True)) > 0
         fitted = law.fit(losses, settings, final_losses(runs, block_losses, holdout=True) if declared else None)
     else:
         fitted = law.fit(found, settings)

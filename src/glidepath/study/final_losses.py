@@ -131,8 +131,8 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
 
     The replicate noise is estimated per model and pooled over models, weighted by degrees of freedom: a size without
     replicates borrows it from the others. Imported runs have no block losses at all: `block_losses` is empty. Raises
-    ValueError when there is no such cell, one without block losses beside others with them, or two cells that are one
-    replicate of one point.
+    ValueError when there is no such cell, one without a final loss, one without block losses beside others with them,
+    or two cells that are one replicate of one point.
     """
     import pandas as pd
 
@@ -140,6 +140,12 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
     if open_runs.empty:
         raise ValueError(
             "no cell of the study is completed and open to fits; see `status` and `holdout` in runs.parquet"
+        )
+    without = open_runs.loc[open_runs["val_loss"].isna(), "cell_id"]
+    if len(without):
+        raise ValueError(
+            f"{len(without)} completed cells have no val_loss, the first is {without.iloc[0]}. Mark them as diverged "
+            f"or excluded, or leave them out"
         )
     # A label stands for a point: what an imported log does not tell is null, and a null equals itself here.
     open_runs = open_runs.assign(point=_labels(open_runs, POINT))

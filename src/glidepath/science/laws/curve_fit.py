@@ -152,10 +152,15 @@ def fit_curve_law(formula: CurveFormula[LawT], starts: Floats, *, weighting: Wei
 
 
 def pooled_losses(curves: Sequence[Curve]) -> Floats:
-    """Losses of all curves, one after another. Raises ValueError for a curve without losses, or for no curve."""
+    """Losses of all curves, one after another.
+
+    Raises ValueError for a curve without losses or with one that has no logarithm, or for no curve.
+    """
     if not curves:
         raise ValueError("no curve to fit: give at least one")
-    return np.concatenate([observed(curve) for curve in curves])
+    losses = np.concatenate([observed(curve) for curve in curves])
+    fitting.refuse_losses(losses)
+    return losses
 
 
 def point_weights(curves: Sequence[Curve], weighting: Weighting) -> Floats:

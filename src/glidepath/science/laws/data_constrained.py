@@ -253,6 +253,7 @@ def fit_data_constrained_law(
             f"the law needs at least three sizes and horizons, there are {sizes} sizes and {horizons} horizons, or "
             f"the parameters of the law without repetition"
         )
+    fitting.refuse_losses(losses)
     formula = DataConstrainedFormula.at(n_params, tokens, unique_tokens)
     if known is not None:
         formula = formula.with_known(known)

@@ -196,6 +196,7 @@ def fit_size_horizon_law(n_params: Floats, tokens: Floats, losses: Floats, *, de
             f"the law in size and horizon needs at least three of each, there are {sizes} sizes and {horizons} "
             f"horizons. Add models or tokens_per_parameter to the grid"
         )
+    fitting.refuse_losses(losses)
     formula = SizeHorizonFormula.at(n_params, tokens)
     found = fitting.fit(formula, losses, formula.starts(losses), delta=delta)
     return SizeHorizonFit(formula.law(found.theta), found, formula, losses, delta)
