@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from glidepath.study import tables
 from tests.figures.planted import filled
 
 TRUE = AnnealingLaw(*(np.array(value) for value in (2.2, 0.6, 0.5, 0.5, 0.97)))
+OVER_SIZES = AnnealingLaw(*(np.array(x) for x in (1.9, 0.6, 0.5, 0.5, 0.97, 0.8, 0.3, 0.2)), warmup="linear")
+SIZES = {"1M": 1_000_000, "4M": 4_000_000, "16M": 16_000_000, "64M": 64_000_000}
 WARMUP = 10
 BATCH_TOKENS = 1024
 N_PARAMS = 10_000
@@ -42,24 +47,24 @@ def study(
     noise: float = 0.002,
     seed: int = 0,
     holdout: tuple[str, ...] = (),
+    models: Mapping[str, int] = MappingProxyType({"tiny": N_PARAMS}),
+    law: AnnealingLaw = TRUE,
 ) -> dict[str, pd.DataFrame]:
     """Tables RUNS, UPDATES and EVALUATIONS. Each run's loss is off by one normal factor of sd `noise`, and each point
     by another, half as large."""
     random = np.random.default_rng(seed)
     runs: list[dict[str, Any]] = []
     updates, evaluations = [], []
-    for total, peak_lr, schedule, replicate in (
-        (t, p, s, r) for t in steps for p in peak_lrs for s in schedules for r in range(replicates)
-    ):
+    for model, total, peak_lr, schedule, replicate in product(models, steps, peak_lrs, schedules, range(replicates)):
         lr = lr_of(schedule, total, peak_lr)
         at = np.unique(np.round(np.geomspace(16, total, 24)).astype(np.int64))
-        curve = Curve(lr=lr, updates_done=at, warmup_steps=WARMUP)
+        curve = Curve(lr=lr, updates_done=at, warmup_steps=WARMUP, n_params=models[model])
         factors = np.exp(noise * (random.standard_normal() + 0.5 * random.standard_normal(len(at))))
-        cell_id = f"tiny-{schedule}-lr{peak_lr:g}-{total}-r{replicate}"
+        cell_id = f"{model}-{schedule}-lr{peak_lr:g}-{total}-r{replicate}"
         runs.append(
             {
                 "cell_id": cell_id,
-                "model": "tiny",
+                "model": model,
                 "schedule": schedule,
                 "schedule_kind": SHAPES[schedule][0],
                 "peak_lr": peak_lr,
@@ -68,8 +73,8 @@ def study(
                 "batch_tokens": BATCH_TOKENS,
                 "total_steps": total,
                 "token_horizon": total * BATCH_TOKENS,
-                "tokens_per_parameter": total * BATCH_TOKENS / N_PARAMS,
-                "n_params_counted": N_PARAMS,
+                "tokens_per_parameter": total * BATCH_TOKENS / models[model],
+                "n_params_counted": models[model],
                 "replicate": replicate,
                 "holdout": schedule in holdout,
                 "trunk_id": cell_id,
@@ -98,7 +103,7 @@ def study(
                     "tokens_seen": at * BATCH_TOKENS,
                     "domain": "text",
                     "eval_set": "subset",
-                    "val_loss": TRUE.predict(curve) * factors,
+                    "val_loss": law.predict(curve) * factors,
                 }
             )
         )

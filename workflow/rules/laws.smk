@@ -30,7 +30,7 @@ use rule fit_law as fit_curve_law with:
         [LAYOUT.law_table("{law}", name) for name in ("predictions", "scores", "curve_predictions", "curve_scores")],
         parameters=LAYOUT.law_table("{law}", "parameters"),
     wildcard_constraints:
-        law="annealing|multi_power|convex_bound",
+        law="(annealing|multi_power)(_over_sizes)?|convex_bound",
 
 
 ruleorder: fit_curve_law > fit_law

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glidepath.laws.curve_law import EARLY, Group
+from glidepath.laws.curve_groups import EARLY, Group
 from glidepath.laws.curves import MORE_THAN_A_PATH, RunCurve
 from glidepath.science import schedules
 from glidepath.science.laws.curve import Curve
@@ -56,6 +56,7 @@ def asked_run(study: StudyConfig, vocab_size: int, group: Group, name: str, toke
     return RunCurve(
         cell_id=f"{group.model}-{name}-lr{group.peak_lr:g}-tpp{tokens_per_parameter:g}-b{group.batch_sequences}",
         model=group.model,
+        architecture=group.runs[0].architecture,
         schedule=name,
         schedule_kind=schedule.kind,
         batch_sequences=group.batch_sequences,

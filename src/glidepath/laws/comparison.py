@@ -11,7 +11,15 @@ import pandas as pd
 from glidepath.study import tables
 
 GROUP = ["holdout", "model", "schedule", "batch_sequences"]
-KINDS = ("declared", "longest horizon", "largest size", "most epochs", "schedule", "inner learning rates")
+KINDS = (
+    "declared",
+    "longest horizon",
+    "largest size",
+    "rest of largest size",
+    "most epochs",
+    "schedule",
+    "inner learning rates",
+)
 """Kinds of what is hidden, as the first words that name one in `holdout`."""
 OTHER = "other"
 LOSSES = ("val_loss", "loss_curve_end", "loss_curve")

@@ -1,9 +1,10 @@
 """What the laws of loss curves share: hidden runs first, then bands, then the fit of everything.
 
-A law is fitted per model, batch and peak learning rate, over all schedules and horizons. Over several peaks at once it
-fails: the laws know the learning rate by its sum, as if twice the rate were twice the speed, and on schedules hidden
-from them they missed 8 % instead of 1.5 % of the loss in one study of tiny models and 7 instead of 1 % in another.
-Points before `EARLY` of the longest run are left out like the warm-up: the laws are of the falling part.
+A law is fitted per model, batch and peak learning rate, over all schedules and horizons; one with the size in it over
+models too (laws/curve_groups.py). Over several peaks at once it fails: the laws know the learning rate by its sum, as
+if twice the rate were twice the speed, and on schedules hidden from them they missed 8 % instead of 1.5 % of the loss
+in one study of tiny models and 7 instead of 1 % in another. Points before `EARLY` of the longest run are left out like
+the warm-up: the laws are of the falling part.
 
 The interval of a single new run rests on runs that were hidden. With r the mean square error of ln loss on hidden
 schedules, less what the parameters' uncertainty explains of it, and u the updates over those of the longest fitted run,
@@ -13,7 +14,7 @@ schedules, less what the parameters' uncertainty explains of it, and u the updat
 p the standard deviation of the prediction over bootstrap samples of the parameters, growth what the law missed per
 unit of ln u where longer horizons were hidden, t_s and t_h Student's quantiles for the schedules less one and for the
 horizons that were hidden: all runs of a longer horizon are missed alike. r holds the noise of a run, and what the law
-gets wrong.
+gets wrong. Of a size larger than all fitted ones no interval is given: what a law misses there was never seen.
 """
 
 from __future__ import annotations
@@ -28,6 +29,16 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from glidepath.laws.curve_groups import (
+    LARGEST_SIZE,
+    REST_OF_LARGEST_SIZE,
+    Group,
+    Split,
+    groups_of,
+    groups_over_sizes,
+    horizon_ranks,
+    size_splits,
+)
 from glidepath.laws.curves import Curves, RunCurve, curves_of, distinct, keys_of, nearest_run
 from glidepath.laws.law import DECLARED, SPANS_HORIZONS, LawTables, Settings
 from glidepath.science.autocorrelation import block_length
@@ -49,12 +60,13 @@ LAWS: dict[str, FitLaw] = {
     "multi_power": fit_multi_power,
     "convex_bound": fit_convex_bound,
 }
-N_PARAMETERS = 7
+LAWS_OVER_SIZES: dict[str, FitLaw] = {
+    "annealing_over_sizes": partial(fit_annealing, warmup="linear", with_size=True),
+    "multi_power_over_sizes": partial(fit_multi_power, with_size=True),
+}
+N_PARAMETERS, N_PARAMETERS_OVER_SIZES = 7, 10
 """Of the largest of them; a fit takes more points than this."""
 
-EARLY = 0.03
-"""Of the longest run's updates. Chosen on one study of tiny models, where it halved the error on hidden schedules; it
-did so on another, and leaves published curves of large models, with their long warm-ups, as they are."""
 LEVELS = (0.5, 0.9)
 OWN_SHARE = 0.5
 """Of the squared error on hidden schedules that is the law's own at least, whatever the parameters' uncertainty could
@@ -65,6 +77,13 @@ MIN_TRUNKS = 8
 SCHEDULE, LONGEST_HORIZON, NONE, NOT_TRAINED = "schedule", "longest_horizon", "none", "not_trained"
 CURVE, END = "loss_curve", "loss_curve_end"
 """Quantities of the scores: all hidden points, and the last ones of the curves."""
+NOT_HIDDEN = {
+    SCHEDULE: "fewer than two schedules with points of their own at this peak_lr, or too little is left without one",
+    LONGEST_HORIZON: "one horizon at this peak_lr, or too little is left without the longest",
+    LARGEST_SIZE: "fewer than three sizes are left without the largest",
+    REST_OF_LARGEST_SIZE: "the largest size has one schedule, or too little is left without the others",
+}
+"""Why, where no group says more."""
 
 
 @dataclass(frozen=True)
@@ -145,54 +164,20 @@ class Spread:
         return widths
 
 
+UNKNOWN = Spread(np.nan, 0, np.nan, 0)
+
+
 def _student(level: float, degrees: int) -> float:
     return float(stdtrit(degrees, (1 + level) / 2))
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs of one model, batch and peak learning rate."""
-
-    model: str
-    batch_sequences: int
-    peak_lr: float
-    runs: tuple[RunCurve, ...]
-
-    @property
-    def open(self) -> list[RunCurve]:
-        return [run for run in self.runs if not run.holdout]
-
-    @property
-    def key(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "schedule": f"all at peak_lr {self.peak_lr:g}",
-            "batch_sequences": self.batch_sequences,
-        }
-
-
-def groups_of(runs: Sequence[RunCurve]) -> list[Group]:
-    """Runs by model, batch and peak learning rate, points before `EARLY` left out; groups without a run open to fits
-    are none."""
-    by_key: dict[tuple[str, int, float], list[RunCurve]] = {}
-    for run in runs:
-        by_key.setdefault((run.model, run.batch_sequences, float(f"{run.peak_lr:.6g}")), []).append(run)
-    groups = []
-    for (model, batch, peak_lr), members in sorted(by_key.items()):
-        longest = max((run.total_steps for run in members if not run.holdout), default=0)
-        late = [(run, run.curve.updates_done >= EARLY * longest) for run in members]
-        kept = tuple(run.points(chosen) for run, chosen in late if chosen.any())
-        if any(not run.holdout for run in kept):
-            groups.append(Group(model, batch, peak_lr, kept))
-    return groups
 
 
 def fitted(law: str, runs: Sequence[RunCurve], n_samples: int, seed: int) -> Fitted | None:
     """The law through runs, every shared point once; None for too few points."""
     once = distinct(runs)
-    if sum(len(run.keys) for run in once) <= N_PARAMETERS:
+    n_parameters = N_PARAMETERS_OVER_SIZES if law in LAWS_OVER_SIZES else N_PARAMETERS
+    if sum(len(run.keys) for run in once) <= n_parameters:
         return None
-    found = LAWS[law]([run.curve for run in once])
+    found = (LAWS | LAWS_OVER_SIZES)[law]([run.curve for run in once])
     random = np.random.default_rng(seed)
     trunks = [run.trunk for run in once]
     if len(set(trunks)) >= MIN_TRUNKS:
@@ -202,9 +187,9 @@ def fitted(law: str, runs: Sequence[RunCurve], n_samples: int, seed: int) -> Fit
     return Fitted(tuple(once), found, samples, max(run.total_steps for run in runs), unit)
 
 
-def hidden_from(whole: Fitted, splits: Sequence[tuple[list[RunCurve], list[RunCurve]]]) -> list[list[HiddenRun]]:
+def hidden_from(whole: Fitted, splits: Sequence[Split], min_sizes: int = 1) -> list[list[HiddenRun]]:
     """For every split into runs to fit and runs to hide: what the law fitted to the one says of the points of the other
-    that it has not seen; none where too few points are left to fit.
+    that it has not seen; none where too few points or sizes are left to fit.
 
     All splits are fitted side by side, by weights of 0 on what is hidden, from the minimum of the whole.
     """
@@ -213,7 +198,8 @@ def hidden_from(whole: Fitted, splits: Sequence[tuple[list[RunCurve], list[RunCu
     shown = np.zeros((len(splits), len(place)))
     for row, (train, _) in zip(shown, splits, strict=True):
         row[[place[key] for key in keys_of(train)]] = 1.0
-    possible = np.flatnonzero(shown.sum(1) > N_PARAMETERS)
+    sizes = np.array([len({run.curve.n_params for run in train}) for train, _ in splits])
+    possible = np.flatnonzero((shown.sum(1) > max(N_PARAMETERS, len(formula.names))) & (sizes >= min_sizes))
     weights = shown[possible] * found.weights
     theta = np.tile(found.fit.theta, (len(possible), 1))
     theta = minimise(formula, found.losses, theta, weights=weights).theta if len(possible) else theta
@@ -312,6 +298,8 @@ class GroupFit:
     horizons: list[list[HiddenRun]]
     """Runs of every horizon but the shortest, with only shorter ones fitted."""
     declared: list[HiddenRun]
+    sizes: dict[str, list[HiddenRun]] = field(default_factory=dict)
+    """By holdout: runs of the largest size."""
 
     @cached_property
     def spread(self) -> Spread:
@@ -326,9 +314,17 @@ class GroupFit:
     @property
     def _spread_of_shorter(self) -> Spread:
         """For the longest horizon, from shorter ones alone."""
-        longest = max(run.total_steps for run in self.group.open)
-        shorter = [[one for one in runs if one.run.total_steps < longest] for runs in self.schedules.values()]
+        ranks = horizon_ranks(self.group.open)
+        longest = max(ranks.values())
+        shorter = [[one for one in runs if ranks[one.run.cell_id] < longest] for runs in self.schedules.values()]
         return spread_of(shorter, self.horizons[:-1], self._floor)
+
+    @property
+    def _spread_of_smaller(self) -> Spread:
+        """For other schedules of the largest size, from smaller sizes alone."""
+        largest = max(run.curve.n_params or 0.0 for run in self.group.open)
+        smaller = [[one for one in runs if one.run.curve.n_params != largest] for runs in self.schedules.values()]
+        return spread_of(smaller, [], self._floor)
 
     @property
     def _floor(self) -> float:
@@ -341,6 +337,9 @@ class GroupFit:
                 yield f"{SCHEDULE} {schedule}", runs, self._spread_without(schedule)
         if self.horizons and self.horizons[-1]:
             yield LONGEST_HORIZON, self.horizons[-1], self._spread_of_shorter
+        for holdout, runs in self.sizes.items():
+            if runs:
+                yield holdout, runs, UNKNOWN if holdout == LARGEST_SIZE else self._spread_of_smaller
         if self.declared:
             yield DECLARED, self.declared, self.spread
 
@@ -361,7 +360,9 @@ class CurveLawTables(LawTables):
 
 def fit_curve_law(law: str, found: Mapping[str, pd.DataFrame], settings: Settings) -> CurveLawTables:
     """Fit a law to every group of a study's or of imported runs, whose tables are those of LOSS_CURVES."""
-    fits = [fit_group(law, group, settings) for group in curves_and_groups(found)[1]]
+    curves = curves_of(found["runs"], found["updates"], found["evaluations"])
+    groups = (groups_over_sizes if law in LAWS_OVER_SIZES else groups_of)(curves.runs)
+    fits = [fit_group(law, group, settings) for group in groups]
     out = law_tables(fits, settings)
     out.curve_predictions = curve_predictions(fits)
     out.curve_scores = curve_scores(fits)
@@ -377,23 +378,28 @@ def curves_and_groups(found: Mapping[str, pd.DataFrame]) -> tuple[Curves, list[G
 def fit_group(law: str, group: Group, settings: Settings) -> GroupFit:
     """Hide, predict, then fit all."""
     runs, seed = group.open, settings.seed
-    whole = fitted(law, runs, min(settings.n_bootstrap, BOOTSTRAP_SAMPLES), seed)
+    whole = None if group.refusal else fitted(law, runs, min(settings.n_bootstrap, BOOTSTRAP_SAMPLES), seed)
     if whole is None:
         return GroupFit(group, law, None, {}, [], [])
     names = sorted({run.schedule for run in runs})
     names = names if len(names) > 1 else []
-    lengths = sorted({run.total_steps for run in runs})[1:]
+    ranks = horizon_ranks(runs)
+    longer = range(1, max(ranks.values()) + 1)
     by_schedule = [([r for r in runs if r.schedule != x], [r for r in runs if r.schedule == x]) for x in names]
-    by_horizon = [([r for r in runs if r.total_steps < x], [r for r in runs if r.total_steps == x]) for x in lengths]
-    said = hidden_from(whole, [*by_schedule, *by_horizon])
+    by_horizon = [
+        ([r for r in runs if ranks[r.cell_id] < x], [r for r in runs if ranks[r.cell_id] == x]) for x in longer
+    ]
+    by_size = size_splits(group)
+    said = hidden_from(whole, [*by_schedule, *by_horizon, *by_size.values()], group.min_sizes)
     unseen = distinct([run for run in group.runs if run.holdout], keys_of(runs))
     return GroupFit(
         group,
         law,
         whole,
         schedules=dict(zip(names, said, strict=False)),
-        horizons=said[len(names) :],
+        horizons=said[len(names) : len(names) + len(by_horizon)],
         declared=said_of(whole, runs, unseen),
+        sizes=dict(zip(by_size, said[len(names) + len(by_horizon) :], strict=True)),
     )
 
 
@@ -425,13 +431,11 @@ def _named(law: Any) -> Iterator[tuple[str, float]]:
 
 
 def _scores(out: LawTables, fit: GroupFit) -> None:
-    names = [holdout for holdout, _, _ in fit.scored()]
-    if not any(name.startswith(SCHEDULE) for name in names):
-        reason = "fewer than two schedules with points of their own at this peak_lr, or too few points without one"
-        out.not_scored(fit.group.key, SCHEDULE, CURVE, reason)
-    if LONGEST_HORIZON not in names:
-        reason = "one horizon at this peak_lr, or too few points without the longest"
-        out.not_scored(fit.group.key, LONGEST_HORIZON, CURVE, reason)
+    scored = {holdout.split(" ", 1)[0] for holdout, _, _ in fit.scored()}
+    by_size = (LARGEST_SIZE, REST_OF_LARGEST_SIZE) if fit.law in LAWS_OVER_SIZES else ()
+    for holdout in (SCHEDULE, LONGEST_HORIZON, *by_size):
+        if holdout not in scored:
+            out.not_scored(fit.group.key, holdout, CURVE, fit.group.refusal or NOT_HIDDEN[holdout])
     for holdout, hidden, spread in fit.scored():
         low, high = zip(*(interval(one, spread, out.settings.ci_level) for one in hidden), strict=True)
         columns = [
@@ -454,14 +458,14 @@ def _ends(out: LawTables, fit: GroupFit) -> None:
         return
     seen = set()
     for run in fit.group.open:
-        place = (run.schedule, run.tokens_per_parameter)
+        place = (run.model, run.schedule, run.tokens_per_parameter)
         if place in seen or not np.isfinite(run.tokens_per_parameter):
             continue
         seen.add(place)
         row = bands(fit, run.points(run.curve.updates_done == run.curve.updates_done[-1]), (out.settings.ci_level,))
         out.predictions.append(
             {
-                "model": fit.group.model,
+                "model": run.model,
                 "schedule": run.schedule,
                 "batch_sequences": fit.group.batch_sequences,
                 "x_name": "peak_lr",

@@ -33,6 +33,8 @@ class RunCurve:
 
     cell_id: str
     model: str
+    architecture: str
+    """Digest of the model without its size; empty where it is not known."""
     schedule: str
     schedule_kind: str
     batch_sequences: int
@@ -112,12 +114,12 @@ def keys_of(runs: Iterable[RunCurve]) -> set[str]:
 def nearest_run(run: RunCurve, others: Sequence[RunCurve]) -> Floats:
     """What no law would say at the run's points: the loss of the most similar run after as many updates, shape [n].
 
-    Of the runs that have come so far, or else of those that have come furthest, the one whose learning rate up to there
-    differs least (mean of its distance over the updates); between its points the loss is linear in ln updates, after
-    them it is the last.
+    Of the runs of the nearest size that have come so far, or else of those that have come furthest, the one whose
+    learning rate up to there differs least (mean of its distance over the updates); between its points the loss is
+    linear in ln updates, after them it is the last.
     """
     at = run.curve.updates_done
-    known = [other for other in others if other.curve.losses is not None]
+    known = _of_nearest_size(run, [other for other in others if other.curve.losses is not None])
     ends = np.array([int(other.curve.updates_done[-1]) for other in known])
     furthest = np.minimum(ends.max(initial=0), at)
     apart, losses = np.full((2, len(known), len(at)), np.inf)
@@ -128,6 +130,15 @@ def nearest_run(run: RunCurve, others: Sequence[RunCurve]) -> Floats:
         apart[i, reached] = sums[np.minimum(furthest[reached], n) - 1]
         losses[i] = np.interp(np.log(at), np.log(other.curve.updates_done), observed(other.curve))
     return losses[apart.argmin(0), np.arange(len(at))] if known else np.full(len(at), np.nan)
+
+
+def _of_nearest_size(run: RunCurve, others: list[RunCurve]) -> list[RunCurve]:
+    """Runs whose size is nearest by its logarithm; all where sizes are not known."""
+    sizes = [other.curve.n_params for other in others]
+    if run.curve.n_params is None or None in sizes or not sizes:
+        return others
+    apart = np.abs(np.log(np.array(sizes, np.float64) / run.curve.n_params))
+    return [other for other, far in zip(others, apart, strict=True) if far == apart.min()]
 
 
 def _points(evaluations: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -179,6 +190,7 @@ def _curve(cell: pd.Series[Any], path: pd.DataFrame | None, points: pd.DataFrame
     return RunCurve(
         cell_id=str(cell["cell_id"]),
         model=str(cell["model"]),
+        architecture=str(cell["architecture"]) if _is_text(cell["architecture"]) else "",
         schedule=str(cell["schedule"]),
         schedule_kind=str(cell["schedule_kind"]) if _is_text(cell["schedule_kind"]) else "",
         batch_tokens=0 if path["batch_tokens"].isna().any() else int(path["batch_tokens"].iloc[0]),

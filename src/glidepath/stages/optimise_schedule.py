@@ -21,7 +21,8 @@ import yaml
 from numpy.typing import NDArray
 
 from glidepath.laws.best_curve_law import best_law, mean_errors
-from glidepath.laws.curve_law import Group, GroupFit, bands, curves_and_groups, fit_group
+from glidepath.laws.curve_groups import Group
+from glidepath.laws.curve_law import GroupFit, bands, curves_and_groups, fit_group
 from glidepath.laws.curves import RunCurve
 from glidepath.laws.law import Settings
 from glidepath.science.laws.curve import Curve

@@ -64,7 +64,13 @@ ANALYSIS_SECONDS = {
 """Guesses for one job [core s], from two cores; and for what grows with the study:"""
 COLLECT_SECONDS_PER_CELL = 0.02
 FIT_SECONDS_PER_SAMPLE = 1e-3
-FIT_SECONDS_PER_CELL = {"annealing": 0.03, "multi_power": 0.12, "convex_bound": 0.08}
+FIT_SECONDS_PER_CELL = {
+    "annealing": 0.03,
+    "multi_power": 0.12,
+    "convex_bound": 0.08,
+    "annealing_over_sizes": 0.03,
+    "multi_power_over_sizes": 0.17,
+}
 """Laws of loss curves, which hide every schedule in turn."""
 
 

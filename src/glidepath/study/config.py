@@ -45,6 +45,8 @@ Law = Literal[
     "annealing",
     "multi_power",
     "convex_bound",
+    "annealing_over_sizes",
+    "multi_power_over_sizes",
     "temporal",
 ]
 SOME = Field(min_length=1)

@@ -24,6 +24,8 @@ LAW_TABLES: dict[str, tuple[str, ...]] = {
     "annealing": LOSS_CURVES,
     "multi_power": LOSS_CURVES,
     "convex_bound": LOSS_CURVES,
+    "annealing_over_sizes": LOSS_CURVES,
+    "multi_power_over_sizes": LOSS_CURVES,
     "temporal": ("runs", "updates", "position_losses"),
 }
 """By the law's name: tables as in `results/<study>`, without the ending."""

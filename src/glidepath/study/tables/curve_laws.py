@@ -34,7 +34,8 @@ CURVE_PREDICTIONS = Table(
             "holdout",
             "string",
             "-",
-            "what was hidden from the fit that predicts: schedule (all cells of this one), longest_horizon, declared; "
+            "what was hidden from the fit that predicts: schedule (all cells of this one), longest_horizon, "
+            "largest_size, rest_of_largest_size (all but one schedule of it), declared; "
             "none: nothing, these points were fitted; not_trained: the run was not made",
             key=True,
         ),
@@ -48,7 +49,7 @@ CURVE_PREDICTIONS = Table(
             "baseline",
             "float64",
             "nat/token",
-            "what no law would say: the loss of the fitted run with the most similar learning rates up to there",
+            "what no law would say: the loss of the fitted run with the nearest size and most similar learning rates",
         ),
         Column("hidden", "bool", "-", "the point was hidden from the fit"),
         Column("extrapolated", "bool", "-", "more updates than any fitted run has"),
@@ -61,7 +62,7 @@ CURVE_SCORES = Table(
     (
         LAW,
         *RUN_COLUMNS,
-        Column("holdout", "string", "-", "schedule, longest_horizon or declared, as in curve_predictions", key=True),
+        Column("holdout", "string", "-", "what was hidden, as in curve_predictions", key=True),
         Column("n_points", "int64", "-", "hidden points"),
         Column("r_squared", "float64", "-", "1 - squared error over that about the curve's mean; null for one point"),
         Column("mean_absolute_error", "float64", "nat/token", "mean of |prediction - measurement|"),

@@ -63,7 +63,7 @@ LAW_SCORES = Table(
     "Out-of-sample error of a law: cells hidden from the fit, predicted and compared.",
     (
         *GROUP_COLUMNS,
-        Column("holdout", "string", "-", "what was hidden: longest_horizon or one cell after another", key=True),
+        Column("holdout", "string", "-", "what was hidden: longest_horizon, largest_size, a schedule, …", key=True),
         Column("quantity", "string", "-", "what is predicted", key=True),
         Column("n_hidden", "int64", "-", "hidden points"),
         Column("mean_absolute_error", "float64", "as quantity", "mean of |prediction - observation|"),
