@@ -56,6 +56,33 @@ def test_a_peak_off_the_best_one_is_predicted_to_cost() -> None:
     assert off > best + 0.02
 
 
+def test_what_a_peak_off_the_best_one_costs_is_part_of_what_every_law_says() -> None:
+    """The laws differ by as much as at the best peak, and no law's error is that of the peak."""
+    runs, blocks = with_hidden(STUDY)
+    run = Asked("best", 1e6, 8e7, "wsd", int(runs["batch_sequences"].iloc[0]), "a")
+    four_times = replace(run, name="off", peak_lr=4 * float(runs["peak_lr"].median()))
+    said = run_predictions(final_losses(runs, blocks), [run, four_times], SETTINGS)
+    best, off = (said.loc[said["run"] == name].set_index("law")["val_loss_predicted"] for name in ("best", "off"))
+    assert len(best) > 1
+    cost = off - best
+    assert cost.iloc[0] > 0.02
+    assert cost.tolist() == pytest.approx([cost.iloc[0]] * len(cost))
+
+
+@pytest.mark.parametrize(("column", "word"), [("n_params_counted", "size"), ("token_horizon", "horizon")])
+def test_a_hidden_run_of_unknown_size_or_horizon_is_listed(column: str, word: str, tmp_path: Path) -> None:
+    runs, blocks = with_hidden(STUDY)
+    losses, lost = final_losses(runs, blocks), runs["holdout"].idxmax()
+    runs[column] = runs[column].astype("Float64")
+    runs.loc[lost, column] = pd.NA
+    found = run_predictions(losses, hidden_runs(runs), SETTINGS)
+    assert set(found["run"]) == set(runs.loc[runs["holdout"], "cell_id"])
+    (row,) = found[found["run"] == runs.loc[lost, "cell_id"]].to_dict("records")
+    assert (row["law"], row["believed"]) == ("none", False)
+    assert f"its {word} is not known" in row["reason"]
+    tables.write(tables.RUN_PREDICTIONS, found, tmp_path / "p.parquet")
+
+
 def test_an_unknown_schedule_is_a_reason_and_not_an_error(tmp_path: Path) -> None:
     runs, blocks = with_hidden(STUDY)
     run = Asked("other", 1e6, 8e7, "cosine", int(runs["batch_sequences"].iloc[0]))
@@ -87,6 +114,9 @@ def test_the_command_predicts_hidden_runs_and_any_other(tmp_path: Path, capsys: 
     assert other.startswith("other: not predicted")
     assert main([*given, "--n-params", "1e6"]) == 2
     assert "Give --tokens" in capsys.readouterr().err
+    for peak_lr in ("0", "-0.1"):
+        assert main([*given, "--n-params", "1e6", "--tokens", "3.2e8", "--peak-lr", peak_lr]) == 2
+        assert f"peak_lr {float(peak_lr)}: a positive number is needed" in capsys.readouterr().err
 
 
 def test_hidden_runs_are_those_that_completed() -> None:

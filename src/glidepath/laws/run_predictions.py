@@ -26,6 +26,7 @@ class Asked:
     name: str
     n_params: float
     tokens: float
+    """Either NaN where it is not known."""
     schedule: str
     """Of the runs that were fitted."""
     batch_sequences: int
@@ -38,13 +39,12 @@ class Asked:
 
 
 def hidden_runs(runs: pd.DataFrame) -> Iterator[Asked]:
-    """The completed runs that were hidden from fits, those of known size and horizon."""
-    hidden = runs[(runs["status"] == "completed") & runs["holdout"]]
-    for _, run in hidden[hidden["n_params_counted"].notna() & hidden["token_horizon"].notna()].iterrows():
+    """The completed runs that were hidden from fits."""
+    for _, run in runs[(runs["status"] == "completed") & runs["holdout"]].iterrows():
         yield Asked(
             name=str(run["cell_id"]),
-            n_params=float(run["n_params_counted"]),
-            tokens=float(run["token_horizon"]),
+            n_params=_number(run["n_params_counted"]),
+            tokens=_number(run["token_horizon"]),
             schedule=str(run["schedule"]),
             batch_sequences=int(run["batch_sequences"]),
             model=str(run["model"]),
@@ -53,18 +53,22 @@ def hidden_runs(runs: pd.DataFrame) -> Iterator[Asked]:
         )
 
 
+def _number(value: Any) -> float:
+    return np.nan if pd.isna(value) else float(value)
+
+
 def run_predictions(losses: FinalLosses, asked: Iterable[Asked], settings: Settings) -> pd.DataFrame:
     """A row per run and law, the believed one first; a run that no law can say anything of has one row that says why.
 
     The interval of the believed law is that of a single run: parameters, the law's error out of sample carried to the
     run's distance, noise, and a peak learning rate off the best one. Other laws have none: they are there to be
-    compared.
+    compared. What such a learning rate costs in the median is added to all of them.
     """
     rows: list[dict[str, Any]] = []
     for run in asked:
         known = {
             "run": run.name, "model": run.model, "schedule": run.schedule, "batch_sequences": run.batch_sequences,
-            "n_params_counted": run.n_params, "token_horizon": run.tokens, "peak_lr": run.peak_lr or np.nan,
+            "n_params_counted": run.n_params, "token_horizon": run.tokens, "peak_lr": _number(run.peak_lr),
             "val_loss": run.val_loss,
         }  # fmt: skip
         try:
@@ -82,6 +86,9 @@ def run_predictions(losses: FinalLosses, asked: Iterable[Asked], settings: Setti
 
 
 def _predicted(losses: FinalLosses, run: Asked, settings: Settings) -> at_target.LossAtTarget | None:
+    for name, value in (("size", run.n_params), ("horizon", run.tokens)):
+        if not np.isfinite(value):
+            raise ValueError(f"its {name} is not known, which every law of final losses goes by")
     choice = at_target.choose(losses, settings, run.model, run.batch_sequences, run.schedule)
     best = at_target.peak_lr(choice, run.n_params, run.tokens, settings)
     mistake, regret = at_target.mistake(choice), None
@@ -93,7 +100,8 @@ def _predicted(losses: FinalLosses, run: Asked, settings: Settings) -> at_target
 
 def _row(found: at_target.LossAtTarget, said: Said, val_loss: float) -> dict[str, Any]:
     believed = said is found.said[0]
-    value = found.value if believed else said.value
+    regret = found.value - found.said[0].value
+    value = said.value + regret
     samples: Floats = found.samples if believed else np.empty(0)
     row: dict[str, Any] = {
         "law": said.predictor.name,

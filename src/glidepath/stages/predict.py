@@ -67,6 +67,10 @@ def _asked(args: argparse.Namespace, losses: FinalLosses) -> Iterator[Asked]:
         for name in ("n_params", "tokens"):
             if not float(given.get(name, np.nan)) > 0:
                 raise ValueError(f"run {i + 1} has {name} {given.get(name)}: a positive number is needed. Give it")
+        if not float(given.get("peak_lr", 1.0)) > 0:
+            raise ValueError(
+                f"run {i + 1} has peak_lr {given['peak_lr']}: a positive number is needed. Without one it is the best"
+            )
         batch = int(given.get("batch_sequences", points["batch_sequences"].mode().iloc[0]))
         of_batch = points[points["batch_sequences"] == batch]
         best = of_batch.sort_values("val_loss")["schedule"] if len(of_batch) else points["schedule"]
