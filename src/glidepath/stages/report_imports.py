@@ -38,6 +38,7 @@ def main(args: argparse.Namespace) -> None:
     curves = read_tables(tuple(f"laws/{law}/curve_predictions" for law in of_curves), args.results)
     ends = (imported.curve_end_rows(name.split("/")[1], frame) for name, frame in curves.items())
     hidden = (*imported.hidden_rows(found["run_predictions"]), *itertools.chain.from_iterable(ends))
+    hidden = tuple(sorted(hidden, key=lambda row: row.run))
     recommended = args.results / "recommendation.json"
     content = imported.Page(
         study=study.imports,
