@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from glidepath.science.laws.curve import SIZE_UNIT, Curve, Warmup, check_sizes, n_params_of
-from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses
+from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses, typical_loss
 
 Floats = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ def fit_annealing(
         for counted in (("as_at_peak", "linear") if warmup is None else (warmup,))
         for momentum in ((None,) if momenta is None else momenta)
     ]
-    fits = [fit_curve_law(formula, formula.starts(), weighting=weighting) for formula in formulas]
+    fits = [fit_curve_law(formula, weighting=weighting) for formula in formulas]
     return min(fits, key=lambda found: found.fit.objective)
 
 
@@ -133,7 +133,7 @@ class AnnealingFormula:
         L0, ln(A·s^-α), α, ln(C·p/(1-λ)), ln(1-λ), and with the size ln(B·z^-β), β, γ,
 
     s, p and z the median S1, the largest peak and the median size: the second is the excess loss at s, the fourth what
-    a drop from the peak to zero is worth.
+    a drop from the peak to zero is worth. Losses are in units of their median.
     """
 
     curves: tuple[Curve, ...]
@@ -158,30 +158,42 @@ class AnnealingFormula:
         return np.array([20.0, 4.0, 5.0, 4.0, fixed, *((4.0, 3.0, 2.0) if self.with_size else ())])
 
     def predict(self, theta: Floats) -> Floats:
-        return self._terms(theta)[0]
+        return self._unit * self._terms(theta)[0]
 
     def jacobian(self, theta: Floats) -> Floats:
         _, excess, drop, drop_slope, size = self._terms(theta)
         columns = [np.ones_like(excess), excess, -self._ln_sums * excess, -drop, -drop_slope]
         if self.with_size:
             columns += [size, -self._ln_sizes * size, -self._ln_sizes * drop]
-        return np.stack(columns, axis=-1)
+        return self._unit * np.stack(columns, axis=-1)
 
     def law(self, theta: Floats) -> AnnealingLaw:
         L0, ln_A, alpha, ln_C, memory, *size = np.moveaxis(theta, -1, 0)
         B = beta = gamma = None
         ln_millions = np.log(self._size / SIZE_UNIT)
-        C = np.exp(ln_C + memory) / self._peak
+        C = self._unit * np.exp(ln_C + memory) / self._peak
         if size:
             ln_B, beta, gamma = size
-            B = np.exp(ln_B + beta * ln_millions)
+            B = self._unit * np.exp(ln_B + beta * ln_millions)
             C = C * np.exp(-gamma * ln_millions)
-        A = np.exp(ln_A + alpha * self._ln_sum)
-        return AnnealingLaw(L0, A, alpha, C, -np.expm1(memory), B, beta, gamma, self.warmup)
+        A = self._unit * np.exp(ln_A + alpha * self._ln_sum)
+        return AnnealingLaw(self._unit * L0, A, alpha, C, -np.expm1(memory), B, beta, gamma, self.warmup)
 
-    def starts(self) -> Floats:
-        """Exponents and memories on a grid, all else by linear least squares, shape [rows, p]."""
-        losses = pooled_losses(self.curves)
+    def starts(self, weights: Floats) -> Floats:
+        """Exponents and memories on a grid, all else by linear least squares with weights [n], shape [rows, p]."""
+        losses = pooled_losses(self.curves) / self._unit
+        theta, basis = self._grid[0].copy(), self._grid[1]
+        found = linear_starts(basis, losses, weights)
+        theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses[weights > 0].min())
+        # Where least squares asks for a negative term, a small one is the start.
+        for column, j in zip((1, 3, 5), (1, 2, 3), strict=False):
+            if j < found.shape[1]:
+                theta[:, column] = np.log(np.maximum(found[:, j], 1e-3))
+        return theta
+
+    @cached_property
+    def _grid(self) -> tuple[Floats, Floats]:
+        """Coordinates of the starts [rows, p] before least squares, and what it is of [rows, n, k]."""
         memories = np.unique(np.linspace(self.low[4], self.high[4], START_MEMORIES))
         exponents = np.array(START_EXPONENTS)
         if self.momentum is None:
@@ -193,14 +205,7 @@ class AnnealingFormula:
         if self.with_size:
             theta[:, 6] = grid[:, 2]
         _, excess, drop, _, size = self._terms(theta)
-        basis = [np.ones_like(excess), excess, -drop, *((size,) if self.with_size else ())]
-        found = linear_starts(np.stack(basis, -1), losses)
-        theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses.min())
-        # Where least squares asks for a negative term, a small one is the start.
-        for column, j in zip((1, 3, 5), (1, 2, 3), strict=False):
-            if j < found.shape[1]:
-                theta[:, column] = np.log(np.maximum(found[:, j], 1e-3))
-        return theta
+        return theta, np.stack([np.ones_like(excess), excess, -drop, *((size,) if self.with_size else ())], -1)
 
     def _terms(self, theta: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         """The loss, the power of S1, the drop and its slope by ln(1-λ), and the power of N, each [rows, n]."""
@@ -218,6 +223,10 @@ class AnnealingFormula:
     @cached_property
     def _table(self) -> _AnnealedTable:
         return _AnnealedTable(self.curves, self.low[4], self.high[4])
+
+    @cached_property
+    def _unit(self) -> float:
+        return typical_loss(self.curves)
 
     @cached_property
     def _peak(self) -> float:

@@ -21,15 +21,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from glidepath.science.fitting import minimise
 from glidepath.science.laws.curve import Curve
-from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, point_weights, pooled_losses
+from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, pooled_losses, typical_loss
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,9 +38,6 @@ KNOTS = 90
 """G² is linear in t between so many updates, equally far apart in ln t; exact for every t up to the first few."""
 ABSENT = -30.0
 """ln of a term that is switched off."""
-START_POINTS = 80
-"""Starting points walk on so many of the points; those that come out best walk on all."""
-STARTS_KEPT = 3
 START_RATES = (3.0, 30.0)
 START_EXPONENTS = (0.3, 1.0)
 START_RATIOS = (-8.0, 0.0)
@@ -189,7 +185,7 @@ class ConvexBoundFormula:
     """The law at the points of several curves, in fitting coordinates: with scale and noise relative to the points'
     own, and every norm relative to B,
 
-    c: irreducible_loss; ln_distance, ln_noise: of both terms; ln_g1, rate: G1/B and A1 times the longest curve;
+    c: irreducible_loss in units of the losses' median; ln_distance, ln_noise: of both terms; ln_g1, rate: G1/B and A1 times the longest curve;
     ln_g2, exponent: G2/B at the longest curve's end, and A2.
     """
 
@@ -198,7 +194,7 @@ class ConvexBoundFormula:
     noise: Floats
     knots: Floats
     norms: Norms
-    lowest_loss: float
+    loss_unit: float
     distance_unit: float
     noise_unit: float
 
@@ -223,7 +219,7 @@ class ConvexBoundFormula:
         g = sum(self._shapes(*shape), np.ones((1, len(self.knots))))
         distance = np.exp(ln_distance)[:, None] * self.distance / self.distance_unit
         noise = np.exp(ln_noise)[:, None] * (g**2 @ self.noise.T) / self.noise_unit
-        predicted: Floats = c[:, None] + distance + noise
+        predicted: Floats = self.loss_unit * (c[:, None] + distance + noise)
         return predicted
 
     def jacobian(self, theta: Floats) -> Floats:
@@ -246,7 +242,7 @@ class ConvexBoundFormula:
             through(power),
             through(-np.log(times) * power),
         ]
-        return np.stack(columns, axis=-1)
+        return self.loss_unit * np.stack(columns, axis=-1)
 
     def _shapes(self, ln_g1: Floats, rate: Floats, ln_g2: Floats, exponent: Floats) -> tuple[Floats, Floats]:
         """The two terms of G_t/B that fall, [rows, knots] each."""
@@ -255,17 +251,13 @@ class ConvexBoundFormula:
         power = np.exp(ln_g2[:, None] - exponent[:, None] * np.log(times))
         return falling, power
 
-    def at(self, points: Ints) -> ConvexBoundFormula:
-        """The same coordinates at some of the points, for a first look."""
-        return replace(self, distance=self.distance[points], noise=self.noise[points])
-
     def law(self, theta: Floats) -> ConvexBoundLaw:
         """Natural parameters of coordinates [..., 7]."""
         c, ln_distance, ln_noise, ln_g1, rate, ln_g2, exponent = np.moveaxis(theta, -1, 0)
-        scale = np.exp(ln_distance) / self.distance_unit
-        B = np.sqrt(np.exp(ln_noise) / self.noise_unit / scale)
+        scale = self.loss_unit * np.exp(ln_distance) / self.distance_unit
+        B = np.sqrt(np.exp(ln_noise - ln_distance) * self.distance_unit / self.noise_unit)
         return ConvexBoundLaw(
-            irreducible_loss=c,
+            irreducible_loss=self.loss_unit * c,
             scale=scale,
             G1=B * np.exp(ln_g1),
             A1=rate / self.end,
@@ -274,8 +266,9 @@ class ConvexBoundFormula:
             B=B,
         )
 
-    def starts(self, losses: Floats) -> Floats:
-        """Shapes of G on a grid, with linear least squares for the rest."""
+    def starts(self, weights: Floats) -> Floats:
+        """Shapes of G on a grid, with linear least squares with weights [n] for the rest, shape [rows, p]."""
+        losses, roots = pooled_losses(self.curves) / self.loss_unit, np.sqrt(weights)
         one = [[ABSENT, 1.0, ABSENT, 0.5]]
         grid = [
             [g1, rate, g2, exponent]
@@ -289,8 +282,9 @@ class ConvexBoundFormula:
             g = 1.0 + sum(self._shapes(*np.array(shape)[:, None]))[0]  # type: ignore[index]
             terms = np.stack([self.distance / self.distance_unit, self.noise @ g**2 / self.noise_unit], axis=1)
             for share in (0.6, 0.9):
-                c = share * self.lowest_loss
-                factors = np.maximum(np.linalg.lstsq(terms, losses - c, rcond=None)[0], 1e-3)
+                c = share * losses[weights > 0].min()
+                found_factors = np.linalg.lstsq(terms * roots[:, None], (losses - c) * roots, rcond=None)[0]
+                factors = np.maximum(found_factors, 1e-3)
                 found.append([c, *np.log(factors), *shape])
         return np.array(found)
 
@@ -309,7 +303,7 @@ def convex_bound_formula(curves: Sequence[Curve], norms: Norms = "fitted") -> Co
         noise_unit=float(np.median(noise.sum(1))),
         knots=knots,
         norms=norms,
-        lowest_loss=float(pooled_losses(curves).min()),
+        loss_unit=typical_loss(curves),
     )
 
 
@@ -321,9 +315,4 @@ def fit_convex_bound(
     norms: `fitted`, the law's seven parameters, or `constant`, G_t = B. Raises ValueError for fewer points than
     parameters.
     """
-    formula = convex_bound_formula(curves, norms)
-    losses, weights = pooled_losses(curves), point_weights(curves, weighting)
-    some = np.unique(np.linspace(0, len(losses) - 1, START_POINTS).round().astype(np.int64))
-    starts = minimise(formula.at(some), losses[some], formula.starts(losses), weights=weights[some])
-    best = starts.theta[np.argsort(starts.objective, kind="stable")[:STARTS_KEPT]]
-    return fit_curve_law(formula, best, weighting=weighting)
+    return fit_curve_law(convex_bound_formula(curves, norms), weighting=weighting)

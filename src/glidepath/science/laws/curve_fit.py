@@ -54,6 +54,9 @@ class CurveFormula(fitting.Formula, Protocol[LawT_co]):
     def law(self, theta: Floats) -> LawT_co:
         """The natural parameters of coordinates [..., p], each of shape [...]."""
 
+    def starts(self, weights: Floats) -> Floats:
+        """Where fits with weights [n] may begin, shape [rows, p]; points of weight 0 have no part in it."""
+
 
 @dataclass(frozen=True)
 class CurveFit(Generic[LawT]):
@@ -128,17 +131,15 @@ class CurveFit(Generic[LawT]):
         return self.formula.law(found.theta)
 
 
-def fit_curve_law(formula: CurveFormula[LawT], starts: Floats, *, weighting: Weighting = "points") -> CurveFit[LawT]:
-    """Fit by `fitting.fit`, from the `BEST_STARTS` of starts [rows, p] with the lowest objective.
+def fit_curve_law(formula: CurveFormula[LawT], *, weighting: Weighting = "points") -> CurveFit[LawT]:
+    """Fit by `fitting.fit`, from the `BEST_STARTS` of the formula's starts with the lowest objective.
 
     Each first walks down a smoother objective.
 
     Raises ValueError for curves without losses and for fewer points than parameters.
     """
     losses, weights = pooled_losses(formula.curves), point_weights(formula.curves, weighting)
-    first = fitting.objective(formula, losses, starts, weights=weights)
-    best = starts[np.argsort(first, kind="stable")[:BEST_STARTS]]
-    smooth = fitting.minimise(formula, losses, best, weights=weights, delta=SMOOTH_DELTA)
+    smooth = _smooth_minima(formula, losses, weights[None], BEST_STARTS)
     found = fitting.fit(formula, losses, smooth.theta, weights=weights)
     law = formula.law(found.theta)
     if found.status == "failed":
@@ -149,6 +150,28 @@ def fit_curve_law(formula: CurveFormula[LawT], starts: Floats, *, weighting: Wei
     if loose and found.status == "converged":
         found = replace(found, status="not_identified")
     return CurveFit(law, found, loose, formula, weights)
+
+
+def fits_of_some(formula: CurveFormula[CurveLaw], losses: Floats, weights: Floats) -> Minima:
+    """A fit for every row of weights [rows, n], side by side, each from starts of its own: nothing of a point whose
+    weight is 0 is in it but its share in the median that is the unit of losses."""
+    smooth = _smooth_minima(formula, losses, weights, BEST_STARTS)
+    kept = len(smooth.theta) // max(len(weights), 1)
+    found = fitting.minimise(formula, losses, smooth.theta, weights=np.repeat(weights, kept, axis=0))
+    best = np.arange(len(weights)) * kept + found.objective.reshape(-1, kept).argmin(1)
+    return Minima(found.theta[best], found.objective[best], found.converged[best])
+
+
+def _smooth_minima(formula: CurveFormula[CurveLaw], losses: Floats, weights: Floats, kept: int) -> Minima:
+    """For every row of weights [rows, n] the `kept` best of the formula's starts, walked down a smoother objective, row
+    after row."""
+    starts = []
+    for row in weights:
+        found = formula.starts(row)
+        first = fitting.objective(formula, losses, found, weights=row)
+        starts.append(found[np.argsort(first, kind="stable")[:kept]])
+    repeated = np.repeat(weights, [len(some) for some in starts], axis=0)
+    return fitting.minimise(formula, losses, np.concatenate(starts), weights=repeated, delta=SMOOTH_DELTA)
 
 
 def pooled_losses(curves: Sequence[Curve]) -> Floats:
@@ -176,10 +199,16 @@ def by_curve(values: Floats, curves: Sequence[Curve]) -> list[Floats]:
     return np.split(values, np.cumsum([len(curve.updates_done) for curve in curves])[:-1], axis=-1)
 
 
-def linear_starts(basis: Floats, losses: Floats) -> Floats:
-    """Least squares of losses [n] on basis [rows, n, k], coefficients [rows, k]."""
-    turned = np.swapaxes(basis, -1, -2)
-    scale = np.sqrt(np.einsum("rnk,rnk->rk", basis, basis))
+def typical_loss(curves: Sequence[Curve]) -> float:
+    """The median of all losses, the unit in which formulas count them; 1 for curves without losses."""
+    known = [curve.losses for curve in curves if curve.losses is not None]
+    return float(np.median(np.concatenate(known))) if known else 1.0
+
+
+def linear_starts(basis: Floats, losses: Floats, weights: Floats) -> Floats:
+    """Least squares of losses [n] with weights [n] on basis [rows, n, k], coefficients [rows, k]."""
+    turned = np.swapaxes(basis, -1, -2) * weights
+    scale = np.sqrt(np.einsum("rkn,rnk->rk", turned, basis))
     scale = np.where(scale > 0, scale, 1.0)
     normal = turned @ basis / (scale[:, :, None] * scale[:, None, :]) + 1e-10 * np.eye(basis.shape[-1])
     return np.asarray(np.linalg.solve(normal, (turned @ losses / scale)[..., None])[..., 0] / scale)

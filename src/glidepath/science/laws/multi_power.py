@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glidepath.science.laws.curve import SIZE_UNIT, Curve, check_sizes, n_params_of
-from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses
+from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses, typical_loss
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -143,7 +143,7 @@ def fit_multi_power(
     if with_size:
         check_sizes(curves)
     formula = MultiPowerFormula(tuple(curves), warmup_drops, with_size)
-    return fit_curve_law(formula, formula.starts(), weighting=weighting)
+    return fit_curve_law(formula, weighting=weighting)
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class MultiPowerFormula:
         L0, ln(A·s^-α), α, ln(B·p·G), ln(C·p^-γ·s), ln β, γ, and with the size ln(D·z^-δ), δ, ε,
 
     s, p and z the median S1, the largest peak and the median size, G taken at x = p^-γ·s: the second is the excess loss
-    at s, the fourth what a drop of p is worth after a learning rate sum of s.
+    at s, the fourth what a drop of p is worth after a learning rate sum of s. Losses are in units of their median.
     """
 
     curves: tuple[Curve, ...]
@@ -273,45 +273,49 @@ class MultiPowerFormula:
 
     def predict(self, theta: Floats) -> Floats:
         rows = self._at_once
-        return np.concatenate([self._predict(theta[i : i + rows]) for i in range(0, len(theta), rows)])
+        return self._unit * np.concatenate([self._predict(theta[i : i + rows]) for i in range(0, len(theta), rows)])
 
     def jacobian(self, theta: Floats) -> Floats:
         rows = self._at_once
-        return np.concatenate([self._jacobian(theta[i : i + rows]) for i in range(0, len(theta), rows)])
+        return self._unit * np.concatenate([self._jacobian(theta[i : i + rows]) for i in range(0, len(theta), rows)])
 
     def law(self, theta: Floats) -> MultiPowerLaw:
         L0, ln_A, alpha, ln_B, pace, ln_beta, gamma, *size = np.moveaxis(theta, -1, 0)
         beta = np.exp(ln_beta)
         C = np.exp(pace + gamma * np.log(self._peak) - self._ln_sum)
         reached = -np.expm1(-beta * np.logaddexp(0.0, pace))
-        B = np.exp(ln_B) / self._peak / reached
-        A = np.exp(ln_A + alpha * self._ln_sum)
-        law = MultiPowerLaw(L0, A, alpha, B, C, beta, gamma, self.warmup_drops)
+        B = self._unit * np.exp(ln_B) / self._peak / reached
+        A = self._unit * np.exp(ln_A + alpha * self._ln_sum)
+        law = MultiPowerLaw(self._unit * L0, A, alpha, B, C, beta, gamma, self.warmup_drops)
         if not size:
             return law
         ln_D, delta, epsilon = size
         ln_millions = np.log(self._size / SIZE_UNIT)
-        D, B = np.exp(ln_D + delta * ln_millions), B * np.exp(-epsilon * ln_millions)
+        D, B = self._unit * np.exp(ln_D + delta * ln_millions), B * np.exp(-epsilon * ln_millions)
         return replace(law, B=B, D=D, delta=delta, epsilon=epsilon)
 
-    def starts(self) -> Floats:
-        """Exponents and paces on a grid, all else by linear least squares, shape [rows, p]."""
-        losses = pooled_losses(self.curves)
+    def starts(self, weights: Floats) -> Floats:
+        """Exponents and paces on a grid, all else by linear least squares with weights [n], shape [rows, p]."""
+        losses = pooled_losses(self.curves) / self._unit
+        theta, basis = self._grid[0].copy(), self._grid[1]
+        found = linear_starts(basis, losses, weights)
+        theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses[weights > 0].min())
+        # Where least squares asks for a negative term, a small one is the start.
+        theta[:, [1, 3, 7] if self.with_size else [1, 3]] = np.log(np.maximum(found[:, 1:], 1e-3))
+        return theta
+
+    @cached_property
+    def _grid(self) -> tuple[Floats, Floats]:
+        """Coordinates of the starts [rows, p] before least squares, and what it is of [rows, n, k]."""
         grid = np.stack(np.meshgrid(START_ALPHAS, START_PACES, START_BETAS, START_GAMMAS, indexing="ij"), -1)
         theta = np.zeros((grid.size // 4, len(self.names)))
         theta[:, 2], theta[:, 4], theta[:, 5], theta[:, 6] = grid.reshape(-1, 4).T
         theta[:, 5] = np.log(theta[:, 5])
-        linear = [1, 3]
         if self.with_size:
             theta[:, 8] = START_SIZE_EXPONENT
-            linear.append(7)
         excess, decayed = self._excess(theta), np.concatenate([self._decayed(row[None])[0] for row in theta])
         basis = [np.ones_like(excess), excess, -decayed, *((self._of_size(theta),) if self.with_size else ())]
-        found = linear_starts(np.stack(basis, -1), losses)
-        theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses.min())
-        # Where least squares asks for a negative term, a small one is the start.
-        theta[:, linear] = np.log(np.maximum(found[:, 1:], 1e-3))
-        return theta
+        return theta, np.stack(basis, -1)
 
     def _predict(self, theta: Floats) -> Floats:
         losses = theta[:, 0, None] + self._excess(theta) - self._decayed(theta)[0]
@@ -372,6 +376,10 @@ class MultiPowerFormula:
     @cached_property
     def _at_once(self) -> int:
         return max(1, AT_ONCE // max(len(self._nodes.weights), 1))
+
+    @cached_property
+    def _unit(self) -> float:
+        return typical_loss(self.curves)
 
     @cached_property
     def _peak(self) -> float:
