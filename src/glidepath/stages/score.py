@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recommendation", type=Path, required=True, help="recommendation.json")
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument("--loss", type=float, help="validation loss of the run [nat/token]")
+    given.add_argument("--diverged", action="store_true", help="the run has no loss: outside of every interval")
     given.add_argument("--results", type=Path, help="results folder of a study or of imported runs that has the run")
     parser.add_argument("--cell", help="with --results: its cell_id; default: the only one of that size and horizon")
-    parser.add_argument("--run", help="with --loss: name of the run, by which it is scored once only")
-    parser.add_argument("--params", type=float, help="with --loss: its parameters, in the target's count")
-    parser.add_argument("--tokens", type=float, help="with --loss: its training tokens")
+    parser.add_argument("--run", help="beside --loss or --diverged: name of the run, by which it is scored once only")
+    parser.add_argument("--params", type=float, help="likewise: its parameters, in the target's count")
+    parser.add_argument("--tokens", type=float, help="likewise: its training tokens")
     parser.add_argument("--peak-lr", type=float)
     parser.add_argument("--schedule")
     parser.add_argument("--batch-tokens", type=float)
@@ -45,8 +47,9 @@ def main(args: argparse.Namespace) -> None:
     else:
         if args.cell:
             raise ValueError(f"--cell {args.cell} without --results: give the folder whose runs.parquet has it")
+        named = args.run or ("diverged" if args.diverged else f"loss {args.loss:g}")
         real = RealRun(
-            args.run or f"loss {args.loss:g}", args.loss, args.params, args.tokens, args.peak_lr, args.schedule,
+            named, args.loss, args.params, args.tokens, args.peak_lr, args.schedule,
             args.batch_tokens,
         )  # fmt: skip
     file = args.scores or args.recommendation.with_name("scores.jsonl")
@@ -61,22 +64,32 @@ def main(args: argparse.Namespace) -> None:
     found = score(recommended, real, digest, datetime.now(UTC).isoformat(timespec="seconds"))
     with file.open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(found.model_dump(mode="json")) + "\n")
-    print(
-        f"{found.run}: {found.val_loss:.4f} nat/token, predicted {found.predicted_loss:.4f}, off by {found.error:+.4f} "
-        f"({found.position:+.2f} of its expected size)."
-    )
-    print(
-        f"{'Inside' if found.inside_50 else 'Outside'} the 50 % interval, "
-        f"{'inside' if found.inside_90 else 'outside'} the 90 % interval."
-    )
-    for difference in found.differences:
-        print(f"Beside the recommendation: {difference}.")
+    print("\n".join(_words(found)))
     if before:
         print("\n".join(coverage([*before, found])))
 
 
+def _words(found: Score) -> Iterator[str]:
+    if found.val_loss is None:
+        yield f"{found.run}: diverged, predicted {found.predicted_loss:.4f} nat/token."
+    else:
+        size = "" if found.position is None else f" ({found.position:+.2f} of its expected size)"
+        yield (
+            f"{found.run}: {found.val_loss:.4f} nat/token, predicted {found.predicted_loss:.4f}, off by "
+            f"{found.error:+.4f}{size}."
+        )
+    yield (
+        f"{'Inside' if found.inside_50 else 'Outside'} the 50 % interval, "
+        f"{'inside' if found.inside_90 else 'outside'} the 90 % interval."
+    )
+    for difference in found.differences:
+        yield f"Otherwise than recommended: {difference}. The run is listed apart: the intervals are not of it."
+    if found.not_known:
+        yield f"Not known of the run, and taken to be as recommended: {', '.join(found.not_known)}."
+
+
 def real_run(runs: pd.DataFrame, recommended: Recommendation, cell_id: str | None) -> RealRun:
-    """A run of a table. Raises ValueError for one that is not there, did not end well, or is not told from others."""
+    """A run of a table. Raises ValueError for one that is not there or is not told from others."""
     import pandas as pd
 
     if cell_id is None:
@@ -94,13 +107,16 @@ def real_run(runs: pd.DataFrame, recommended: Recommendation, cell_id: str | Non
         if rows.empty:
             raise ValueError(f"--cell {cell_id}: no such cell_id in the table. See runs.parquet")
         row = rows.iloc[0]
-    if row["status"] != "completed":
-        raise ValueError(f"{row['cell_id']} is {row['status']}: only a completed run has a loss to score")
 
     def number(name: str) -> float | None:
         return None if pd.isna(row[name]) else float(row[name])
 
     return RealRun(
-        str(row["cell_id"]), float(row["val_loss"]), number("n_params_counted"), number("token_horizon"),
-        number("peak_lr"), None if pd.isna(row["schedule"]) else str(row["schedule"]), number("batch_tokens"),
-    )  # fmt: skip
+        name=str(row["cell_id"]),
+        val_loss=None if row["status"] == "diverged" else float(row["val_loss"]),
+        n_params=number("n_params_counted"),
+        token_horizon=number("token_horizon"),
+        peak_lr=number("peak_lr"),
+        schedule=None if pd.isna(row["schedule"]) else str(row["schedule"]),
+        batch_tokens=number("batch_tokens"),
+    )
