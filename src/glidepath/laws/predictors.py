@@ -22,7 +22,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from glidepath.science import hull
 from glidepath.science.laws.horizon import fit_saturating_law
+from glidepath.science.laws.lr_size_horizon import RANK_TOLERANCE, on_one_line
 from glidepath.science.laws.size_horizon import fit_size_horizon_law
 
 Floats = NDArray[np.float64]
@@ -38,6 +40,10 @@ FARTHEST, MIN_FARTHEST = 1.5, float(np.log(8))
 beyond its points and right at twice."""
 SAME_SIZE = 0.02
 """Models whose sizes differ by less are one size."""
+ONE_LINE = (
+    "what size and horizon do apart: all points lie on one line in ln N and ln D, so that it holds along that line "
+    "only. Vary one of them by itself"
+)
 
 
 @dataclass(frozen=True)
@@ -120,37 +126,59 @@ def _fit_size_horizon(points: Points) -> Fitted:
     found = fit_size_horizon_law(points.n_params, points.tokens, points.values)
     if not np.isfinite(found.law.E):
         raise ValueError("the law in size and horizon has no fit")
-    return Fitted(
-        found.law.predict,
-        lambda rows: found.resampled(losses=rows).predict,
-        f"{', '.join(found.fit.at_bound)}, at the end of what a parameter may be" if found.fit.at_bound else "",
-    )
+    doubt = ""
+    if _on_one_line(points.n_params, points.tokens):
+        doubt = ONE_LINE
+    elif found.fit.at_bound:
+        doubt = f"{', '.join(found.fit.at_bound)}, at the end of what a parameter may be"
+    return Fitted(found.law.predict, lambda rows: found.resampled(losses=rows).predict, doubt)
+
+
+def _on_one_line(n: Floats, d: Floats) -> bool:
+    ln = np.log(np.stack([n, d], axis=1))
+    return on_one_line(ln - ln.mean(0))
+
+
+def told_at(points: Points, n: Floats, d: Floats) -> Bools:
+    """At which sizes and horizons [k] a law in both, fitted to the points, says anything: on the points' line if they
+    lie on one, else everywhere."""
+    if not _on_one_line(points.n_params, points.tokens):
+        return np.ones(len(n), dtype=np.bool_)
+    with_one = [(np.append(points.n_params, a), np.append(points.tokens, b)) for a, b in zip(n, d, strict=True)]
+    return np.array([_on_one_line(*both) for both in with_one], dtype=np.bool_)
 
 
 def _log_linear(*, size: bool, exponential: bool) -> Callable[[Points], Fitted]:
-    """value = a - b·ln D - c·ln N, or the exponential of that, c = 0 without `size`; by least squares."""
+    """value = a - b·ln D - c·ln N, or the exponential of that, c = 0 without `size`; by least squares.
 
-    def design(n: Floats, d: Floats) -> Floats:
-        return np.stack([np.ones_like(d), np.log(d), *([np.log(n)] if size else [])], axis=-1)
+    Points on one line in ln N and ln D tell the slope along it only: the law is then flat across it.
+    """
+
+    def logarithms(n: Floats, d: Floats) -> Floats:
+        return np.log(np.stack([d, n] if size else [d], axis=-1))
 
     def fit(points: Points) -> Fitted:
-        x = design(points.n_params, points.tokens)
-        if np.linalg.matrix_rank(x - x.mean(0) + np.eye(1, x.shape[1])[0]) < x.shape[1]:
+        x = logarithms(points.n_params, points.tokens)
+        centre = x.mean(0)
+        spread = np.linalg.norm(x - centre, axis=0)
+        if not (spread > 0).any():
             raise ValueError("too few different sizes or horizons")
-        solve = np.linalg.pinv(x)
+        scale, m = np.where(spread > 0, spread, 1.0), len(x)
+        solve = np.vstack([np.full((1, m), 1 / m), np.linalg.pinv((x - centre) / scale, rcond=RANK_TOLERANCE)])
 
         def curve_of(values: Floats) -> Curve:
             with np.errstate(invalid="ignore", divide="ignore"):
                 theta = (np.log(values) if exponential else values) @ solve.T
 
             def curve(n: Floats, d: Floats) -> Floats:
+                at = (logarithms(n, d) - centre) / scale
                 with np.errstate(invalid="ignore"):
-                    y = theta @ design(n, d).T
+                    y = theta @ np.concatenate([np.ones_like(at[:, :1]), at], axis=1).T
                 return np.asarray(np.exp(y) if exponential else y, np.float64)
 
             return curve
 
-        return Fitted(curve_of(points.values), curve_of)
+        return Fitted(curve_of(points.values), curve_of, ONE_LINE if size and on_one_line(x - centre) else "")
 
     return fit
 
@@ -199,6 +227,8 @@ class Said:
     """Of the law's parameters, not of a run; None where neither replicates nor residuals make any."""
     run_sd: float | None
     """Residual standard deviation, where there are no replicates to tell the noise of a run."""
+    run_samples: Floats | None
+    """What one run differs by, with the same; its standard deviation is that of the sample."""
     reach: float
     """Of the target beyond the points; 0: inside."""
     back_tests: BackTests
@@ -233,13 +263,13 @@ def half_width(samples: Floats) -> float:
 
 
 def reach_of(n: Floats, d: Floats, points: Points) -> Floats:
-    """How far points [k] lie beyond others, shape [k]: the larger of ln of the factor in compute N·D, and ln of the
-    factors in size and horizon added up. Sizes and horizons may each be among the trained ones and still be the
-    largest of the sizes at the longest of the horizons."""
-    outside = np.zeros(len(d))
-    for at, seen in ((n, points.n_params), (d, points.tokens)):
-        outside = outside + np.maximum(np.log(at / seen.max()), 0.0) + np.maximum(np.log(seen.min() / at), 0.0)
-    outside = np.maximum(outside, np.log(n * d / points.compute.max()))
+    """How far sizes and horizons [k] lie beyond points, shape [k]: from their convex hull in ln N and ln D, as
+    |Δ ln N| + |Δ ln D|.
+
+    Beyond a full grid that is ln of the factors in size and horizon added up. The largest size at the longest horizon
+    lies beyond points that have each by itself, and points off the line of one D/N lie beyond it."""
+    seen, at = (np.log(np.stack(both, axis=1)) for both in ((points.n_params, points.tokens), (n, d)))
+    outside = hull.distance(seen, at)
     # Two counts of one size, or a horizon rounded to whole updates, are no extrapolation.
     return np.asarray(np.where(outside < SAME_SIZE, 0.0, outside), np.float64)
 
@@ -247,12 +277,15 @@ def reach_of(n: Floats, d: Floats, points: Points) -> Floats:
 def predictions(
     predictors: Sequence[Predictor], points: Points, n_params: float, tokens: float, n_samples: int, seed: int
 ) -> list[Said]:
-    """What the laws that can be fitted say, those with the least expected error at the target first."""
+    """What the laws that can be fitted say, those with the least expected error at the target first.
+
+    A law in size and horizon fitted to points on one line says nothing of a target off it.
+    """
     found = []
     for predictor in predictors:
         used = predictor.used(points, n_params)
         try:
-            if len(used.values) < predictor.n_parameters:
+            if len(used.values) < predictor.n_parameters or not _tells(predictor, used, n_params, tokens):
                 continue
             fitted = predictor.fit(used)
         except ValueError:
@@ -263,18 +296,25 @@ def predictions(
     return sorted(found, key=lambda said: said.expected_error)
 
 
+def _tells(predictor: Predictor, points: Points, n_params: float, tokens: float) -> bool:
+    return predictor.one_size or bool(told_at(points, np.array([float(n_params)]), np.array([float(tokens)])).all())
+
+
 def _said(
     predictor: Predictor, fitted: Fitted, points: Points, n_params: float, tokens: float, n_samples: int, seed: int
 ) -> Said:
     at = np.array([float(n_params)]), np.array([float(tokens)])
-    rows, run_sd = points.samples, None
+    rows, run_sd, run_samples = points.samples, None, None
     spare = len(points.values) - predictor.n_parameters
     if rows is None and spare > 0:
         # Residuals stand in for replicates: new values around the curve.
         expected = fitted.curve(points.n_params, points.tokens)
         run_sd = float(np.sqrt(((points.values - expected) ** 2).sum() / spare))
-        draws = np.random.default_rng(seed).standard_normal((n_samples, len(expected)))
-        rows = expected + run_sd * draws
+        random = np.random.default_rng(seed)
+        # Few residuals leave the noise uncertain too: every sample has its own, which makes Student's intervals.
+        sds = run_sd * np.sqrt(spare / random.chisquare(spare, n_samples))
+        rows = expected + sds[:, None] * random.standard_normal((n_samples, len(expected)))
+        run_samples = sds * random.standard_normal(n_samples)
     curves = None if rows is None else fitted.again(rows)
     reach = float(reach_of(*at, points)[0])
     return Said(
@@ -282,6 +322,7 @@ def _said(
         float(fitted.curve(*at)[0]),
         None if curves is None else curves(*at)[:, 0],
         run_sd,
+        run_samples,
         reach,
         back_tests(predictor, points, _axis(points, n_params, tokens), max(FARTHEST * reach, MIN_FARTHEST)),
         _inside_sd(predictor, points),
@@ -310,6 +351,8 @@ def back_tests(predictor: Predictor, points: Points, axis: Floats, farthest: flo
         except ValueError:
             continue
         rest = points.where(~seen)
+        if not predictor.one_size:
+            rest = rest.where(told_at(points.where(seen), rest.n_params, rest.tokens))
         error = fitted.curve(rest.n_params, rest.tokens) - rest.values
         reach = reach_of(rest.n_params, rest.tokens, points.where(seen))
         told = np.isfinite(error) & (reach > 0) & (reach <= farthest * (1 + SAME_SIZE))

@@ -305,7 +305,9 @@ def loss(
     run = (
         single_run_noise(losses.noise, n, seed + 1, float(losses.noise_ratio(np.array(first.value))))
         if replicated
-        else (first.run_sd or 0.0) * np.random.default_rng(seed + 1).standard_normal(n)
+        else np.zeros(n)
+        if first.run_samples is None
+        else first.run_samples
     )
     spent = np.zeros(n) if regret is None else np.minimum(regret, WINDOW_NATS)
     samples = np.empty(0)

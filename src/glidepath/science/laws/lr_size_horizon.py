@@ -174,9 +174,15 @@ def refuse_lines(design: Floats, names: list[str]) -> None:
     varied = design[:, 1:]
     if varied.shape[1] < 2:
         return
-    values = np.linalg.svd(varied / np.linalg.norm(varied, axis=0), compute_uv=False)
-    if values[-1] < RANK_TOLERANCE * values[0]:
+    if on_one_line(varied):
         raise ValueError(
             f"the exponents {', '.join(names[1:])} are not told apart: the logarithms of what they belong to lie on "
             f"one line, as at one tokens_per_parameter. Vary one of them by itself"
         )
+
+
+def on_one_line(columns: Floats) -> bool:
+    """Whether logarithms [n, p] about their means lie on a line, or a plane, to `RANK_TOLERANCE` of their spread."""
+    spread = np.linalg.norm(columns, axis=0)
+    values = np.linalg.svd(columns / np.where(spread > 0, spread, 1.0), compute_uv=False)
+    return bool(values[-1] <= RANK_TOLERANCE * values[0])
