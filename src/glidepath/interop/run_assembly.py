@@ -78,7 +78,8 @@ def assemble(number: int, logs: Logs, config: ImportConfig, tables: LrTables, pr
         last = max(last, diverged)
     _batch(facts, series, faults)
     _horizon(facts, last, series)
-    lr = applied_lr(run, config, given.get("lr"), points, facts, series["lr"], int(last), tables, faults)
+    losses = [series["train_loss"], *evaluations.values()]
+    lr = applied_lr(run, config, given.get("lr"), points, facts, series["lr"], losses, int(last), tables, faults)
     domain = primary if primary is not None else next(iter(evaluations), ONLY_DOMAIN)
     record = _record(run, facts, given, series, lr, diverged)
     _judge(record, facts, evaluations.get(domain), series["train_loss"], last, diverged, faults)

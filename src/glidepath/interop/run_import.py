@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from glidepath.interop.run_rows import Logs, read_logs
 from glidepath.study import tables
 from glidepath.study.exclusion import SWEEP, with_exclusions
 from glidepath.study.import_config import ImportConfig
+from glidepath.study.section import StudyError
 
 PART_ROWS = 200_000
 """Rows of a table that are written together."""
@@ -93,6 +96,7 @@ def import_runs(config: ImportConfig, base: Path, output: Path) -> Imported:
             table.name: Parts(table, stack.enter_context(tables.writer(table, output / f"{table.name}.parquet")))
             for table in (tables.IMPORTED_ROWS, tables.UPDATES, tables.EVALUATIONS)
         }
+        _refuse_patterns(config, logs.runs.texts)
         findings += [_finding("", source, fault) for source, fault in logs.faults]
         primary: str | None = None
         for number in range(len(logs.runs.texts)):
@@ -120,14 +124,51 @@ def import_runs(config: ImportConfig, base: Path, output: Path) -> Imported:
         detail = f"{len(unevaluated)} runs have no validation loss: {', '.join(unevaluated[:5])}"
         done = "they are excluded; map val_loss to the training loss too, if that is what is to be compared"
         findings.append(_finding("", "", Fault("no_evaluation", np.nan, np.nan, len(unevaluated), detail, done)))
+    sets = list(dict.fromkeys(domain for run in evaluated for domain in run.domains))
+    if len(sets) > 1:
+        detail = f"losses are on {len(sets)} evaluation sets: {', '.join(sets[:5])}"
+        done = f"runs are compared and laws fitted by {primary}, the first one"
+        findings.append(_finding("", "", Fault("evaluation_sets", np.nan, np.nan, len(sets), detail, done)))
     findings += [_finding("", "", fault) for fault in unequal_evaluations(evaluated)]
     runs = _runs(config, records, findings)
+    _refuse_schedules(config, runs)
     tables.write(tables.RUNS, runs, output / "runs.parquet")
     tables.write(tables.BLOCK_LOSSES, tables.empty(tables.BLOCK_LOSSES), output / "block_losses.parquet")
     listed = pd.DataFrame(findings, columns=tables.FINDINGS.names[1:])
     listed.insert(0, "number", np.arange(len(listed)))
     tables.write(tables.FINDINGS, listed, output / "findings.parquet")
     return Imported(runs, listed, {"files": files, "learning_rates": lr})
+
+
+def _refuse_patterns(config: ImportConfig, runs: Sequence[str]) -> None:
+    """Raises StudyError for what names runs and is about none of them."""
+    for i, entry in enumerate(config.runs):
+        if not any(entry.names(run) for run in runs):
+            key = "match" if entry.match is not None else "regex"
+            raise _matches_no_run(f"runs.{i}.{key}", entry.match or entry.regex or "", runs)
+    for i, pattern in enumerate(config.holdout):
+        if not any(fnmatchcase(run, pattern) for run in runs):
+            raise _matches_no_run(f"holdout.{i}", pattern, runs)
+
+
+def _matches_no_run(key: str, pattern: str, runs: Sequence[str]) -> StudyError:
+    return StudyError(f"{key} = {pattern!r} matches none of {len(runs)} runs. {_nearest(pattern, runs)}. Correct it")
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, 3, 0.4) or list(names)[:3]
+    return f"The nearest names are {', '.join(map(repr, near))}"
+
+
+def _refuse_schedules(config: ImportConfig, runs: pd.DataFrame) -> None:
+    """Raises StudyError for a schedule that conclusions are asked about and that nothing has."""
+    known = [str(name) for name in runs["schedule"].unique()]
+    asked = {"analysis.reference_schedule": (config.analysis.reference_schedule, known)}
+    if config.target is not None:
+        asked["target.schedule"] = (config.target.schedule, list(dict.fromkeys([*known, *config.schedules])))
+    for key, (name, names) in asked.items():
+        if name is not None and name not in names:
+            raise StudyError(f"{key} = {name!r} is the schedule of no run. {_nearest(name, names)}. Correct it")
 
 
 def _add(parts: dict[str, Parts], run: ImportedRun) -> None:

@@ -28,29 +28,34 @@ class AppliedLr:
     """Shape [updates]."""
     held: int = 0
     """Of these the first so many were not logged and have the first logged value."""
+    held_behind: int = 0
+    """Of these the last so many were not logged and have the last logged value."""
     decay_steps: int | None = None
 
 
 def interpolated(steps: NDArray[np.int64], lr: Floats, n_updates: int, warmup_steps: int | None) -> AppliedLr:
-    """Straight lines between the logged learning rates `lr` of the updates `steps`, counted from 0 and rising.
+    """Straight lines between the logged learning rates `lr` of the updates `steps`, counted from 0 and rising, and
+    through the straight rise over `warmup_steps`, where those are known, that reaches the highest logged value at its
+    last update.
 
-    Before the first one: the straight rise over `warmup_steps`, where those are known, that reaches the highest logged
-    value at its last update; else the line through the first two, if that is no further than they are apart; else the
-    first value. Behind the last one: the last value.
+    Without them, before the first one: the line through the first two, if it rises and that is no further than they are
+    apart; else the first value. Behind the last one: the last value.
     """
     at = np.arange(n_updates)
-    found = np.interp(at, steps, lr)
-    first = min(int(steps[0]), n_updates)
-    held = first
+    first, behind = min(int(steps[0]), n_updates), max(n_updates - 1 - int(steps[-1]), 0)
     if warmup_steps is not None:
-        rise = lr.max() * (at[:first] + 1) / max(warmup_steps, 1)
-        found[:first] = np.where(at[:first] < warmup_steps, rise, np.maximum(found[:first], lr.max()))
-        held = 0
-    elif len(steps) > 1 and first <= steps[1] - steps[0]:
+        ends = [(-1, 0.0)] if warmup_steps else []
+        if warmup_steps - 1 < steps[-1] and warmup_steps - 1 not in steps:
+            ends.append((warmup_steps - 1, float(lr.max())))
+        where = np.searchsorted(steps, [end for end, _ in ends])
+        steps, lr = np.insert(steps, where, [end for end, _ in ends]), np.insert(lr, where, [v for _, v in ends])
+        return AppliedLr(np.interp(at, steps, lr), 0, behind)
+    found = np.interp(at, steps, lr)
+    if len(steps) > 1 and first <= steps[1] - steps[0] and lr[1] > lr[0]:
         back = lr[0] + (lr[1] - lr[0]) / (steps[1] - steps[0]) * (at[:first] - steps[0])
         found[:first] = np.clip(back, 0.0, lr.max())
-        held = 0
-    return AppliedLr(found, held)
+        return AppliedLr(found, 0, behind)
+    return AppliedLr(found, first, behind)
 
 
 def of_schedule(

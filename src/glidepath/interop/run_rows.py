@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ from glidepath.study.section import StudyError
 MOST_UNREADABLE = 0.1
 """Share of a source's lines or numbers that may be unreadable."""
 NO_RUN = -1
+MOST_VALUES = 8
+"""Of a column that nothing of is left, so many values are shown."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,23 @@ class Rows:
 
 
 @dataclass
+class Counts:
+    """What became of the rows of a source."""
+
+    unreadable: int = 0
+    """Lines that are no rows."""
+    wrong: int = 0
+    """Rows with text where a number is needed."""
+    kept: int = 0
+    filtered: int = 0
+    nameless: int = 0
+    first_unreadable: str = ""
+    first_wrong: str = ""
+    filtered_by: dict[str, dict[str, None]] = field(default_factory=dict)
+    """Some values of each column that filters look at."""
+
+
+@dataclass
 class Logs:
     """All rows of an import."""
 
@@ -82,8 +102,8 @@ class Logs:
         for i, source in enumerate(self.sources):
             mine = chosen[sources == i]
             if len(mine):
-                numeric = [name for name in source.columns if name not in TEXTS]
-                named = [name for name in source.columns if name in TEXTS]
+                numeric = [name for name in _quantities(source) if name not in TEXTS]
+                named = [name for name in _quantities(source) if name in TEXTS]
                 found.append(
                     Rows(
                         source,
@@ -97,13 +117,17 @@ class Logs:
         return found
 
 
+def _quantities(source: Source) -> list[str]:
+    return [*source.columns, *(["domain"] if source.domain is not None else [])]
+
+
 @contextmanager
 def read_logs(config: ImportConfig, base: Path, scratch: Path) -> Iterator[Logs]:
     """Read all files once, and hold their rows on disk below `scratch` while the context lasts.
 
     Raises StudyError for a column that no file of a source has, and for files that are not what their format says.
     """
-    columns = {name: None for source in config.sources for name in source.columns}
+    columns = {name: None for source in config.sources for name in _quantities(source)}
     types: dict[str, Any] = {name: np.int32 if name in TEXTS else np.float64 for name in columns}
     logs = Logs(config.sources)
     with spool(scratch, {"run": np.int32, "file": np.int32, "row": np.int64, "wrong": np.bool_, **types}) as rows:
@@ -117,9 +141,8 @@ def read_logs(config: ImportConfig, base: Path, scratch: Path) -> Iterator[Logs]
 
 def _read_source(logs: Logs, number: int, source: Source, base: Path, rows: Spool) -> None:
     found: dict[str, None] = {}
-    counts = {"unreadable": 0, "wrong": 0, "kept": 0, "filtered": 0, "nameless": 0}
+    counts = Counts()
     without: dict[str, list[str]] = {}
-    first_wrong = ""
     for name in files_of(source, base):
         constants = constants_of(source, name, base)
         wanted = _wanted(source, constants)
@@ -131,15 +154,15 @@ def _read_source(logs: Logs, number: int, source: Source, base: Path, rows: Spoo
         except (OSError, ValueError, UnicodeDecodeError) as error:
             raise StudyError(f"The source {source.name}: {error}") from error
         found |= seen.columns
-        counts["unreadable"] += seen.unreadable
-        first_wrong = first_wrong or seen.first_unreadable
+        counts.unreadable += seen.unreadable
+        counts.first_unreadable = counts.first_unreadable or seen.first_unreadable
         for column in wanted:
             if column not in seen.columns:
                 without.setdefault(column, []).append(name)
         digest, size = _identity(base / name)
         logs.files.append(File(number, name, digest, size, rows.n_rows - before))
-    _refuse(source, found, counts, first_wrong)
-    logs.faults.extend((source.name, fault) for fault in _faults(counts, without, first_wrong))
+    _refuse(source, found, counts)
+    logs.faults.extend((source.name, fault) for fault in _faults(counts, without))
 
 
 def _wanted(source: Source, constants: Mapping[str, Any]) -> list[str]:
@@ -158,13 +181,13 @@ def _append(
     part: Part,
     constants: Mapping[str, Any],
     rows: Spool,
-    counts: dict[str, int],
+    counts: Counts,
 ) -> None:
-    keep = _kept(source, part, constants)
-    counts["filtered"] += len(keep) - int(keep.sum())
+    keep = _kept(source, part, constants, counts)
+    counts.filtered += len(keep) - int(keep.sum())
     part = _filtered(part, keep)
     run = _run_numbers(logs, source, file, part, constants)
-    counts["nameless"] += int((run == NO_RUN).sum())
+    counts.nameless += int((run == NO_RUN).sum())
     part, run = _filtered(part, run != NO_RUN), run[run != NO_RUN]
     n = len(run)
     wrong = np.zeros(n, dtype=np.bool_)
@@ -174,15 +197,20 @@ def _append(
             continue
         column = source.columns.get(name)  # type: ignore[call-overload]
         array = None if column is None else _array(part, constants, column)
-        if name in TEXTS:
+        if name == "domain" and source.domain is not None:
+            columns[name] = np.full(n, logs.names.number(source.domain), dtype=np.int32)
+        elif name in TEXTS:
             columns[name] = np.full(n, -1, dtype=np.int32) if array is None else _coded(array, logs.names)
         elif array is None:
             columns[name] = np.full(n, np.nan)
         else:
             columns[name], bad = times(array) if name == "time" else numbers(array)
             wrong |= bad
-    counts["wrong"] += int(wrong.sum())
-    counts["kept"] += n
+            if bad.any() and not counts.first_wrong:
+                first = int(np.flatnonzero(bad)[0])
+                counts.first_wrong = f"{column} {texts(array)[first].as_py()!r} in row {part.rows[first]}"
+    counts.wrong += int(wrong.sum())
+    counts.kept += n
     columns |= {"run": run, "file": np.full(n, file_number, dtype=np.int32), "row": part.rows, "wrong": wrong}
     rows.append(columns)
 
@@ -223,8 +251,6 @@ def _run_numbers(logs: Logs, source: Source, file: str, part: Part, constants: M
     if source.run.kind == "row":
         return np.array([logs.runs.number(f"{stem_of(path)}-{row}") for row in part.rows.tolist()], dtype=np.int32)
     if source.run.kind == "path":
-        import re
-
         match = re.search(source.run.pattern, file)
         assert match is not None, "constants_of has refused it"
         name = match["run"]
@@ -245,7 +271,7 @@ def stem_of(path: Path) -> str:
     return Path(path.name.removesuffix(".gz")).stem
 
 
-def _kept(source: Source, part: Part, constants: Mapping[str, Any]) -> NDArray[np.bool_]:
+def _kept(source: Source, part: Part, constants: Mapping[str, Any], counts: Counts) -> NDArray[np.bool_]:
     """Rows that the filters let through; a column that a file lacks lets none through."""
     keep = np.ones(len(part.rows), dtype=np.bool_)
     for column, allowed in source.where.items():
@@ -253,7 +279,10 @@ def _kept(source: Source, part: Part, constants: Mapping[str, Any]) -> NDArray[n
         if array is None:
             return np.zeros(len(part.rows), dtype=np.bool_)
         encoded = texts(array).dictionary_encode()
-        fits = np.array([_is_one_of(text, allowed) for text in encoded.dictionary.to_pylist()] + [False])
+        values = encoded.dictionary.to_pylist()
+        if len(counts.filtered_by.setdefault(column, {})) < MOST_VALUES:
+            counts.filtered_by[column] |= dict.fromkeys(values[:MOST_VALUES])
+        fits = np.array([_is_one_of(text, allowed) for text in values] + [False])
         keep &= fits[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
     return keep
 
@@ -277,7 +306,7 @@ def _identity(path: Path) -> tuple[str, int]:
         return hashlib.file_digest(stream, "sha256").hexdigest(), path.stat().st_size
 
 
-def _refuse(source: Source, found: Mapping[str, None], counts: Mapping[str, int], first_wrong: str) -> None:
+def _refuse(source: Source, found: Mapping[str, None], counts: Counts) -> None:
     """Raises StudyError for columns that are nowhere, and for a source of which too little can be read."""
     asked = {f"columns.{key}": column for key, column in source.columns.items()}
     asked |= {f"where.{column}": column for column in source.where}
@@ -291,35 +320,42 @@ def _refuse(source: Source, found: Mapping[str, None], counts: Mapping[str, int]
                 f"{', '.join(map(repr, near)) or 'none, since no row could be read'}; `glidepath inspect-log` lists "
                 "all. Correct it"
             )
-    readable = counts["kept"] + counts["filtered"] + counts["nameless"]
-    bad = counts["unreadable"] + counts["wrong"]
-    if bad > MOST_UNREADABLE * (readable + counts["unreadable"]):
-        where = f", the first is {first_wrong!r}" if first_wrong else ""
+    readable = counts.kept + counts.filtered + counts.nameless
+    bad = counts.unreadable + counts.wrong
+    if bad > MOST_UNREADABLE * (readable + counts.unreadable):
+        first = counts.first_wrong or repr(counts.first_unreadable)
+        comma = "; a comma before decimals is said with decimal" if re.search(r"'-?\d+,\d+'", first) else ""
         raise StudyError(
-            f"The source {source.name}: {bad} of {readable + counts['unreadable']} rows cannot be read{where}: more "
-            f"than {MOST_UNREADABLE:.0%} is not taken for accidents. Correct format, columns or the files"
+            f"The source {source.name}: {bad} of {readable + counts.unreadable} rows cannot be read, the first is "
+            f"{first}: more than {MOST_UNREADABLE:.0%} is not taken for accidents. Correct format, columns or the "
+            f"files{comma}"
         )
-    if not counts["kept"]:
+    if not counts.kept:
+        seen = "".join(
+            f"; {column} has {', '.join(map(repr, list(values)[:MOST_VALUES])) or 'no values'}"
+            + (" and maybe more" if len(values) >= MOST_VALUES else "")
+            for column, values in counts.filtered_by.items()
+        )
         raise StudyError(
-            f"The source {source.name}: of {readable} rows none is left: where dropped {counts['filtered']}, and "
-            f"{counts['nameless']} have no run. Correct where, run or paths"
+            f"The source {source.name}: of {readable} rows none is left: where dropped {counts.filtered}, and "
+            f"{counts.nameless} have no run{seen}. Correct where, run or paths"
         )
 
 
-def _faults(counts: Mapping[str, int], without: Mapping[str, list[str]], first_wrong: str) -> Iterator[Fault]:
+def _faults(counts: Counts, without: Mapping[str, list[str]]) -> Iterator[Fault]:
     def fault(kind: str, count: int, detail: str, done: str) -> Fault:
         return Fault(kind, np.nan, np.nan, count, detail, done)
 
-    if counts["filtered"]:
-        yield fault("filtered", counts["filtered"], f"where leaves {counts['filtered']} rows out", "they are not read")
-    if counts["nameless"]:
-        yield fault("no_run", counts["nameless"], f"{counts['nameless']} rows name no run", "they are not read")
-    if counts["unreadable"]:
-        detail = f"{counts['unreadable']} lines cannot be read, the first is {first_wrong!r}"
-        yield fault("unreadable", counts["unreadable"], detail, "they are not read")
-    if counts["wrong"]:
-        detail = f"{counts['wrong']} rows have text where a number is needed"
-        yield fault("not_a_number", counts["wrong"], detail, "the rows are flagged and not used")
+    if counts.filtered:
+        yield fault("filtered", counts.filtered, f"where leaves {counts.filtered} rows out", "they are not read")
+    if counts.nameless:
+        yield fault("no_run", counts.nameless, f"{counts.nameless} rows name no run", "they are not read")
+    if counts.unreadable:
+        detail = f"{counts.unreadable} lines cannot be read, the first is {counts.first_unreadable!r}"
+        yield fault("unreadable", counts.unreadable, detail, "they are not read")
+    if counts.wrong:
+        detail = f"{counts.wrong} rows have text where a number is needed, the first is {counts.first_wrong}"
+        yield fault("not_a_number", counts.wrong, detail, "the rows are flagged and not used")
     for column, files in without.items():
         detail = f"{len(files)} files have no column {column!r}, the first is {files[0]}"
         yield fault("column_missing", len(files), detail, "it is null there")

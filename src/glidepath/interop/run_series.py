@@ -134,17 +134,25 @@ def _place(one: Mapped, faults: list[tuple[str, Fault]]) -> None:
     rows_with = {
         name: order[(~np.isnan(one.values[name]) & (one.reason == ""))[order]] for name in METRICS if name in one.values
     }
-    for mine in rows_with.values():
-        steps = one.position[mine]
-        if audit.is_unsorted(steps):
-            back = int(audit.going_back(steps).sum())
-            detail = f"the step goes back {back} times in {len(steps)} rows: they are in no order of training"
-            fault = Fault("unsorted", float(steps.min()), float(steps.max()), back, detail, "sorted by step")
-            faults.append((one.source.name, fault))
-            return
+    # A quantity of few rows has as many restarts as one of many: what is said most often tells an order.
+    densest = max(rows_with.values(), key=len, default=order)
+    steps = one.position[densest]
+    if audit.is_unsorted(steps):
+        back = int(audit.going_back(steps).sum())
+        detail = f"the step goes back {back} times in {len(steps)} rows: they are in no order of training"
+        fault = Fault("unsorted", float(steps.min()), float(steps.max()), back, detail, "sorted by step")
+        faults.append((one.source.name, fault))
+        return
+    restarts = int(audit.going_back(steps).sum())
     told = False
     for name, mine in rows_with.items():
         steps = one.position[mine]
+        back = int(audit.going_back(steps).sum())
+        if back > restarts and audit.is_unsorted(steps):
+            detail = f"{name}: the step goes back {back} times in {len(steps)} rows, and {restarts} times in all others"
+            fault = Fault("unsorted", float(steps.min()), float(steps.max()), back, detail, "it is sorted by step")
+            faults.append((one.source.name, fault))
+            continue
         void = audit.superseded(steps)
         one.void[name][mine] |= void
         if void.any() and not told:

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+import pandas as pd
+
 from glidepath.interop.run_import import Imported, import_runs
 from glidepath.study.identity import digest
 from glidepath.study.import_config import ImportConfig, parse_imports, read_imports
@@ -41,11 +43,19 @@ def _config(args: argparse.Namespace) -> ImportConfig:
     return read_imports(args.configfile)
 
 
+def reasons(runs: pd.DataFrame) -> dict[str, int]:
+    """Why runs did not complete, and how many of them; where they differ in numbers only, the first stands for all."""
+    given = runs.loc[runs["status"] != "completed", "reason"]
+    alike = given.groupby(given.str.replace(r"\d[\d.,e+-]*", "0", regex=True), sort=False)
+    return dict(zip(alike.first(), alike.size(), strict=True))
+
+
 def summary(imported: Imported) -> str:
     """What came of it, for the person at the terminal."""
     runs = imported.runs
     states = ", ".join(f"{count} {status}" for status, count in runs["status"].value_counts().items())
     lines = [f"{len(runs)} runs: {states}; {int(runs['holdout'].sum())} held out"]
+    lines += [f"{count} of them: {reason}" for reason, count in reasons(runs).items()]
     for kind, found in imported.findings.groupby("finding", sort=False):
         first = found.iloc[0]
         where = f"{first['run']}: " if first["run"] else f"{first['source']}: " if first["source"] else ""

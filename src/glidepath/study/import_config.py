@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from glidepath.study.config import Law
 from glidepath.study.config_errors import explain
 from glidepath.study.import_sources import LrConfig, SourceConfig, compiled
+from glidepath.study.law_list import IMPORT_LAWS
 from glidepath.study.schedule_config import ScheduleConfig
 from glidepath.study.section import Count, Flag, Name, NonNegative, Number, Positive, Section, StudyError, Text
 from glidepath.study.yaml_file import read_yaml
@@ -91,14 +92,20 @@ class RunFacts(Section):
                     raise ValueError(f"{group} is given by itself and as a group of regex. Remove one")
         return self
 
+    def names(self, run: str) -> bool:
+        """Whether the entry is about a run."""
+        if self.regex is not None:
+            return re.fullmatch(self.regex, run) is not None
+        return self.match is not None and fnmatchcase(run, self.match)
+
     def facts_of(self, run: str) -> dict[str, Any] | None:
         """What the entry says of a run; None if it is not about it.
 
         Raises StudyError for a group of the regular expression that is no number where one is needed.
         """
-        found = re.fullmatch(self.regex, run) if self.regex is not None else None
-        if found is None and (self.match is None or not fnmatchcase(run, self.match)):
+        if not self.names(run):
             return None
+        found = None if self.regex is None else re.fullmatch(self.regex, run)
         groups = {} if found is None else {k: fact(k, v, run) for k, v in found.groupdict().items() if v is not None}
         return {**{key: value for key in GIVEN if (value := getattr(self, key)) is not None}, **groups}
 
@@ -128,7 +135,8 @@ class ImportAnalysisConfig(Section):
     reference_schedule: Text | None = None
     """Schedule that the others are compared with; null: none."""
     laws: tuple[Law, ...] | None = None
-    """Laws to fit; null: all that the runs can bear."""
+    """Laws to fit; lr_transfer and temporal need what an import does not have. null: all others, each of which says what
+    it has not enough of."""
     pool_batches: Flag = False
     """true: laws take runs of all batches as one group, for data whose batch is not known or was tuned along."""
     ci_level: Annotated[Number, Field(gt=0.5, lt=1)] = 0.9
@@ -137,6 +145,16 @@ class ImportAnalysisConfig(Section):
     """Bootstrap resamples per law."""
     seed: NonNegative = 0
     """Seed of the resampling."""
+
+    @model_validator(mode="after")
+    def _laws_of_imports(self) -> ImportAnalysisConfig:
+        for law in self.laws or ():
+            if law not in IMPORT_LAWS:
+                raise ValueError(
+                    f"laws has {law}, whose tables an import does not have: it can ask for {', '.join(IMPORT_LAWS)}. "
+                    "Remove it"
+                )
+        return self
 
 
 class ImportTargetConfig(Section):

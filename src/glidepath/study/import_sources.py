@@ -147,6 +147,9 @@ class Source(Section):
     beside: dict[Text, Text] = Field(default={})
     """JSON or YAML files about a run in the directory of its log, by a name of your choice: {config: config.json} makes
     its keys the columns config.<key>. {stem} stands for the log's name without the ending."""
+    domain: Text | None = None
+    """Name of the evaluation set that val_loss is on, where no column tells it. Sets in several columns are several
+    sources over one file; the set of the first source is the one that is compared."""
     lr: LrConfig | None = None
     """How the learning rate is known; null: logged if columns has lr, else unknown."""
 
@@ -162,6 +165,11 @@ class Source(Section):
             raise ValueError(
                 f"bytes_per_token {self.bytes_per_token} with the units {sorted(set(self.units.values()))}: losses in "
                 "bit_per_byte need it and nothing else does. Add it or remove it"
+            )
+        if self.domain is not None and ("domain" in self.columns or "val_loss" not in self.columns):
+            raise ValueError(
+                f"domain {self.domain!r} names the evaluation set of columns.val_loss, where columns.domain does not. "
+                "Remove it, or correct columns"
             )
         losses = [column for column in ("train_loss", "val_loss") if column in self.columns]
         if not losses and not ("lr" in self.columns and self.rows == "points"):
@@ -192,6 +200,8 @@ class TableSource(Source):
     `logs`)."""
     records: Text | None = None
     """json and jsonl: path with dots to the records within an object; what stands beside them is repeated in each."""
+    decimal: Literal[".", ","] = "."
+    """csv: what stands before a number's decimals; the other of the two stands between thousands."""
 
     @model_validator(mode="after")
     def _records(self) -> TableSource:
@@ -199,6 +209,8 @@ class TableSource(Source):
             raise ValueError(
                 f"records {self.records!r} with format {self.format}: only json and jsonl have it. Remove it"
             )
+        if self.decimal != "." and self.format != "csv":
+            raise ValueError(f"decimal {self.decimal!r} with format {self.format}: only csv has it. Remove it")
         return self
 
 

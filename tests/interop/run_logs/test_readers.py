@@ -232,7 +232,7 @@ def test_torchtitan_in_colours(tmp_path: Path) -> None:
     assert columns["step"] == [1, 10, 10]
     assert columns["loss"] == ["12.2714", "7.1234", None]
     assert columns["grad_norm"] == ["5.1234", None, None]
-    assert columns["tps"] == ["7123", "70", None]
+    assert columns["tps"] == ["7,123", "70", None]
     assert columns["validate_loss"] == [None, None, "7.2222"]
 
 

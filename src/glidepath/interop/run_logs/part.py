@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -157,16 +158,19 @@ def _parsed(values: pa.Array) -> tuple[pa.Array, NDArray[np.bool_]]:
         return values.cast(pa.float64()), np.zeros(len(values), dtype=np.bool_)
     except pa.ArrowInvalid:
         pass
-    trimmed = pc.replace_substring(pc.utf8_trim_whitespace(values), ",", "")
-    texts = trimmed.to_pylist()
+    texts = pc.utf8_trim_whitespace(values).to_pylist()
     parsed = [None if text is None or text in MISSING else _number(text) for text in texts]
     wrong = np.array([isinstance(value, str) for value in parsed], dtype=np.bool_)
     return pa.array([None if isinstance(value, str) else value for value in parsed], pa.float64()), wrong
 
 
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+"""A number with commas between its thousands; any other comma might stand before decimals."""
+
+
 def _number(text: str) -> float | str:
     try:
-        return float(text)
+        return float(text.replace(",", "") if THOUSANDS.fullmatch(text) else text)
     except ValueError:
         return text
 

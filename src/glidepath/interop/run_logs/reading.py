@@ -25,7 +25,7 @@ def parts_of(source: Source, path: Path, wanted: Sequence[str] | None, seen: See
         return wandb_export.read(path, wanted, seen, source.records)
     assert isinstance(source, TableSource)
     if source.format == "csv":
-        return csv_file.read(path, wanted, seen)
+        return csv_file.read(path, wanted, seen, source.decimal)
     if source.format == "parquet":
         return parquet_file.read(path, wanted, seen)
     if source.format == "jsonl":

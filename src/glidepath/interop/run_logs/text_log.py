@@ -79,7 +79,7 @@ def megatron() -> Line:
 
 def _fields(text: str) -> dict[str, str]:
     found = (FIELD.match(field) for field in text.split("|"))
-    return {one[1]: one[2].replace(",", "") for one in found if one}
+    return {one[1]: one[2] for one in found if one}
 
 
 TITAN_STEP = re.compile(rf"\b(validate )?step:\s*(\d+)\s+((?:\w+:\s*{NUMBER}.*))$", re.IGNORECASE)
@@ -95,7 +95,7 @@ def torchtitan() -> Line:
         if not found:
             return None
         prefix = "validate_" if found[1] else ""
-        values = {f"{prefix}{key}": value.replace(",", "") for key, value in TITAN_FIELD.findall(found[3])}
+        values = {f"{prefix}{key}": value.rstrip(",") for key, value in TITAN_FIELD.findall(found[3])}
         return {"step": int(found[2]), **values}
 
     return line
