@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from glidepath.laws import annealing, multi_power
+from glidepath.laws import annealing, annealing_over_sizes, multi_power
 from glidepath.laws.law import Settings
 from glidepath.study import tables
 from tests.figures.planted import filled
@@ -14,6 +14,7 @@ from tests.laws.planted_curves import completed
 from tests.reference_data import reference_data
 
 TRAINED = ("cosine_24000", "constant_24000", "wsdcon_9")
+SIZES = {"25M": 25e6, "100M": 100e6, "400M": 400e6}
 WARMUP = 2160
 BATCH_TOKENS = 128 * 4096
 SETTINGS = Settings("", 0.9, 100, 0)
@@ -70,3 +71,28 @@ def test_hidden_schedules_are_predicted_within_the_published_tolerance(law, mode
         assert hidden["mean_absolute_error"].mean() <= 0.0070
         assert hidden["mean_relative_error"].mean() <= 0.0026
         assert hidden["worst_relative_error"].mean() <= 0.0100
+
+
+def test_the_largest_size_is_predicted_from_its_constant_run_and_smaller_sizes() -> None:
+    found = together(SIZES)
+    scores = annealing_over_sizes.fit(found, SETTINGS).curve_scores
+    rest = scores[scores["holdout"] == "rest_of_largest_size"]
+    assert set(rest["model"]) == {"400M"}
+    assert len(rest) == 6
+    assert (rest["worst_relative_error"] < 0.025).all()
+    assert rest["mean_absolute_error"].mean() < 0.6 * rest["baseline_mean_absolute_error"].mean()
+
+
+def together(sizes: dict[str, float]) -> dict[str, pd.DataFrame]:
+    """The shorter curves of all sizes as tables, every fifth point, none declared hidden."""
+    parts = [imported(model) for model in sizes]
+    for (model, n_params), part in zip(sizes.items(), parts, strict=True):
+        part["evaluations"] = part["evaluations"].iloc[::5].copy()
+        for name, frame in part.items():
+            part[name] = frame[~frame["cell_id"].str.endswith("72000")].copy()
+        for frame in part.values():
+            frame["cell_id"] = model + "_" + frame["cell_id"]
+        part["runs"] = part["runs"].assign(
+            n_params_counted=n_params, holdout=False, schedule_kind=part["runs"]["schedule"].str.split("_").str[0]
+        )
+    return {name: pd.concat([part[name] for part in parts], ignore_index=True) for name in parts[0]}

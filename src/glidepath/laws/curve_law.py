@@ -14,7 +14,11 @@ schedules, less what the parameters' uncertainty explains of it, and u the updat
 p the standard deviation of the prediction over bootstrap samples of the parameters, growth what the law missed per
 unit of ln u where longer horizons were hidden, t_s and t_h Student's quantiles for the schedules less one and for the
 horizons that were hidden: all runs of a longer horizon are missed alike. r holds the noise of a run, and what the law
-gets wrong. Of a size larger than all fitted ones no interval is given: what a law misses there was never seen.
+gets wrong.
+
+Of a size larger than all fitted ones no interval is given: what a law misses there was never seen. Of a size known by
+one schedule alone r is that of smaller sizes, and the interval somewhat narrow: on published curves of 400M parameters,
+with those of 25M and 100M, 90 % intervals held 79 % of the hidden points.
 """
 
 from __future__ import annotations
@@ -42,11 +46,10 @@ from glidepath.laws.curve_groups import (
 from glidepath.laws.curves import Curves, RunCurve, curves_of, distinct, keys_of, nearest_run
 from glidepath.laws.law import DECLARED, SPANS_HORIZONS, LawTables, Settings
 from glidepath.science.autocorrelation import block_length
-from glidepath.science.fitting import minimise
 from glidepath.science.laws.annealing import fit_annealing
 from glidepath.science.laws.convex_bound import fit_convex_bound
 from glidepath.science.laws.curve import Curve
-from glidepath.science.laws.curve_fit import CurveFit
+from glidepath.science.laws.curve_fit import CurveFit, fits_of_some
 from glidepath.science.laws.multi_power import fit_multi_power
 from glidepath.study import tables
 
@@ -128,6 +131,8 @@ class HiddenRun:
     """Of ln loss."""
     baseline: Floats
     reach: int
+    larger: bool
+    """Than every size of that fit."""
 
     @property
     def observed(self) -> Floats:
@@ -164,9 +169,6 @@ class Spread:
         return widths
 
 
-UNKNOWN = Spread(np.nan, 0, np.nan, 0)
-
-
 def _student(level: float, degrees: int) -> float:
     return float(stdtrit(degrees, (1 + level) / 2))
 
@@ -201,8 +203,7 @@ def hidden_from(whole: Fitted, splits: Sequence[Split], min_sizes: int = 1) -> l
     sizes = np.array([len({run.curve.n_params for run in train}) for train, _ in splits])
     possible = np.flatnonzero((shown.sum(1) > max(N_PARAMETERS, len(formula.names))) & (sizes >= min_sizes))
     weights = shown[possible] * found.weights
-    theta = np.tile(found.fit.theta, (len(possible), 1))
-    theta = minimise(formula, found.losses, theta, weights=weights).theta if len(possible) else theta
+    theta = fits_of_some(formula, found.losses, weights).theta if len(possible) else np.empty((0, 0))
     said: list[list[HiddenRun]] = [[] for _ in splits]
     for split, coordinates, used in zip(possible, theta, weights, strict=True):
         train, test = splits[int(split)]
@@ -211,7 +212,8 @@ def hidden_from(whole: Fitted, splits: Sequence[Split], min_sizes: int = 1) -> l
         reach = max(run.total_steps for run in train)
         for run in distinct(test, keys_of(train)):
             at = [place[key] for key in run.keys]
-            said[split].append(HiddenRun(run, predicted[at], sds[at], nearest_run(run, train), reach))
+            baseline = nearest_run(run, train)
+            said[split].append(HiddenRun(run, predicted[at], sds[at], baseline, reach, _larger(run, train)))
     return said
 
 
@@ -251,7 +253,14 @@ def _clusters(whole: Fitted, residuals: Floats) -> NDArray[np.object_]:
 
 def said_of(law: Fitted, train: Sequence[RunCurve], unseen: Sequence[RunCurve]) -> list[HiddenRun]:
     """Predictions of runs that a fit has not seen."""
-    return [HiddenRun(run, *law.predict(run.curve), nearest_run(run, train), law.reach) for run in unseen]
+    return [
+        HiddenRun(run, *law.predict(run.curve), nearest_run(run, train), law.reach, _larger(run, train))
+        for run in unseen
+    ]
+
+
+def _larger(run: RunCurve, train: Sequence[RunCurve]) -> bool:
+    return (run.curve.n_params or 0.0) > max(other.curve.n_params or 0.0 for other in train)
 
 
 def spread_of(
@@ -339,7 +348,7 @@ class GroupFit:
             yield LONGEST_HORIZON, self.horizons[-1], self._spread_of_shorter
         for holdout, runs in self.sizes.items():
             if runs:
-                yield holdout, runs, UNKNOWN if holdout == LARGEST_SIZE else self._spread_of_smaller
+                yield holdout, runs, self._spread_of_smaller
         if self.declared:
             yield DECLARED, self.declared, self.spread
 
@@ -482,7 +491,9 @@ def _ends(out: LawTables, fit: GroupFit) -> None:
 
 
 def interval(one: HiddenRun, spread: Spread, level: float) -> tuple[Floats, Floats]:
-    """Ends of the interval at a hidden run's points."""
+    """Ends of the interval at a hidden run's points; NaN for a size larger than all that were fitted."""
+    if one.larger:
+        return np.full_like(one.predicted, np.nan), np.full_like(one.predicted, np.nan)
     half = spread.half_widths(level, one.parameter_sd, beyond(one.run.curve.updates_done, one.reach))
     return one.predicted * np.exp(-half), one.predicted * np.exp(half)
 
