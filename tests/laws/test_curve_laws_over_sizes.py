@@ -99,6 +99,7 @@ def test_a_declared_size_is_predicted_from_smaller_ones() -> None:
     declared = found.curve_scores[found.curve_scores["holdout"] == "declared"]
     assert set(declared["model"]) == {"64M"}
     assert (declared["mean_relative_error"] < 0.006).all()
+    assert declared["covered_90"].isna().all()
 
 
 def test_the_multi_power_law_predicts_them_too() -> None:
