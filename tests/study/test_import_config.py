@@ -171,6 +171,26 @@ WRONG: dict[str, tuple[Change, str]] = {
         lambda d: d["target"].update(token_horizon=1e9),
         r"target: token_horizon 1000000000.0 and tokens_per_parameter 20.0: .*exactly one.*Give one",
     ),
+    "a law of tables that an import does not have": (
+        lambda d: d.update(analysis={"laws": ["temporal"]}),
+        r"analysis: laws has temporal, whose tables an import does not have: it can ask for lr_optimum, .*Remove it",
+    ),
+    "an evaluation set of no loss": (
+        lambda d: d["sources"][0].update(domain="c4"),
+        r"sources.0: domain 'c4' names the evaluation set of columns.val_loss, where columns.domain does not. Remove",
+    ),
+    "decimals of what is no CSV": (
+        lambda d: d["sources"][0].update(format="parquet", decimal=","),
+        r"sources.0: decimal ',' with format parquet: only csv has it. Remove it",
+    ),
+    "a number that YAML reads as text": (
+        lambda d: d["target"].update(n_params="1.2e8"),
+        r"target.n_params = '1.2e8': a number is needed, and YAML reads this as text. Write 1.2e\+8\.",
+    ),
+    "a whole number with an exponent": (
+        lambda d: d["target"].update(batch_tokens="5e5"),
+        r"target.batch_tokens = '5e5': a whole number is needed.*Write 500000\.",
+    ),
     "a law that is not there": (lambda d: d.update(analysis={"laws": ["magic"]}), r"analysis.laws.0 = 'magic'"),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from math import isfinite, nan
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +16,7 @@ WHOLE_NUMBER = "a whole number is needed. Write its digits only, without quotes,
 RULES_AND_REMEDIES = {
     "extra_forbidden": "there is no such key. Correct it or remove it; config/README.md lists the keys",
     "missing": "the key is required. Add it; config/README.md describes it",
-    "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 as text, write 1.0e-3",
+    "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 and 1.0e3 as text, write 1.0e-3 and 1.0e+3",
     "finite_number": "a finite number is needed. Change the value",
     "bool_type": "true or false is needed. Write one of them, without quotes",
     "int_type": WHOLE_NUMBER,
@@ -57,8 +59,26 @@ def explain(error: ValidationError, data: dict[str, Any], origin: str, what: str
             fault["type"],
             f"{fault['msg'].replace('Input', 'it', 1)}. Change the value; config/README.md describes the key",
         )
+        if fault["type"] in ("float_type", "int_type") and (number := _as_yaml(fault["input"], fault["type"])):
+            kind = "whole number" if fault["type"] == "int_type" else "number"
+            rule = f"a {kind} is needed, and YAML reads this as text. Write {number}"
         faults.append(f"{key}{value}: {rule}.")
     return f"The {what} {origin} cannot be run. {' '.join(faults)}"
+
+
+def _as_yaml(value: Any, fault: str) -> str:
+    """A number that was read as text, as YAML reads it as one; empty if it is none."""
+    try:
+        number = float(value) if isinstance(value, str) else nan
+    except ValueError:
+        number = nan
+    if not isfinite(number):
+        return ""
+    if fault == "int_type":
+        return str(int(number)) if number.is_integer() else ""
+    digits, exponent = re.fullmatch(r"([^eE]*)(?:[eE](.*))?", value.strip().replace("_", "")).groups()  # type: ignore[union-attr]
+    mantissa = digits if "." in digits else f"{digits}.0"
+    return f"{mantissa}e{int(exponent):+d}" if exponent else mantissa
 
 
 def _key(location: tuple[int | str, ...], data: Any) -> str:
