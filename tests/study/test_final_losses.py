@@ -25,6 +25,7 @@ def study(n_replicates: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             "n_params_counted": 1_000,
             "parametrization": "sp",
             "epochs": 1.0,
+            "train_flops_exact": 1.0e6,
             "architecture": "plain",
             "d_model": 16,
             "n_layer": 1,

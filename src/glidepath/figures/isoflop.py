@@ -36,24 +36,28 @@ def data(tables: Tables) -> pd.DataFrame:
     law = law[(law["schedule"] == schedule) & (law["batch_sequences"] == batch)]
     at = law[law["quantity"] == "val_loss_of_profile"].set_index("x")["value"]
     law = law[law["quantity"].isin(ITEMS)].assign(item=law["quantity"].map(ITEMS))
-    law = law.assign(n_params_counted=law["value"], train_flops_6nd=law["x"])
+    law = law.assign(n_params_counted=law["value"], train_flops=law["x"], compute=law["x_name"])
     law["val_loss"] = law["x"].map(at).where(law["item"] == "minimum")
     runs = select.completed(tables["runs"])
     runs = runs[(runs["schedule"] == schedule) & (runs["batch_sequences"] == batch)]
-    return tidy("isoflop", _profiles(runs), law.sort_values(["item", "x"], kind="stable"))
+    return tidy("isoflop", _profiles(runs, str(law["compute"].iloc[0])), law.sort_values(["item", "x"], kind="stable"))
 
 
-def _profiles(runs: pd.DataFrame) -> pd.DataFrame:
-    """Lowest loss of every size at every budget that has enough of them."""
-    best = runs.groupby([*GROUP, "n_params_counted", "token_horizon"])[["val_loss"]].min().reset_index()
-    if best.empty:
-        return best
-    of_runs = best[["n_params_counted", "token_horizon"]].to_numpy(np.float64)
+def _profiles(runs: pd.DataFrame, compute: str) -> pd.DataFrame:
+    """Lowest loss of every size at every budget that has enough of them, budgets as the law has them."""
+    runs = runs.dropna(subset=["n_params_counted", "token_horizon"])
+    if runs.empty:
+        return runs
+    of_runs = runs[["n_params_counted", "token_horizon"]].to_numpy(np.float64)
     flops = FLOPS_PER_PARAMETER_AND_TOKEN * of_runs.prod(axis=1)
-    best = best.assign(item="run", train_flops_6nd=flops, budget=budgets(flops))
-    best["train_flops_6nd"] = best.groupby("budget")["train_flops_6nd"].transform("median")
-    enough: pd.DataFrame = best[best.groupby("budget")["n_params_counted"].transform("nunique") >= MIN_POINTS]
-    return enough.sort_values(["train_flops_6nd", "n_params_counted"], kind="stable")
+    if compute == "train_flops_exact":
+        flops = runs[compute].to_numpy(np.float64)
+    runs = runs.assign(item="run", compute=compute, train_flops=flops, budget=budgets(flops))
+    runs["train_flops"] = runs.groupby("budget")["train_flops"].transform("median")
+    best = runs.sort_values(["budget", "n_params_counted", "val_loss"], kind="stable")
+    best = best.drop_duplicates(["budget", "n_params_counted"])
+    enough: pd.DataFrame = best[best.groupby("budget")["n_params_counted"].transform("size") >= MIN_POINTS]
+    return enough
 
 
 @style.styled
@@ -89,12 +93,12 @@ def draw(frame: pd.DataFrame) -> Figure:
 
 def _draw_profiles(ax: Axes, frame: pd.DataFrame) -> None:
     runs, minima = frame[frame["item"] == "run"], frame[frame["item"] == "minimum"]
-    computes = sorted(runs["train_flops_6nd"].unique())
+    computes = sorted(runs["train_flops"].unique())
     # The flanks of the profiles must not press the minima together.
     losses = pd.concat([runs["val_loss"], minima["val_loss"]]).dropna()
     low, top = (float(losses.min()), float(np.quantile(losses, 0.9))) if len(losses) else (0.0, 1.0)
     for compute, color in zip(computes, style.sequence(max(len(computes), 1)), strict=False):
-        rows = runs[runs["train_flops_6nd"] == compute]
+        rows = runs[runs["train_flops"] == compute]
         ax.plot(rows["n_params_counted"], rows["val_loss"], "-o", color=color, markersize=4, linewidth=1.4)
         shown = rows[rows["val_loss"] <= top]
         last = (shown if len(shown) else rows).iloc[-1]
@@ -114,23 +118,24 @@ def _draw_profiles(ax: Axes, frame: pd.DataFrame) -> None:
 
 def _draw_law(ax: Axes, frame: pd.DataFrame) -> None:
     law, minima, parabolas = (frame[frame["item"] == item] for item in ("law", "minimum", "parabola"))
-    ax.plot(law["train_flops_6nd"], law["n_params_counted"], color=LAW)
+    ax.plot(law["train_flops"], law["n_params_counted"], color=LAW)
     low, high = (law[name].to_numpy(np.float64) for name in ("ci_low", "ci_high"))
-    ax.fill_between(law["train_flops_6nd"], low, high, color=LAW, alpha=0.13, linewidth=0)
+    ax.fill_between(law["train_flops"], low, high, color=LAW, alpha=0.13, linewidth=0)
     for _, row in minima.iterrows():
-        x, y = row["train_flops_6nd"], row["n_params_counted"]
+        x, y = row["train_flops"], row["n_params_counted"]
         style.error_bars(ax, x, y, row["ci_low"], row["ci_high"], LAW)
-    ax.plot(minima["train_flops_6nd"], minima["n_params_counted"], "*", color=LAW, markersize=13, zorder=5)
-    ax.plot(parabolas["train_flops_6nd"], parabolas["n_params_counted"], "x", color=PARABOLA, markeredgewidth=2)
+    ax.plot(minima["train_flops"], minima["n_params_counted"], "*", color=LAW, markersize=13, zorder=5)
+    ax.plot(parabolas["train_flops"], parabolas["n_params_counted"], "x", color=PARABOLA, markeredgewidth=2)
     ax.set_xscale("log")
     ax.set_yscale("log")
     style.log_steps(ax, "x", text.scientific)
     style.log_steps(ax, "y", text.compact)
-    inside = law.loc[~law["extrapolated"], "train_flops_6nd"]
+    inside = law.loc[~law["extrapolated"], "train_flops"]
     left, right = ax.get_xlim()
     if len(inside) and law["extrapolated"].any():
         ax.axvspan(float(inside.max()), right, color=style.BAND, alpha=0.35, linewidth=0, zorder=0)
         ax.set_xlim(left, right)
-    ax.set_xlabel("training compute 6·N·D [FLOP]")
+    told = (frame["compute"] == "train_flops_exact").all()
+    ax.set_xlabel("training compute, as told [FLOP]" if told else "training compute 6·N·D [FLOP]")
     ax.set_ylabel("parameters")
     ax.set_title("Size of least loss")

@@ -1,8 +1,9 @@
 """isoflop: size and horizon of least loss at equal compute, and how they grow with it (Hoffmann et al. 2022, approach
 2; Porian et al. 2024).
 
-Compute is 6·N·D with the study's parameter count; runs within 2 % of one compute are a budget. Without replicates the
-noise is what a cubic through the points around each minimum leaves.
+Compute is what every run is told to have cost, or 6·N·D with the study's parameter count where that makes more budgets;
+`x_name` says which. Runs within 2 % of one compute are a budget, and of runs of one size the best counts. Without
+replicates the noise is what a cubic through the points around each minimum leaves.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from glidepath.science.laws.isoflop import (
     MIN_BUDGETS,
     MIN_POINTS,
     IsoflopFit,
+    best_of_sizes,
     budgets,
     fit_isoflop,
     law_through,
@@ -43,8 +45,24 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
     return out
 
 
+def compute(train_flops: Floats, n_params: Floats, tokens: Floats) -> tuple[str, Floats]:
+    """The compute that budgets are made of, and its name: that told (NaN where it is not) if every run's is and it
+    makes a budget, but 6·N·D if that makes more of them."""
+    by_formula = FLOPS_PER_PARAMETER_AND_TOKEN * n_params * tokens
+    told = bool(np.isfinite(train_flops).all() and (train_flops > 0).all())
+    if told and 0 < _n_budgets(train_flops, n_params) >= _n_budgets(by_formula, n_params):
+        return "train_flops_exact", train_flops
+    return "train_flops_6nd", by_formula
+
+
+def _n_budgets(flops: Floats, n_params: Floats) -> int:
+    """Budgets of `MIN_POINTS` sizes or more."""
+    labels = budgets(flops)
+    return sum(len(np.unique(n_params[labels == label])) >= MIN_POINTS for label in np.unique(labels))
+
+
 def _fit_group(out: LawTables, group: dict[str, Any], points: SizePoints) -> None:
-    flops = FLOPS_PER_PARAMETER_AND_TOKEN * points.n_params * points.tokens
+    name_of_compute, flops = compute(points.train_flops, points.n_params, points.tokens)
     samples = points.samples
     if samples is None:
         noise = scatter(flops, points.n_params, points.losses)
@@ -58,9 +76,9 @@ def _fit_group(out: LawTables, group: dict[str, Any], points: SizePoints) -> Non
             out.not_scored(group, HOLDOUT, quantity, str(refusal))
         return
     _parameters(out, group, found)
-    _profiles(out, group, found)
+    _profiles(out, group, found, name_of_compute)
     if found.status != "failed":
-        _curves(out, group, found)
+        _curves(out, group, found, name_of_compute)
     _score(out, group, found)
 
 
@@ -74,6 +92,7 @@ def scatter(flops: Floats, n_params: Floats, losses: Floats) -> float:
     labels = budgets(flops)
     for label in np.unique(labels):
         of_budget = np.flatnonzero(labels == label)
+        of_budget = of_budget[best_of_sizes(n_params[of_budget], losses[of_budget])]
         ln_n, of_losses = np.log(n_params[of_budget]), losses[of_budget]
         near = np.argsort(np.abs(ln_n - ln_n[of_losses.argmin()]), kind="stable")[:CUBIC_POINTS]
         if len(near) > 4:
@@ -104,7 +123,7 @@ def _parameters(out: LawTables, group: dict[str, Any], found: IsoflopFit) -> Non
             out.parameter(group, SPANS_HORIZONS, name, float(left_out), nothing, n, status)
 
 
-def _profiles(out: LawTables, group: dict[str, Any], found: IsoflopFit) -> None:
+def _profiles(out: LawTables, group: dict[str, Any], found: IsoflopFit, name_of_compute: str) -> None:
     """The minimum of every budget that has one, and the parabola's."""
     for profile in found.used:
         at, inside = np.array([profile.train_flops]), np.zeros(1, dtype=bool)
@@ -114,15 +133,15 @@ def _profiles(out: LawTables, group: dict[str, Any], found: IsoflopFit) -> None:
             ("val_loss_of_profile", profile.val_loss, np.empty((0, 1))),
         ):
             if np.isfinite(value):
-                out.prediction(group, SPANS_HORIZONS, "train_flops_6nd", at, quantity, np.array([value]), drawn, inside)
+                out.prediction(group, SPANS_HORIZONS, name_of_compute, at, quantity, np.array([value]), drawn, inside)
 
 
-def _curves(out: LawTables, group: dict[str, Any], found: IsoflopFit) -> None:
+def _curves(out: LawTables, group: dict[str, Any], found: IsoflopFit, name_of_compute: str) -> None:
     trained = [profile.train_flops for profile in found.used]
     flops = np.geomspace(min(trained), max(trained) * EXTRAPOLATION, GRID_POINTS)
     outside = flops > max(trained) * (1 + 1e-9)
     for quantity, values, drawn in zip(QUANTITIES, found.law.predict(flops), found.samples.predict(flops), strict=True):
-        out.prediction(group, SPANS_HORIZONS, "train_flops_6nd", flops, quantity, values, drawn, outside)
+        out.prediction(group, SPANS_HORIZONS, name_of_compute, flops, quantity, values, drawn, outside)
 
 
 def _score(out: LawTables, group: dict[str, Any], found: IsoflopFit) -> None:

@@ -172,6 +172,8 @@ class Sweep:
     epochs: float
     """Horizon over unique tokens; NaN where it is not known."""
     n_params_counted: int
+    train_flops: float
+    """Of one run; NaN where it is not told."""
     peak_lrs: Floats
     losses: Floats
     optimum: Optimum
@@ -218,6 +220,7 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
                 token_horizon=float(cells["token_horizon"].iloc[0]),
                 epochs=float(cells["epochs"].astype("float64").iloc[0]),
                 n_params_counted=int(cells["n_params_counted"].iloc[0]),
+                train_flops=float(cells["train_flops_exact"].astype("float64").iloc[0]),
                 peak_lrs=peak_lrs,
                 losses=values,
                 optimum=best,

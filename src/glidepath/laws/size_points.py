@@ -40,6 +40,8 @@ class SizePoints:
     """As the grid names it: equal for all sizes, where tokens are whole updates."""
     unique_tokens: Floats
     """NaN where they are not known."""
+    train_flops: Floats
+    """As told; NaN where it is not."""
     losses: Floats
     """[nat/token]"""
     samples: Floats | None
@@ -60,6 +62,7 @@ class SizePoints:
             tokens=self.tokens[keep],
             tokens_per_parameter=self.tokens_per_parameter[keep],
             unique_tokens=self.unique_tokens[keep],
+            train_flops=self.train_flops[keep],
             losses=self.losses[keep],
             samples=None if self.samples is None else self.samples[:, keep],
             weights=None if self.weights is None else self.weights[:, keep],
@@ -75,14 +78,14 @@ def groups_of_points(
     three sizes, each has rows of its own, named after its digest. Where none has, as in a family whose heads grow with
     the size, all are one law, and `n_architectures` among the parameters says so.
     """
-    architectures = _architectures(losses) | (_architectures(hidden) if hidden else {})
+    architectures = architectures_of(losses) | (architectures_of(hidden) if hidden else {})
     unseen = sweeps(hidden, settings) if hidden else []
     groups: dict[tuple[str, int], list[Sweep]] = {}
     for sweep in sweeps(losses, settings):
         groups.setdefault((sweep.group["schedule"], sweep.group["batch_sequences"]), []).append(sweep)
     for (schedule, batch), members in groups.items():
         alike = [sweep for sweep in unseen if tuple(sweep.group.values())[1:] == (schedule, batch)]
-        for label, kinds in _parts(members, architectures).items():
+        for label, kinds in parts(members, architectures).items():
             chosen, others = (
                 [sweep for sweep in of if architectures[sweep.group["model"]] in kinds] for of in (members, alike)
             )
@@ -93,7 +96,7 @@ def groups_of_points(
             yield group, points, _points(others, losses, settings) if others else None
 
 
-def _parts(members: list[Sweep], architectures: dict[str, str]) -> dict[str, set[str]]:
+def parts(members: list[Sweep], architectures: dict[str, str]) -> dict[str, set[str]]:
     """Architectures by the label of the law that they share."""
     sizes: dict[str, set[int]] = {}
     for sweep in members:
@@ -103,7 +106,8 @@ def _parts(members: list[Sweep], architectures: dict[str, str]) -> dict[str, set
     return {f"architecture {kind or 'not known'}": {kind} for kind in sizes}
 
 
-def _architectures(losses: FinalLosses) -> dict[str, str]:
+def architectures_of(losses: FinalLosses) -> dict[str, str]:
+    """By model; empty where it is not known."""
     points = losses.points.drop_duplicates("model")
     return {
         str(model): "" if pd.isna(architecture) else str(architecture)
@@ -125,6 +129,7 @@ def _points(members: list[Sweep], losses: FinalLosses, settings: Settings) -> Si
         tokens,
         np.array([sweep.tokens_per_parameter for sweep in members]),
         tokens / np.array([sweep.epochs for sweep in members]),
+        np.array([sweep.train_flops for sweep in members]),
         np.array([sweep.optimum.val_loss for sweep in members]),
         np.stack([sweep.loss_samples for sweep in members], axis=1) if replicated else None,
         None if replicated else drawn_runs(len(members), settings.n_bootstrap, settings.seed),

@@ -25,6 +25,8 @@ SWEEP = [*GROUP, "tokens_per_parameter", "token_horizon", "epochs"]
 horizon in tokens is all that is known of a log without sizes."""
 POINT = [*SWEEP, "peak_lr"]
 SHAPE = ["architecture", "parametrization", "d_model", "n_layer", "d_head", "context_length"]
+FACTS = ["n_params_counted", *SHAPE, "train_flops_exact"]
+"""What else is known of a point."""
 POSITION = [name for name in POINT if name != "schedule"]
 
 NOISE_LEVEL_CI = 0.99
@@ -36,7 +38,7 @@ class FinalLosses:
     """Completed cells that differ only in their replicate are one point."""
 
     points: pd.DataFrame
-    """A row per point: `POINT`, n_params_counted, `SHAPE`, val_loss (adjusted mean over replicates)."""
+    """A row per point: `POINT`, `FACTS`, val_loss (adjusted mean over replicates)."""
     replicates: Floats
     """Loss of every replicate [nat/token], NaN where there is none, shape [points, replicates]."""
     blocks: Floats
@@ -155,7 +157,7 @@ def final_losses(runs: pd.DataFrame, block_losses: pd.DataFrame, *, holdout: boo
             f"{open_runs.loc[twice, 'cell_id'].iloc[0]} has the settings and the replicate of another run: a mean over "
             f"them would hide their noise. Number them as replicates, or name what differs (model, schedule, peak_lr)"
         )
-    columns = [*POINT, "n_params_counted", *SHAPE]
+    columns = [*POINT, *FACTS]
     points = open_runs.drop_duplicates("point").set_index("point")[columns].sort_index()
     wide = open_runs.pivot(index="point", columns="replicate", values="val_loss").sort_index()
     replicates = wide.to_numpy(np.float64)

@@ -124,6 +124,15 @@ def test_budgets_by_nearness() -> None:
     assert budgets(flops).tolist() == [0, 1, 0, 1, 2]
 
 
+def test_a_continuum_of_compute_is_no_budget() -> None:
+    """Neighbours within 1 % all along: no budget is wider than 2 %."""
+    flops = 1e18 * 1.01 ** np.arange(100)
+    labels = budgets(flops)
+    widths = [flops[labels == label].max() / flops[labels == label].min() for label in np.unique(labels)]
+    assert max(widths) <= 1.02
+    assert len(widths) == 50
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_fifteen_published_exponents(weighted: bool) -> None:
     """All within 0.010 of the published value and inside its interval; the parabola leaves five outside."""

@@ -30,7 +30,7 @@ MIN_POINTS = 5
 MIN_BUDGETS = 3
 PARABOLA_POINTS = 7
 SAME_BUDGET = 0.02
-"""Runs whose compute differs by less than this share are of one budget."""
+"""Runs whose compute is above the least of a budget by no more than this share belong to it."""
 LEAST_SD = 1 / 3
 """Of ln N*, in mean steps between the sizes (Porian et al.): where noise hardly moves the optimum, what it is not known
 to is how the loss runs between the points."""
@@ -106,12 +106,21 @@ class IsoflopFit:
 
 
 def budgets(train_flops: Floats) -> NDArray[np.int64]:
-    """Number of each run's budget, ascending: neighbours within `SAME_BUDGET` are one."""
-    order = np.argsort(train_flops)
-    steps = np.diff(np.log(train_flops[order]), prepend=np.log(train_flops.min())) > np.log1p(SAME_BUDGET)
+    """Number of each run's budget, ascending. A budget is at most `SAME_BUDGET` wide, from its least compute on: runs
+    that merely lie close together, one after another, are no budget."""
     labels = np.empty(len(train_flops), dtype=np.int64)
-    labels[order] = np.cumsum(steps)
+    first, label = 0.0, -1
+    for i in np.argsort(train_flops, kind="stable"):
+        if label < 0 or train_flops[i] > first * (1 + SAME_BUDGET):
+            first, label = float(train_flops[i]), label + 1
+        labels[i] = label
     return labels
+
+
+def best_of_sizes(n_params: Floats, losses: Floats) -> NDArray[np.int64]:
+    """Which runs of a budget are the best of their size, by ascending size."""
+    order = np.lexsort((losses, n_params))
+    return np.asarray(order[np.unique(n_params[order], return_index=True)[1]], np.int64)
 
 
 def scattered(losses: Floats, noise_sd: Floats | float, n_samples: int, seed: int) -> Floats:
@@ -209,8 +218,7 @@ def asymmetry(ln_n: Floats, losses: Floats) -> float:
 
 
 def _profile(budget: float, n_params: Floats, tokens: Floats, losses: Floats, samples: Floats) -> Profile:
-    order = np.lexsort((losses, n_params))
-    kept = order[np.unique(n_params[order], return_index=True)[1]]
+    kept = best_of_sizes(n_params, losses)
     ln_n, ln_d = np.log(n_params[kept]), np.log(tokens[kept])
     losses, samples = losses[kept], samples[:, kept]
     best = int(losses.argmin())
