@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from glidepath.laws import target
-from glidepath.laws.next_cells import Trained, candidates, next_cells
+from glidepath.laws.next_cells import FlopsAdded, Trained, candidates, next_cells
 from glidepath.laws.predictors import half_width
+from glidepath.study.added_cells import AddedCell
 from glidepath.study.final_losses import FinalLosses, final_losses
 from glidepath.study.recommendation import NextCell, TargetRun
 from tests.laws.planted import settings, tokens
@@ -24,42 +27,75 @@ TARGET = TargetRun(
 SETTINGS = settings(n_bootstrap=400)
 
 
-def trained(runs_of: FinalLosses) -> Trained:
+class SixND:
+    """Prices cells that share nothing."""
+
+    def added(self, cell: AddedCell, beside: Sequence[AddedCell] = ()) -> float:
+        return 0.0 if cell in beside else 6e6 * tokens(cell.tokens_per_parameter)
+
+
+def trained(runs_of: FinalLosses, *hidden: tuple[float, float, float]) -> Trained:
     points = runs_of.points
     cells = frozenset(
         (p.model, p.schedule, p.peak_lr, p.tokens_per_parameter, p.batch_sequences, r)
         for p in points.itertuples()
         for r in (0, 1)
     )
-    return Trained(cells, dict(zip(points["model"], points["n_params_counted"], strict=True)), {"tiny": 1e-12})
+    sizes = dict(zip(points["model"], points["n_params_counted"], strict=True))
+    return Trained(cells, sizes, {"tiny": 1e-12}, np.array(hidden, np.float64).reshape(-1, 3))
 
 
-def proposed(losses: FinalLosses, n: int = 3) -> tuple[NextCell, ...]:
+def proposed(losses: FinalLosses, n: int = 3, costs: FlopsAdded | None = None) -> tuple[NextCell, ...]:
     choice = target.choose(losses, SETTINGS, "tiny", 8)
     lr = target.peak_lr(choice, 1e6, TARGET.token_horizon, SETTINGS)
     loss = target.loss(choice, losses, SETTINGS, 1e6, TARGET.token_horizon)
-    return next_cells(choice, TARGET, loss, lr, trained(losses), None, SETTINGS, n)
+    return next_cells(choice, TARGET, loss, lr, trained(losses), costs, SETTINGS, n)
 
 
 def losses_of(study: Study, seed: int = 0) -> FinalLosses:
     return final_losses(*replace(study, own_sd=0.004, position_sd=0.002, shared_sd=0.002, seed=seed).tables())
 
 
-def test_cells_are_new_affordable_and_described() -> None:
+@pytest.mark.parametrize("costs", [None, SixND()], ids=["imports", "study"])
+def test_cells_are_new_affordable_and_described(costs: FlopsAdded | None) -> None:
+    """What they cost is in the one unit or the other, and time is told of exact FLOPs only."""
     losses = losses_of(STUDY)
-    found = proposed(losses)
-    assert len(found) == 3
+    found = proposed(losses, costs=costs)
+    assert found
     known = trained(losses)
     for cell in found:
         assert (cell.model, cell.schedule, cell.batch_sequences) == ("tiny", "wsd", 8)
         assert len(cell.peak_lrs) == (3 if cell.what == "horizon" else 1)
         where = cell.tokens_per_parameter, 8, cell.replicate
         assert not {("tiny", "wsd", peak_lr, *where) for peak_lr in cell.peak_lrs} & known.cells
-        np.testing.assert_allclose(cell.train_flops, 6e6 * cell.token_horizon * len(cell.peak_lrs), rtol=1e-3)
-        assert cell.token_horizon <= 0.5 * TARGET.token_horizon
-        assert cell.hours is not None
-        np.testing.assert_allclose(cell.hours, cell.train_flops * 1e-12 / 3600)
+        exact, approximate = cell.train_flops_exact, cell.train_flops_6nd
+        flops = approximate if costs is None else exact
+        assert (exact if costs is None else approximate) is None
+        assert flops == pytest.approx(6e6 * cell.token_horizon * len(cell.peak_lrs), rel=1e-3)
+        assert flops <= 6e6 * TARGET.token_horizon
+        assert cell.hours == (None if costs is None else pytest.approx(flops * 1e-12 / 3600))
     assert 0.05 < sum(cell.loss_variance_removed for cell in found) <= 1
+
+
+def test_held_out_points_are_not_proposed() -> None:
+    """A horizon as a log has it, a little off the round number; a sweep's learning rate; one of unknown rate."""
+    losses = losses_of(STUDY)
+    choice = target.choose(losses, SETTINGS, "tiny", 8)
+    lr = target.peak_lr(choice, 1e6, TARGET.token_horizon, SETTINGS)
+    loss = target.loss(choice, losses, SETTINGS, 1e6, TARGET.token_horizon)
+    assert loss is not None
+
+    def points(*hidden: tuple[float, float, float]) -> set[tuple[str, float, tuple[float, ...]]]:
+        found = candidates(choice, TARGET, trained(losses, *hidden), loss, lr, False)
+        return {(each.what, each.tokens_per_parameter, each.peak_lrs) for each in found}
+
+    everything = points()
+    (between,) = {each for each in everything if each[:2] == ("horizon", 28.3)}
+    joins = next(each for each in everything if each[:2] == ("peak_lr", 40.0))
+    assert points((1.01e6, 1.02 * tokens(28.3), np.nan)) == everything - {between}
+    assert points((1e6, tokens(40.0), joins[2][0])) == everything - {joins}
+    assert points((2e6, tokens(28.3), np.nan), (1e6, 1.2 * tokens(28.3), np.nan)) == everything
+    assert not {each for each in points((1e6, tokens(40.0), np.nan)) if each[1] == 40.0}
 
 
 def test_every_kind_of_candidate_is_there() -> None:
@@ -73,8 +109,13 @@ def test_every_kind_of_candidate_is_there() -> None:
     found = list(candidates(choice, big, trained(losses), loss, lr, False))
     assert {candidate.what for candidate in found} == {"replicate", "peak_lr", "horizon", "size"}
     assert {candidate.n_params for candidate in found if candidate.what == "size"} == {1_500_000, 2_000_000, 3_000_000}
-    limit = 0.5 * 6 * 4e6 * big.token_horizon
-    assert all(6 * candidate.n_params * candidate.token_horizon <= limit for candidate in found)
+    limit = 6 * 4e6 * big.token_horizon
+    runs_each = [max(1, len(candidate.peak_lrs)) for candidate in found]
+    flops = [
+        6 * n * candidate.n_params * candidate.token_horizon for n, candidate in zip(runs_each, found, strict=True)
+    ]
+    assert max(flops) <= limit
+    assert max(each / n for each, n in zip(flops, runs_each, strict=True)) <= limit / 2
 
 
 def test_nothing_is_proposed_where_nothing_tells_how_runs_differ() -> None:

@@ -145,8 +145,8 @@ def test_the_card_tells_reach_laws_and_further_runs(words: str) -> None:
     top = words[: words.index(QUESTIONS[0].QUESTION)].replace("\N{NO-BREAK SPACE}", " ")
     for text in (
         "Horizon 1.6M tokens 100k to 800k tokens 2 × beyond",
-        "loss horizon, believed 2.500 0.012 3 predictions, up to 4 × beyond",
-        "power law in horizon 2.600 not known too few points to hide one",
+        "loss horizon, believed 2.500 0.012 3 predictions, up to 4 × beyond 0.01",
+        "power law in horizon 2.600 not known too few points to hide one not known",
         "another horizon small, 600k tokens, linear_zero, peak 4e-3, replicate 0 1.5·10¹¹ FLOP (30 min) 30 % 5 %",
         "the law's form 0.01, its parameters 0.008, one run's noise 0.004",
         "Written 2026-01-01T00:00:00+00:00",

@@ -19,13 +19,15 @@ from glidepath.study.recommendation import NextCell, TargetRun
 
 Floats = NDArray[np.float64]
 
-MAX_COST_SHARE = 0.5
-"""Of the target's compute: a single run that costs more is no preparation for it."""
+MAX_RUN_SHARE, MAX_SWEEP_SHARE = 0.5, 1.0
+"""Of the target's compute: a run, or a sweep of several, that costs more is no preparation for it."""
 BEYOND = (1.5, 2.0, 3.0, 4.0)
 """Factors over the longest horizon."""
 MIN_FINITE = 0.8
 """Share of the bootstrap in which a quantity must have an answer."""
 FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
+SAME_POINT = 0.05
+"""A size, horizon or learning rate that differs by less is there already: horizons are proposed as round numbers."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,19 @@ class Trained:
     sizes: Mapping[str, int]
     """Models that a cell could have [parameters]."""
     seconds_per_flop: Mapping[str, float]
-    """By model; empty where no speed is known."""
+    """By model, of exact FLOPs; empty where no speed is known."""
+    hidden: Floats
+    """Size, horizon [tokens] and peak learning rate of the runs of the chosen schedule and batch that are held out,
+    shape [runs, 3]; NaN where they are not known."""
+
+    def is_hidden(self, candidate: Candidate) -> bool:
+        """Whether a held-out run is there, at that learning rate where it joins a sweep."""
+        here = self.hidden[:, :2] / (candidate.n_params, candidate.token_horizon)
+        near = self.hidden[(np.abs(np.log(here)) < SAME_POINT).all(axis=1), 2]
+        if candidate.sweep is None or not candidate.peak_lrs:
+            return len(near) > 0
+        off = np.abs(np.log(near[:, None] / candidate.peak_lrs))
+        return bool((np.isnan(off) | (off < SAME_POINT)).any())
 
     def replicates(self, model: str, schedule: str, batch: int) -> list[int]:
         """Of the cells of a model, schedule and batch, ascending."""
@@ -120,7 +134,8 @@ def next_cells(
     noise = np.full(outcomes.shape[1], loss.run_sd)
     money = _money(tried, choice.schedule, batch, costs)
     found = choose(world.quantities[keep], outcomes[keep], noise, groups, money, n_cells)
-    return tuple(_described(tried[c.index], c, choice.schedule, batch, trained, world) for c in found)
+    exact = costs is not None
+    return tuple(_described(tried[c.index], c, choice.schedule, batch, trained, world, exact) for c in found)
 
 
 def _money(
@@ -163,7 +178,8 @@ def cells_of(found: NextCell) -> list[AddedCell]:
 def candidates(
     choice: Choice, target: TargetRun, trained: Trained, loss: LossAtTarget, lr: LrAtTarget, of_study: bool
 ) -> Iterator[Candidate]:
-    """Runs of the chosen schedule and batch that are not trained and each cost at most half of the target.
+    """Runs of the chosen schedule and batch that are not there, held out or not. Each costs at most half of the target,
+    and a sweep together as much as the target.
 
     One more replicate of the three learning rates around each sweep's best, a learning rate between and beyond those
     of each sweep, horizons between the trained ones and beyond them, and sizes between the largest and the target's.
@@ -172,13 +188,15 @@ def candidates(
     of_size = [said.points.n_params for said in (loss.said[0], *lr.said[:1])]
     one_size = all(said.predictor.one_size for said in (loss.said[0], *lr.said[:1]))
     told = set(np.concatenate(of_size).tolist())
-    limit = MAX_COST_SHARE * FLOPS_PER_PARAMETER_AND_TOKEN * target.n_params_counted * target.token_horizon
+    of_target = FLOPS_PER_PARAMETER_AND_TOKEN * target.n_params_counted * target.token_horizon
     batch = int(choice.horizons[0].group["batch_sequences"])
 
     def new(candidate: Candidate) -> bool:
         where = candidate.tokens_per_parameter, batch, candidate.replicate or 0
         keys = {(candidate.model, choice.schedule, rate, *where) for rate in candidate.peak_lrs or (0.0,)}
-        return candidate.flops / max(1, len(candidate.peak_lrs)) <= limit and not keys & trained.cells
+        of_run = candidate.flops / max(1, len(candidate.peak_lrs))
+        affordable = of_run <= MAX_RUN_SHARE * of_target and candidate.flops <= MAX_SWEEP_SHARE * of_target
+        return affordable and not keys & trained.cells and not trained.is_hidden(candidate)
 
     for candidate in (
         *_in_sweeps(choice, trained, batch),
@@ -357,7 +375,7 @@ class _World:
 
 
 def _described(
-    candidate: Candidate, chosen: Chosen, schedule: str, batch: int, trained: Trained, world: _World
+    candidate: Candidate, chosen: Chosen, schedule: str, batch: int, trained: Trained, world: _World, exact: bool
 ) -> NextCell:
     return NextCell(
         what=candidate.what,
@@ -369,8 +387,10 @@ def _described(
         token_horizon=round(candidate.token_horizon),
         batch_sequences=batch,
         replicate=candidate.replicate,
-        train_flops=chosen.cost,
-        hours=trained.hours(candidate.model, chosen.cost),
+        train_flops_exact=chosen.cost if exact else None,
+        train_flops_6nd=None if exact else chosen.cost,
+        # Speeds are of exact FLOPs.
+        hours=trained.hours(candidate.model, chosen.cost) if exact else None,
         loss_variance_removed=float(np.clip(chosen.removed[0], 0, 1)),
         peak_lr_variance_removed=float(np.clip(chosen.removed[1], 0, 1)) if world.quantities.shape[1] > 1 else None,
     )

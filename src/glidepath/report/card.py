@@ -74,6 +74,7 @@ class LawRow:
     law: str
     predicted: str
     missed: str
+    at_target: str
     hidden: str
     is_chosen: bool
 
@@ -114,7 +115,8 @@ class NextRow:
 class Card:
     """What the template shows of the recommendation."""
 
-    sure: Sure
+    sure: Sure | None
+    """None: one schedule and nothing to compare it with, though all else is measured."""
     target: str
     summary: tuple[Value, ...]
     strip: Strip | None
@@ -168,7 +170,7 @@ def _target(recommended: Recommendation) -> str:
     )
 
 
-def _sure(recommended: Recommendation) -> Sure:
+def _sure(recommended: Recommendation) -> Sure | None:
     """The weakest link: no interval, then extrapolation, then a schedule that cannot be told from others."""
     if not recommended.predicted_loss and recommended.peak_lr is None:
         return "not measured"
@@ -177,6 +179,8 @@ def _sure(recommended: Recommendation) -> Sure:
         return "not resolved"
     if any(each.verdict != "inside" for each in recommended.extrapolation) or recommended.horizon_extrapolation > 1.001:
         return "extrapolated"
+    if recommended.n_schedules_compared == 1:
+        return None
     return "not resolved" if recommended.equivalent_schedules else "resolved"
 
 
@@ -188,6 +192,8 @@ def _values(recommended: Recommendation) -> Iterator[Value]:
     if not recommended.predicted_loss:
         yield Value("Predicted loss", "not measured", "no loss law holds here")
     told = f"not resolved from {', '.join(others)}" if others else "resolved from the others"
+    if recommended.n_schedules_compared == 1:
+        told = "the only one trained there"
     yield Value("Schedule", recommended.schedule, "given by the target" if target.schedule else told)
     yield Value("Peak learning rate", *_peak_lr(recommended))
     if recommended.factor_2_lr_cost:
@@ -350,14 +356,14 @@ def _laws(prediction: Prediction) -> Iterator[LawRow]:
         yield LawRow(
             law=law.law.replace("_", " "),
             predicted=f"{law.predicted_loss:.3f}",
-            missed=_missed(law),
+            missed=_error(law.out_of_sample.root_mean_square_error),
+            at_target=_error(law.law_error_sd),
             hidden=_hidden(law),
             is_chosen=law is prediction.chosen,
         )
 
 
-def _missed(law: LawAtTarget) -> str:
-    error = law.out_of_sample.root_mean_square_error
+def _error(error: float | None) -> str:
     return "not known" if error is None else plain(error, decimals_of(error))
 
 
@@ -377,10 +383,16 @@ def _next(cell: NextCell) -> NextRow:
     return NextRow(
         what=KINDS[cell.what],
         run=f"{cell.model}, {compact(float(cell.token_horizon))} tokens, {cell.schedule}{rate}{seed}",
-        cost=f"{scientific(cell.train_flops)} FLOP{time}",
+        cost=_cost(cell) + time,
         loss=f"{100 * cell.loss_variance_removed:.0f} %",
         peak_lr="" if share is None else f"{100 * share:.0f} %",
     )
+
+
+def _cost(cell: NextCell) -> str:
+    if cell.train_flops_exact is not None:
+        return f"{scientific(cell.train_flops_exact)} FLOP"
+    return f"{scientific(cell.train_flops_6nd)} FLOP (6ND)" if cell.train_flops_6nd is not None else ""
 
 
 def _provenance(recommended: Recommendation) -> str:

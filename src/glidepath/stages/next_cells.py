@@ -43,8 +43,9 @@ def print_next_cells(file: Path, n_cells: int, results: Path | None, output: Pat
     cells = recommended.next_cells
     if not cells:
         print(
-            "No further cell is expected to remove 5 % of the variance of the predicted loss or the peak learning "
-            "rate at half the target's compute, or nothing tells how much runs differ: add replicates first."
+            "No further run of half the target's compute, or sweep of all of it, is expected to remove 5 % of the "
+            "variance of the predicted loss or the peak learning rate, or nothing tells how much runs differ: add "
+            "replicates first."
         )
         return
     print("\n".join(lines(cells)))
@@ -105,7 +106,9 @@ def _there(results: Path) -> Path:
 
 def lines(cells: Sequence[NextCell]) -> Iterator[str]:
     """A table for a terminal: cell, FLOPs, hours where known, and the shares of variance that it should remove."""
-    rows = [("run", "cell", "adds FLOP", "time", "off loss", "off ln LR")]
+    exact = cells[0].train_flops_exact is not None
+    unit = "adds FLOP" if exact else "6ND FLOP"
+    rows = [("run", "cell", unit, "time", "off loss", "off ln LR")]
     for cell in cells:
         rate = f" lr {', '.join(f'{rate:g}' for rate in cell.peak_lrs)}" if cell.peak_lrs else ""
         seed = f" r{cell.replicate}" if cell.replicate is not None else ""
@@ -115,7 +118,7 @@ def lines(cells: Sequence[NextCell]) -> Iterator[str]:
             (
                 cell.what,
                 where,
-                f"{cell.train_flops:.2e}",
+                f"{_flops(cell):.2e}",
                 "-" if cell.hours is None else duration(3600 * cell.hours),
                 f"{100 * cell.loss_variance_removed:.0f} %",
                 "-" if cell.peak_lr_variance_removed is None else f"{100 * cell.peak_lr_variance_removed:.0f} %",
@@ -126,6 +129,13 @@ def lines(cells: Sequence[NextCell]) -> Iterator[str]:
         left = (text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True))
         right = (text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True))
         yield "  ".join([*left, *right])
-    total = sum(cell.train_flops for cell in cells)
+    total = sum(_flops(cell) for cell in cells)
     loss = 100 * sum(cell.loss_variance_removed for cell in cells)
-    yield f"Together {total:.2e} FLOP, expected to remove {loss:.0f} % of the variance of the predicted loss."
+    counted = "FLOP" if exact else "FLOP (6ND)"
+    yield f"Together {total:.2e} {counted}, expected to remove {loss:.0f} % of the variance of the predicted loss."
+
+
+def _flops(cell: NextCell) -> float:
+    flops = cell.train_flops_6nd if cell.train_flops_exact is None else cell.train_flops_exact
+    assert flops is not None
+    return flops

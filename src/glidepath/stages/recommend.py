@@ -35,7 +35,9 @@ from glidepath.study.recommendation import (
     Averaging,
     Estimate,
     Extrapolation,
+    LawAtTarget,
     LrMistake,
+    Prediction,
     Provenance,
     Recommendation,
     Source,
@@ -144,24 +146,27 @@ def recommend(
     launched_at = target.peak_lr or (lr.value if knows_lr else None)
     regret = None
     if mistake and launched_at:
-        regret = at_target.regret_of(mistake.sweep.optimum.curvature, lr, launched_at)
+        regret = at_target.regret_of(mistake.sweep, lr, launched_at)
     loss = at_target.loss(choice, losses, settings, target.n_params_counted, target.token_horizon, regret)
     fitted = loss.said[0].points if loss else at_target.loss_points(choice.horizons)
     reached = target.token_horizon / float(fitted.tokens.max())
     batch = batch_advice.advice(
         found["critical-batch"], found["batch-saving"], choice.model, choice.schedule, batch_sequences
     )
-    warnings += [*(lr.warnings if knows_lr else ()), *(loss.warnings if loss else ())]
+    warnings += [*choice.warnings, *(lr.warnings if knows_lr else ()), *(loss.warnings if loss else ())]
     if not knows_lr:
         warnings.append("No learning rate is known of these runs: none is recommended.")
     warnings += _warnings(target, choice, loss, lr, mistake, reached)
     warnings += batch.warnings
-    trained, costs = _trained(runs, study), _costs(study, runs)
+    trained, costs = _trained(runs, study, choice.schedule, batch_sequences), _costs(study, runs)
+    target = _filled(target, open_runs, choice.schedule, batch_sequences)
+    prediction = _prediction(loss) if loss else None
     return Recommendation(
         study=name,
         target=target,
         schedule=choice.schedule,
         equivalent_schedules=equivalent,
+        n_schedules_compared=choice.n_schedules,
         ci_level=settings.ci_level,
         chosen_at_model=choice.model,
         chosen_at_tokens_per_parameter=choice.tokens_per_parameter,
@@ -174,15 +179,19 @@ def recommend(
         batch_path=batch.batch_path,
         averaging=_averaging(found["averages"], runs, choice, settings.ci_level),
         predicted_loss=tuple(
-            _estimate(loss.value, loss.samples, level, *_loss_sources(loss, group)) for level in LOSS_LEVELS
+            _estimate(loss.value, loss.samples, level, *_loss_sources(loss, group, choice)) for level in LOSS_LEVELS
         )
         if loss
         else (),
-        prediction=loss.prediction if loss else None,
+        prediction=prediction,
         extrapolation=tuple(_extrapolation(target, choice, loss, open_runs, launched_at)),
         horizon_extrapolation=reached,
         next_cells=next_cells(choice, target, loss, lr, trained, costs, settings, n_next),
-        how_sure=_how_sure(choice, equivalent, reached, losses, loss),
+        how_sure=(
+            *_how_sure(choice, equivalent, reached, losses),
+            *(_law_sentences(prediction, loss.said[0].reach) if prediction and loss else ()),
+            *_held_out(runs),
+        ),
         warnings=tuple(warnings),
         provenance=made,
     )
@@ -215,10 +224,52 @@ def _batch(target: TargetRun, open_runs: pd.DataFrame) -> tuple[int, list[str]]:
     ]
 
 
+def _filled(target: TargetRun, open_runs: pd.DataFrame, schedule: str, batch_sequences: int) -> TargetRun:
+    """The target with what it leaves open (of imported runs) as those runs have it that everything rests on."""
+    here = open_runs[(open_runs["schedule"] == schedule) & (open_runs["batch_sequences"] == batch_sequences)]
+
+    def told(name: str) -> int | None:
+        known = here[name].dropna().unique()
+        return int(known[0]) if len(known) == 1 and known[0] > 0 else None
+
+    trained_at = told("batch_tokens")
+    batch_tokens = target.batch_tokens or trained_at
+    other = batch_tokens and trained_at and abs(np.log(batch_tokens / trained_at)) > SAME_SIZE
+    return target.model_copy(
+        update={
+            "batch_sequences": target.batch_sequences or (0 if other else batch_sequences),
+            "batch_tokens": batch_tokens,
+            "total_steps": target.total_steps or (round(target.token_horizon / batch_tokens) if batch_tokens else None),
+            "context_length": target.context_length or told("context_length"),
+        }
+    )
+
+
+def _prediction(loss: at_target.LossAtTarget) -> Prediction:
+    """What the laws say of the run that is to be launched: with what its peak learning rate costs in the median."""
+    cost, found = loss.value - loss.said[0].value, loss.prediction
+
+    def there(law: LawAtTarget) -> LawAtTarget:
+        return law.model_copy(update={"predicted_loss": law.predicted_loss + cost})
+
+    return found.model_copy(
+        update={"chosen": there(found.chosen), "others": tuple(there(other) for other in found.others)}
+    )
+
+
+def _held_out(runs: pd.DataFrame) -> Iterator[str]:
+    n = int((runs["holdout"] & (runs["status"] == "completed")).sum())
+    if n:
+        yield (
+            f"{n} {'run is' if n == 1 else 'runs are'} held out: nothing here is fitted to them, and none of them is "
+            f"named as a further run. Taken out of holdout they sharpen the laws at no cost."
+        )
+
+
 def _model(target: TargetRun, losses: FinalLosses) -> str:
     """The target's model by name, or the trained one of its size."""
-    sizes = losses.points.drop_duplicates("model").set_index("model")["n_params_counted"].astype(float)
-    if target.model in sizes.index:
+    sizes = losses.points.drop_duplicates("model").set_index("model")["n_params_counted"].dropna().astype(float)
+    if target.model in sizes.index or sizes.empty:
         return target.model
     off = np.abs(np.log(sizes.to_numpy() / target.n_params_counted))
     return str(sizes.index[int(off.argmin())]) if float(off.min()) < SAME_SIZE else target.model
@@ -249,8 +300,11 @@ def _lr_sources(lr: at_target.LrAtTarget, group: dict[str, str | float | int]) -
     return _sources(lr.said[0].predictor.source, group)
 
 
-def _loss_sources(loss: at_target.LossAtTarget, group: dict[str, str | float | int]) -> list[Source]:
-    return _sources(loss.said[0].predictor.source, group)
+def _loss_sources(
+    loss: at_target.LossAtTarget, group: dict[str, str | float | int], choice: at_target.Choice
+) -> list[Source]:
+    predictor = loss.said[0].predictor
+    return _sources(predictor.source, group if predictor.one_size else {**group, "model": choice.part})
 
 
 def _sources(source: tuple[str, str, str] | None, group: dict[str, str | float | int]) -> list[Source]:
@@ -297,7 +351,8 @@ def _warnings(
     if loss is None:
         yield (
             "No loss is predicted: that needs the target's model at three horizons, or three sizes at three "
-            "horizons, with losses that fall. Add tokens_per_parameter or models."
+            "horizons (not all at one number of tokens per parameter, unless the target has it too), with losses "
+            "that fall. Add horizons or sizes."
         )
     if reached > EXTRAPOLATION:
         yield (
@@ -305,11 +360,10 @@ def _warnings(
         )
     if target.peak_lr and np.isfinite(lr.value) and mistake:
         off = float(np.log(target.peak_lr / lr.value))
-        if abs(off) > np.log(1.1):
-            cost = mistake.sweep.optimum.curvature * off**2
+        if abs(off) > np.log(1.1) and loss is not None:
             yield (
                 f"The target's peak learning rate {target.peak_lr:g} is {np.exp(off):.2g} times the best one found; "
-                f"the predicted loss includes about {cost:.2g} nat/token for it."
+                f"the predicted loss includes {loss.regret:.2g} nat/token for it."
             )
 
 
@@ -382,9 +436,9 @@ def _extrapolation(
         )
 
 
-def _trained(runs: pd.DataFrame, study: StudyConfig | None) -> Trained:
+def _trained(runs: pd.DataFrame, study: StudyConfig | None, schedule: str, batch_sequences: int) -> Trained:
     """What the planner of further cells needs to know of the runs."""
-    of_runs = runs.drop_duplicates("model").set_index("model")["n_params_counted"]
+    of_runs = runs.drop_duplicates("model").set_index("model")["n_params_counted"].dropna()
     sizes = {str(model): int(n) for model, n in of_runs.items()}
     if study:
         vocab_size = int(runs["vocab_size"].iloc[0])
@@ -394,10 +448,12 @@ def _trained(runs: pd.DataFrame, study: StudyConfig | None) -> Trained:
     timed = runs[(runs["train_seconds"] > 0) & (runs["train_flops_exact"] > 0)]
     speeds = (timed["train_seconds"] / timed["train_flops_exact"]).groupby(timed["model"]).median()
     columns = ["model", "schedule", "peak_lr", "tokens_per_parameter", "batch_sequences", "replicate"]
+    alike = runs[runs["holdout"] & (runs["schedule"] == schedule) & (runs["batch_sequences"] == batch_sequences)]
     return Trained(
         cells=frozenset(runs[columns].fillna({"peak_lr": 0.0}).itertuples(index=False, name=None)),
         sizes=sizes,
         seconds_per_flop={str(model): float(speed) for model, speed in speeds.items()},
+        hidden=alike[["n_params_counted", "token_horizon", "peak_lr"]].astype("float64").to_numpy(),
     )
 
 
@@ -432,7 +488,6 @@ def _how_sure(
     equivalent: tuple[str, ...],
     extrapolation: float,
     losses: FinalLosses,
-    loss: at_target.LossAtTarget | None,
 ) -> tuple[str, ...]:
     """Sentences for a person."""
     where = f"at {choice.tokens_per_parameter:g} tokens per parameter of {choice.model}"
@@ -454,21 +509,31 @@ def _how_sure(
         if noise.degrees_of_freedom
         else "There are no replicates: no difference between runs is resolved. Add replicates."
     )
-    return told, reached, replicates, *(_law_sentences(loss) if loss else ())
+    return told, reached, replicates
 
 
-def _law_sentences(loss: at_target.LossAtTarget) -> Iterator[str]:
-    prediction = loss.prediction
+def _law_sentences(prediction: Prediction, reach: float) -> Iterator[str]:
     chosen, scored = prediction.chosen, prediction.chosen.out_of_sample
     if scored.root_mean_square_error is not None:
         yield (
             f"The loss is that of the law {chosen.law}, which missed {scored.n_hidden} hidden points, up to "
             f"{scored.farthest_factor:.3g} times beyond what it had seen, by {scored.root_mean_square_error:.2g} "
-            f"nat/token (root mean square)."
+            f"nat/token (root mean square). {_carried(chosen, reach)}"
         )
     if prediction.others:
         others = ", ".join(f"{other.law} {other.predicted_loss:.3f}" for other in prediction.others)
         yield f"Other laws say {others} nat/token where it says {chosen.predicted_loss:.3f}."
+
+
+def _carried(law: LawAtTarget, reach: float) -> str:
+    """What the misses mean at the target."""
+    if law.law_error_sd is None:
+        return "What that means at the target is not known."
+    where = f"lies {np.exp(reach):.3g} times beyond" if reach > 0 else "lies within what it is fitted to"
+    return (
+        f"The target {where}: carried to it, that is an error of {law.law_error_sd:.2g} nat/token (one standard "
+        f"deviation), which the interval includes."
+    )
 
 
 def _noise_scale(noise_scale: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int) -> Estimate | None:

@@ -45,8 +45,9 @@ class TargetRun(Part):
     context_length: int | None = None
     tokens_per_parameter: float = Field(gt=0)
     batch_sequences: int = Field(default=0, ge=0)
-    """0: not known, or the laws are to be pooled over batches."""
+    """Of imported runs that of the runs which the recommendation rests on; 0: not known, or pooled over batches."""
     batch_tokens: int | None = None
+    """Likewise, as context_length and total_steps; null: those runs do not tell one."""
     total_steps: int | None = None
     token_horizon: int = Field(gt=0)
     schedule: str | None = None
@@ -185,10 +186,12 @@ class NextCell(Part):
     token_horizon: int
     batch_sequences: int
     replicate: int | None
-    train_flops: float
-    """What it adds to what is trained already: shared segments are free. Of imported runs 6·N·D, all of it."""
+    train_flops_exact: float | None
+    """What it adds to what is trained already, of a study: shared segments are free. Null of imported runs."""
+    train_flops_6nd: float | None
+    """6·N·D of all of it, N counted as the target's, of imported runs. Null of a study."""
     hours: float | None
-    """On the machine of the study, one job at a time; null where its speed is not known."""
+    """On the machine of the study, one job at a time; null of imported runs, and where its speed is not known."""
     loss_variance_removed: float = Field(ge=0, le=1)
     """Share of the variance of the predicted loss that it is expected to remove, beside the cells before it."""
     peak_lr_variance_removed: float | None = Field(ge=0, le=1)
@@ -214,6 +217,8 @@ class Recommendation(Part):
     schedule: str
     equivalent_schedules: tuple[str, ...]
     """Schedules that could not be told from it at the horizon it was chosen at."""
+    n_schedules_compared: int = Field(ge=1)
+    """Schedules trained there, itself included; 1: nothing was compared."""
     ci_level: float = Field(gt=0, lt=1)
     """Level of all intervals but those of the predicted loss."""
     chosen_at_model: str
