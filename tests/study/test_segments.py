@@ -110,6 +110,24 @@ def test_a_branching_point_inside_a_segment_cuts_it_and_keeps_what_follows() -> 
         assert set(before.segments) - set(after.segments) == {cut}
 
 
+def test_cuts_can_make_one_segment_of_branches_that_part_too_early_to_share() -> None:
+    """The decays of the second leave the third and the constant 28 updates of one path, too few; a cut at 100 makes
+    them a segment all the same, and it belongs to both."""
+    wsd = {"kind": "wsd", "final_lr_fraction": 0, "decay_fraction": 0.5, "decay_shape": "linear"}
+    wsd_s = {"kind": "wsd_s", "final_lr_fraction": 0, "decay_fraction": 0.1, "decay_shape": "linear", "ends": [0.4]}
+    grid = {"models": ["d16"], "schedules": ["constant", "s", "wsd"], "peak_lrs": [0.01], "tokens_per_parameter": [15.0]}
+    plan = planned(
+        ("schedules", {"constant": {"kind": "constant"}, "s": wsd_s, "wsd": wsd}),
+        ("warmup", {"steps": 0}),
+        ("segments", {"max_updates": 50}),
+        ("grid", [grid | {"batch_sequences": [4]}]),
+        ("averaging", MISSING),
+        ("noise_scale", MISSING),
+    )
+    for chain_of, names in plan.chains.items():
+        assert all(chain_of in plan.segments[name].cell_ids for name in names)
+
+
 def test_order_and_spelling_change_nothing() -> None:
     reordered = {
         **BLOCK,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -90,7 +90,11 @@ def plan(study: StudyConfig, corpus_id: str, vocab_size: int) -> Plan:
         walks = [_walk(cell) for cell in group]
         for walked, start, stop in _branches(walks, study.segments.max_updates):
             segment = _segment(study, [walk.cell for walk in walked], start, stop, walked[0].parent)
-            segments[segment.segment_id] = segment
+            # Branches that part too early to share can still be cut, by max_updates, into segments that are one.
+            known = segments.get(segment.segment_id)
+            segments[segment.segment_id] = (
+                replace(segment, cell_ids=(*known.cell_ids, *segment.cell_ids)) if known else segment
+            )
             for walk in walked:
                 walk.parent = segment.segment_id
                 chains[walk.cell.cell_id].append(segment.segment_id)
