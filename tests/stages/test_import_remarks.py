@@ -63,12 +63,18 @@ def test_learning_rates_that_are_not_of_the_declared_kind_or_warm_up() -> None:
         (("runs: [", "holdout: [aa]\nruns: ["), "holdout.0 = 'aa' matches none of 1 runs. The nearest names are 'a'."),
         (("runs: [", "runs: [{match: b*, excluded: bad}, "), "runs.0.match = 'b*' matches none of 1 runs"),
         (("runs: [", "runs: [{regex: 'b(?P<peak_lr>.)'}, "), "runs.0.regex = 'b(?P<peak_lr>.)' matches none of 1 runs"),
-        (("runs: [", "analysis: {reference_schedule: x}\nruns: ["), "reference_schedule = 'x' is the schedule of no run"),
+        (
+            ("runs: [", "analysis: {reference_schedule: x}\nruns: ["),
+            "reference_schedule = 'x' is the schedule of no run",
+        ),
         (
             ("runs: [", "target: {n_params: 1.0, token_horizon: 1.0, schedule: x}\nruns: ["),
             "target.schedule = 'x' is the schedule of no run. The nearest names are 'unknown'",
         ),
-        (("run: {kind: file}", "run: {kind: file}\n    where: {lr: 2}"), "dropped 10, and 0 have no run; lr has '0.001'."),
+        (
+            ("run: {kind: file}", "run: {kind: file}\n    where: {lr: 2}"),
+            "dropped 10, and 0 have no run; lr has '0.001'.",
+        ),
     ],
 )
 def test_names_of_nothing_are_refused(
@@ -147,4 +153,6 @@ def test_why_runs_are_left_out_is_counted_at_the_end(tmp_path: Path, capsys: pyt
         log(tmp_path / f"logs/{name}.csv", whole()[:length])
     imported(tmp_path, CSV.replace("warmup_steps: 0", "warmup_steps: 0, total_steps: 100"))
     out = capsys.readouterr().out
-    assert out.startswith("3 runs: 2 excluded, 1 completed; 0 held out\n2 of them: the log ends after update 50 of 100\n")
+    assert out.startswith(
+        "3 runs: 2 excluded, 1 completed; 0 held out\n2 of them: the log ends after update 50 of 100\n"
+    )

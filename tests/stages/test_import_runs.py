@@ -214,10 +214,14 @@ def test_what_a_step_counts(tmp_path: Path, counts: str, train: int, evaluated: 
     assert found.of("evaluations", "a")["updates_done"].iloc[0] == evaluated
 
 
-SCHEDULED = CSV.replace("lr: lr, ", "").replace(", warmup_steps: 0", "").replace(
-    "runs: [",
-    """schedules: {decay: {kind: linear, final_lr_fraction: 0}}
+SCHEDULED = (
+    CSV.replace("lr: lr, ", "")
+    .replace(", warmup_steps: 0", "")
+    .replace(
+        "runs: [",
+        """schedules: {decay: {kind: linear, final_lr_fraction: 0}}
 runs: [{match: "*", schedule: decay, peak_lr: 1.0e-3, warmup_steps: 20},""",
+    )
 )
 
 

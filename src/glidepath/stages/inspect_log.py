@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -42,6 +43,15 @@ def described(name: str) -> str:
         kind = "number" if len(known) and not wrong.any() else "text"
         first = ", ".join(texts(known.slice(0, FIRST_VALUES)).to_pylist())
         lines.append(f"  {column}: {kind}, {len(known)} of the first {len(values)} rows; {first}")
-    data = {"imports": "mine", "sources": [source.model_dump(mode="json", exclude_unset=True)]}
+    data: dict[str, Any] = {"imports": "mine", "sources": [source.model_dump(mode="json", exclude_unset=True)]}
+    if "n_params_total" in source.columns and "n_params_non_embedding" not in source.columns:
+        data["tokens_per_parameter_uses"] = "total"
     text = yaml.safe_dump(data, sort_keys=False, width=110)
-    return "\n".join([*lines, "", "# yaml-language-server: $schema=imports.schema.json", "# Check every line.", text])
+    remarks = []
+    if source.bytes_per_token is not None:
+        remarks = [
+            f"# bytes_per_token {source.bytes_per_token:g} is none of this log: give that of your tokenizer and text."
+        ]
+    return "\n".join(
+        [*lines, "", "# yaml-language-server: $schema=imports.schema.json", "# Check every line.", *remarks, text]
+    )

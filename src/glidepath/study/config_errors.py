@@ -16,7 +16,7 @@ WHOLE_NUMBER = "a whole number is needed. Write its digits only, without quotes,
 RULES_AND_REMEDIES = {
     "extra_forbidden": "there is no such key. Correct it or remove it; config/README.md lists the keys",
     "missing": "the key is required. Add it; config/README.md describes it",
-    "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 and 1.0e3 as text, write 1.0e-3 and 1.0e+3",
+    "float_type": "a number is needed. Write it without quotes; YAML reads 1e-3 as text, write 1.0e-3",
     "finite_number": "a finite number is needed. Change the value",
     "bool_type": "true or false is needed. Write one of them, without quotes",
     "int_type": WHOLE_NUMBER,

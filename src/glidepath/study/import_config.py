@@ -135,8 +135,8 @@ class ImportAnalysisConfig(Section):
     reference_schedule: Text | None = None
     """Schedule that the others are compared with; null: none."""
     laws: tuple[Law, ...] | None = None
-    """Laws to fit; lr_transfer and temporal need what an import does not have. null: all others, each of which says what
-    it has not enough of."""
+    """Laws to fit; lr_transfer and temporal need what an import does not have. null: all others, each of which says
+    what it has not enough of."""
     pool_batches: Flag = False
     """true: laws take runs of all batches as one group, for data whose batch is not known or was tuned along."""
     ci_level: Annotated[Number, Field(gt=0.5, lt=1)] = 0.9

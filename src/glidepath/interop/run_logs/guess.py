@@ -8,30 +8,57 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
-from glidepath.interop.run_audit import is_unsorted
+from glidepath.interop.run_audit import going_back, is_unsorted
 from glidepath.interop.run_logs import csv_file, json_file
-from glidepath.interop.run_logs.part import Part, Seen, numbers
+from glidepath.interop.run_logs.part import Part, Seen, numbers, texts
 from glidepath.interop.run_logs.reading import parts_of
 from glidepath.interop.run_logs.text_log import COLOURS, ITERATION, TITAN_STEP
 from glidepath.interop.run_logs.wandb_export import PANEL_COLUMN
-from glidepath.study.import_sources import KEY, Source, TableSource, TextLogSource, WandbSource
+from glidepath.study.import_sources import ALONG, KEY, Source, TableSource, TextLogSource, WandbSource
 
 LINES = 2000
 """Lines of a text that are looked at."""
 LIKELY: dict[str, str] = {
-    "step": r"_?(global_?)?step|iteration|iters?|updates?(_done)?|trainer/global_step",
+    "step": r"_?(global_?)?step|iteration|iters?|iter_num|updates?(_done)?|num_iterations|n_?(steps|iters?)"
+    r"|trainer/global_step",
     "batch_tokens": r"(?=.*tok)\w*batch\w*|global batch size|batch_size|bs",
-    "tokens_seen": r"(?!.*batch)(.*[/_. ])?tokens(_seen|_processed|_trained)?|consumed (samples|tokens)",
+    "tokens_seen": r"(?!.*(batch|horizon|unique|param|context))(.*[/_. ])?tokens(_seen|_processed|_trained)?"
+    r"|consumed (samples|tokens)",
     "train_loss": r"(train(ing)?[/_. ])?(lm )?(loss|ce|cross_entropy)",
-    "val_loss": r"(val(idation|idate)?|eval|test)[/_. ](lm )?(loss|ce)|(val|eval)_?loss",
-    "lr": r"(.*[/_. ])?(lr|learning[_ ]rate)(_group0|-\w+)?",
+    "val_loss": r"(val(idation|idate)?|eval|test)[/_. ](lm )?(loss|ce|bpb)|(val|eval)_?loss|val_?bpb|bpb|bits_per_byte",
+    "lr": r"(?!config\.)(.*[/_. ])?(lr|learning[_ ]rate)(_group0|-\w+)?",
     "grad_norm": r"(.*[/_. ])?grad(ient)?[_ ]norm",
-    "n_params_non_embedding": r"n|params?|n_params|num_params|parameters|n_params_non_embedding|n_non_embedding",
-    "token_horizon": r"d|token_horizon|train_tokens",
-    "train_flops": r"c|flops?|train_flops|compute",
+    "n_params_total": r"(config\.)?(params?|n_params|num_params|parameters|n_params_total|total_params|model_size)",
+    "n_params_non_embedding": r"(config\.)?(n|n_params_non_embedding|n_non_embedding|non_embedding_params"
+    r"|num_scaling_params|params_active_precise|active_params)",
+    "n_layer": r"(config\.)?(n_?layers?|num_layers|num_hidden_layers|depth)",
+    "d_model": r"(config\.)?(d_model|n_embd|model_dim|hidden_size|width|dim)",
+    "context_length": r"(config\.)?(context_length|seq_?len|sequence_length|block_size|max_seq_len)",
+    "batch_sequences": r"config\.(global_)?batch_size",
+    "token_horizon": r"(config\.)?(d|token_horizon|train_tokens|total_tokens|max_tokens)",
+    "unique_tokens": r"(config\.)?(u|unique_tokens)",
+    "train_flops": r"c|(config\.)?(flops?|train_flops|flops_budget|compute)",
+    "peak_lr": r"config\.(lr|learning_rate|peak_lr|max_lr)",
+    "warmup_steps": r"(config\.)?(warmup(_steps|_iters)?)",
+    "total_steps": r"config\.(steps|max_steps|total_steps|train_steps|num_iterations|max_iters)",
+    "schedule": r"(config\.)?(schedule|scheduler|lr_schedule|lr_scheduler(_type)?|lr_decay_style)",
 }
 """Names that others give to quantities."""
+RUN_NAMES = r"run(_?(name|id))?|name|experiment|exp(_name)?|model(_?name)?|id"
+"""Names of columns that name runs."""
+LEAST_POINTS = 3
+"""A run in a table of several has as many points on average."""
+BYTES_PER_TOKEN = 4.5
+"""Put where losses are per byte, to be replaced: a tokenizer of some 50,000 tokens on English text."""
+NANOGPT = re.compile(r"^(step|iter) \d+: (train )?loss ")
+NANOGPT_PATTERNS = [
+    r"step (?P<step>\d+): train loss (?P<evaluated_train>[^,\s]+), val loss (?P<val_loss>[^,\s]+)",
+    r"iter (?P<step>\d+): loss (?P<loss>[^,\s]+)",
+    r"number of parameters: (?P<millions>[\d.]+)M",
+]
 
 
 def guessed(name: str) -> Source:
@@ -40,47 +67,116 @@ def guessed(name: str) -> Source:
     seen = Seen()
     first = next(parts_of(source, Path(name), None, seen), None)
     columns = likely_columns(list(seen.columns))
-    along = [key for key in ("step", "tokens_seen") if key in columns]
     losses = [key for key in ("train_loss", "val_loss") if key in columns]
-    if not columns or not losses:
+    if first is None or not losses:
         return source
-    if first is not None and "step" in columns and is_unsorted(numbers(first.columns[columns["step"]])[0]):
+    run = _run_columns(first, columns)
+    along = [key for key in ("step", "tokens_seen") if key in columns]
+    if along and run is None and source.format != "text_log" and _is_of_finished_runs(first, columns[along[0]]):
         # Not the points of a run after each other: the lengths of finished runs.
         along = []
-        columns["total_steps"] = columns.pop("step")
-        columns |= {"peak_lr": columns.pop("lr")} if "lr" in columns else {}
+        for of_a_point, of_a_run in (("step", "total_steps"), ("tokens_seen", "token_horizon"), ("lr", "peak_lr")):
+            if of_a_point in columns:
+                columns[of_a_run] = columns.pop(of_a_point)
     if not along and losses == ["train_loss"]:
         # One loss per run: it is what runs are compared by.
         columns["val_loss"] = columns.pop("train_loss")
-    run: dict[str, Any] = {"kind": "file"}
-    if KEY in seen.columns:
-        run = {"kind": "columns", "columns": [KEY]}
-    elif "run" in seen.columns:
-        run = {"kind": "columns", "columns": ["run"]}
-    elif not along:
-        run = {"kind": "row"}
-    elif source.format == "tensorboard":
-        run = {"kind": "directory"}
-    data = source.model_dump(exclude_unset=True)
-    in_sequences = [key for key in ("batch_tokens", "tokens_seen") if "token" not in columns.get(key, "token").lower()]
     return type(source).model_validate(
         {
-            **data,
+            **source.model_dump(exclude_unset=True),
             "rows": "points" if along else "runs",
-            "run": run,
+            "run": _run(source, first, run, bool(along)),
             "columns": columns,
-            **({"units": dict.fromkeys(in_sequences, "sequences")} if in_sequences else {}),
-            **({"step_counts": "zero_based"} if _from_zero(first, columns) else {}),
+            **_units(first, columns),
+            **_step_counts(source, first, columns),
         }
     )
 
 
-def _from_zero(first: Part | None, columns: dict[str, str]) -> bool:
-    """Whether a training loss is logged at step 0, which no count of updates done has."""
-    if first is None or "step" not in columns or "train_loss" not in columns:
-        return False
+def _run(source: Source, first: Part, run: list[str] | None, along: bool) -> dict[str, Any]:
+    """How a run is told."""
+    if run is not None:
+        return {"kind": "columns", "columns": run}
+    if not along:
+        named = [name for name in _named(first) if len(_distinct(first, name)) == len(first.rows)]
+        return {"kind": "columns", "columns": named[:1]} if named else {"kind": "row"}
+    return {"kind": "directory" if source.format == "tensorboard" else "file"}
+
+
+def _run_columns(first: Part, columns: dict[str, str]) -> list[str] | None:
+    """Columns that tell runs apart, each with several points: those that are named so, or facts of a model, within
+    which the place rises and all facts stay. None if there are no such columns."""
+    place = next((columns[key] for key in ("step", "tokens_seen") if key in columns), None)
+    if place is None:
+        return None
+    facts = [name for key, name in columns.items() if key not in ALONG]
+    candidates = [[name] for name in dict.fromkeys([*_named(first), *facts])]
+    pairs = [[a, b] for i, a in enumerate(facts) for b in facts[i + 1 :]]
+    steps = numbers(first.columns[place])[0]
+    for chosen in [*candidates, *pairs]:
+        keys = list(zip(*(texts(first.columns[name]).to_pylist() for name in chosen), strict=True))
+        rows = group_rows(keys)
+        if chosen == [KEY] or chosen == ["run"]:
+            return chosen
+        if len(rows) < (1 if chosen[0] in _named(first) else 2) or len(keys) < LEAST_POINTS * len(rows):
+            continue
+        values = [texts(first.columns[name]).to_pylist() for name in facts]
+        if all(
+            not going_back(known := steps[mine][~np.isnan(steps[mine])]).any()
+            and len(np.unique(known)) >= 0.5 * len(known)
+            and all(len({value[i] for i in mine} - {None}) <= 1 for value in values)
+            for mine in rows
+        ):
+            return chosen
+    return None
+
+
+def group_rows(keys: Sequence[Any]) -> list[NDArray[np.int64]]:
+    """Row numbers of each key."""
+    found: dict[Any, list[int]] = {}
+    for i, key in enumerate(keys):
+        found.setdefault(key, []).append(i)
+    return [np.array(rows, dtype=np.int64) for rows in found.values()]
+
+
+def _named(first: Part) -> list[str]:
+    """Columns that name runs, by the order of what they are called."""
+    return [
+        *(name for name in (KEY, "run") if name in first.columns),
+        *(name for name in first.columns if name not in (KEY, "run") and re.fullmatch(RUN_NAMES, name, re.IGNORECASE)),
+    ]
+
+
+def _distinct(first: Part, name: str) -> set[str | None]:
+    return set(texts(first.columns[name]).to_pylist())
+
+
+def _is_of_finished_runs(first: Part, place: str) -> bool:
+    steps = numbers(first.columns[place])[0]
+    known = steps[~np.isnan(steps)]
+    return is_unsorted(known) or len(np.unique(known)) < 0.5 * len(known)
+
+
+def _units(first: Part, columns: dict[str, str]) -> dict[str, Any]:
+    units = {
+        key: "sequences" for key in ("batch_tokens", "tokens_seen") if "token" not in columns.get(key, "token").lower()
+    }
+    if re.search(r"bpb|bits_per_byte", columns.get("val_loss", ""), re.IGNORECASE):
+        return {"units": {**units, "val_loss": "bit_per_byte"}, "bytes_per_token": BYTES_PER_TOKEN}
+    if "millions" in first.columns:
+        columns["n_params_total"] = "millions"
+        units["n_params_total"] = "millions"
+    return {"units": units} if units else {}
+
+
+def _step_counts(source: Source, first: Part, columns: dict[str, str]) -> dict[str, Any]:
+    """A training loss at step 0 is one that no count of updates done has."""
+    if isinstance(source, TextLogSource) and list(source.patterns) == NANOGPT_PATTERNS:
+        return {"step_counts": "zero_based_evaluated_before"}
+    if "step" not in columns or "train_loss" not in columns:
+        return {}
     steps, losses = (numbers(first.columns[columns[name]])[0] for name in ("step", "train_loss"))
-    return bool(((steps == 0) & ~np.isnan(losses)).any())
+    return {"step_counts": "zero_based"} if bool(((steps == 0) & ~np.isnan(losses)).any()) else {}
 
 
 def likely_columns(names: Sequence[str]) -> dict[str, str]:
@@ -104,17 +200,49 @@ def _of_format(name: str) -> Source:
         return TableSource.model_validate({**common, "format": "parquet"})
     if ".csv" in endings or ".tsv" in endings:
         seen = Seen()
-        panel = any(PANEL_COLUMN.match(column) for column in _columns(csv_file.read(path, None, seen), seen))
-        kind = WandbSource if panel else TableSource
-        return kind.model_validate({**common, "format": "wandb" if panel else "csv"})
+        if any(PANEL_COLUMN.match(column) for column in _columns(csv_file.read(path, None, seen), seen)):
+            return WandbSource.model_validate({**common, "format": "wandb"})
+        decimal = {"decimal": ","} if _has_decimal_commas(path) else {}
+        return TableSource.model_validate({**common, "format": "csv", **decimal})
     if endings and set(endings) & {".jsonl", ".ndjson", ".json"}:
         lines = ".json" not in endings
+        records = _history(path, lines)
         read = json_file.read_lines if lines else json_file.read_whole
         seen = Seen()
-        if "_step" in _columns(read(path, None, seen), seen):
-            return WandbSource.model_validate({**common, "format": "wandb"})
-        return TableSource.model_validate({**common, "format": "jsonl" if lines else "json"})
+        within = {"records": records} if records else {}
+        if "_step" in _columns(read(path, None, seen, records), seen):
+            return WandbSource.model_validate({**common, "format": "wandb", **within})
+        return TableSource.model_validate({**common, "format": "jsonl" if lines else "json", **within})
     return TextLogSource.model_validate({**common, "format": "text_log", **_text(path)})
+
+
+def _has_decimal_commas(path: Path) -> bool:
+    """Whether fields between semicolons or tabs have a comma where their decimals begin, and none has a point."""
+    with pa.input_stream(path) as stream:
+        lines = stream.read(1 << 16).decode("utf-8-sig", errors="replace").splitlines()[1:]
+    fields = [field.strip() for line in lines for field in re.split(r"[;\t]", line)]
+    commas = sum(re.fullmatch(r"-?\d+,\d+([eE][-+]?\d+)?", field) is not None for field in fields)
+    return commas > 0 and not any(re.fullmatch(r"-?\d+\.\d+([eE][-+]?\d+)?", field) for field in fields)
+
+
+def _history(path: Path, lines: bool) -> str | None:
+    """Key of a list of records within the records of a file, or within those of its first run."""
+    try:
+        value = json_file.first_value(path, lines)
+    except ValueError:
+        return None
+    if isinstance(value, dict) and value and all(isinstance(entry, dict) for entry in value.values()):
+        value = next(iter(value.values()))
+    if not isinstance(value, dict):
+        return None
+    return next(
+        (
+            key
+            for key, entry in value.items()
+            if isinstance(entry, list) and entry and all(isinstance(record, dict) for record in entry)
+        ),
+        None,
+    )
 
 
 def _columns(parts: Any, seen: Seen) -> list[str]:
@@ -130,4 +258,6 @@ def _text(path: Path) -> dict[str, Any]:
                 return {"preset": "megatron"}
             if TITAN_STEP.search(text):
                 return {"preset": "torchtitan"}
+            if NANOGPT.search(text):
+                return {"patterns": NANOGPT_PATTERNS}
     return {"patterns": [r"step\D*(?P<step>\d+).*?loss\D*(?P<loss>[\d.eE+-]+)"]}

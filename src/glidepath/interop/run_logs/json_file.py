@@ -38,6 +38,13 @@ def _lines(path: Path, seen: Seen, records: str | None) -> Iterator[Record]:
                 yield number, value
 
 
+def first_value(path: Path, lines: bool) -> Any:
+    """The file's value, or its first line's or entry's where it has several. Raises ValueError if it is not JSON."""
+    with _opened(path) as file:
+        value = json.loads(file.readline() if lines else file.read())
+    return value[0] if isinstance(value, list) and value else value
+
+
 def _opened(path: Path) -> Any:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 

@@ -1,0 +1,85 @@
+"""What is guessed of logs as they are found, through the command: the configuration that it writes imports them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from glidepath.__main__ import main
+from tests.stages.test_import_runs import Imported, imported
+
+
+@pytest.fixture
+def inspected(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes a log, inspects it, and returns the guessed source with what it imports."""
+    monkeypatch.chdir(tmp_path)
+
+    def inspect(name: str, text: str) -> tuple[dict[str, Any], Imported]:
+        Path(name).write_text(text, encoding="utf-8")
+        assert main(["inspect-log", name]) == 0
+        out = capsys.readouterr().out
+        config = out[out.index("imports:") :]
+        return yaml.safe_load(config)["sources"][0], imported(tmp_path, config)
+
+    return inspect
+
+
+def test_histories_with_a_configuration_each(inspected: Any) -> None:
+    runs = [
+        {
+            "name": f"run{i}",
+            "config": {"lr": 1e-3 * i, "n_params": 1000, "scheduler": "wsd", "batch_size": 8, "seq_len": 16},
+            "history": [{"_step": step, "train/loss": 4.0, "val/loss": 3.0 + i, "lr": 1e-3} for step in range(3)],
+        }
+        for i in (1, 2)
+    ]
+    source, found = inspected("export.json", json.dumps(runs))
+    assert (source["format"], source["records"], source["run"]["columns"]) == ("wandb", "history", ["name"])
+    assert found.runs["val_loss"].to_dict() == {"run1": 4.0, "run2": 5.0}
+    assert found.runs["peak_lr"].tolist() == [1e-3, 2e-3]
+    assert (found.runs["batch_tokens"] == 128).all()
+    assert (found.runs["n_params_counted"] == 1000).all()
+
+
+def test_lines_of_nanogpt(inspected: Any) -> None:
+    lines = ["number of parameters: 1.50M"]
+    for step in range(0, 41, 10):
+        lines += [f"step {step}: train loss 9.0, val loss {3 + step / 100:.2f}"] if step % 20 == 0 else []
+        lines += [f"iter {step}: loss {4 + step / 100:.4f}, time 300.12ms, mfu 40.00%"]
+    source, found = inspected("gpt.txt", "\n".join(lines))
+    assert source["step_counts"] == "zero_based_evaluated_before"
+    evaluated = found.of("evaluations", "gpt").set_index("updates_done")["val_loss"].to_dict()
+    assert evaluated == {0: 3.0, 20: 3.2, 40: 3.4}
+    trained = found.of("updates", "gpt").set_index("step")["train_loss"].dropna().to_dict()
+    assert trained == {0: 4.0, 10: 4.1, 20: 4.2, 30: 4.3, 40: 4.4}
+    assert found.runs.loc["gpt", "n_params_total"] == 1_500_000
+
+
+def test_points_of_several_models_in_one_table(inspected: Any) -> None:
+    rows = [f"{w},8,{w * 100},{t}0,{3 + 1 / t}" for w in (16, 32) for t in range(1, 6)]
+    source, found = inspected("models.csv", "\n".join(["width,depth,params,step,val_loss", *rows]))
+    assert (source["rows"], source["run"]) == ("points", {"kind": "columns", "columns": ["params"]})
+    assert source["columns"]["n_params_total"] == "params"
+    assert source["columns"]["d_model"] == "width"
+    assert found.runs["val_loss"].tolist() == [3.2, 3.2]
+
+
+def test_finished_runs_in_bits_per_byte(inspected: Any) -> None:
+    rows = [f"{c}e15,{n}000,{c * 10 // n},{c * 1000 // n}e3,{1 + 1 / c}" for c in (20, 40, 80) for n in (1, 2, 4)]
+    header = "flops_budget,num_scaling_params,num_iterations,tokens_trained,val_bpb"
+    source, found = inspected("results.csv", "\n".join([header, *rows]))
+    assert (source["rows"], source["units"], source["bytes_per_token"]) == ("runs", {"val_loss": "bit_per_byte"}, 4.5)
+    assert len(found.runs) == 9
+    assert found.runs["token_horizon"].iloc[0] == 20_000_000
+    assert found.runs["n_params_non_embedding"].tolist()[:3] == [1000, 2000, 4000]
+
+
+def test_decimal_commas_are_seen(inspected: Any) -> None:
+    rows = [f"r{i};{step};3,{step}" for i in (1, 2) for step in range(10, 60, 10)]
+    source, found = inspected("de.csv", "\n".join(["run;step;val_loss", *rows]))
+    assert source["decimal"] == ","
+    assert found.runs["val_loss"].to_dict() == {"r1": 3.5, "r2": 3.5}
