@@ -57,6 +57,7 @@ def test_status_by_number_of_horizons(horizons: int, status: str) -> None:
     study = replace(STUDY, tokens_per_parameter=STUDY.tokens_per_parameter[:horizons])
     law = loss_horizon.fit(losses_of(study), settings())
     found = parameters(law)
+    found = found[found["parameter"].isin(loss_horizon.PARAMETERS)]
     assert set(found["status"]) == {status}
     assert found["ci_low"].notna().all() == (status == "converged")
     if horizons < 4:
@@ -79,7 +80,8 @@ def test_no_asymptote_hits_the_bound() -> None:
     law = loss_horizon.fit(
         losses_of(replace(STUDY, schedules={"cosine": Truth(irreducible_loss=-1.0, K=5.0, exponent=0.1)})), settings()
     )
-    assert set(parameters(law)["status"]) == {"bound_hit"}
+    for name in loss_horizon.PARAMETERS:
+        assert one(parameters(law), parameter=name)["status"] == "bound_hit"
     assert one(parameters(law), parameter="irreducible_loss")["value"] == 0.0
 
 
@@ -178,3 +180,16 @@ def test_savings_need_the_reference() -> None:
 def test_same_seed_same_tables() -> None:
     losses = losses_of(STUDY.noisy(0.003, 0))
     assert_same(loss_horizon.fit(losses, settings(1)), loss_horizon.fit(losses, settings(1)))
+
+
+@pytest.mark.parametrize("n_replicates", [1, 2])
+def test_the_law_without_an_asymptote_stands_beside(n_replicates: int) -> None:
+    """Planted without one, at a million parameters: both of its own parameters, with intervals."""
+    truth = Truth(irreducible_loss=0.0, K=20.0, exponent=0.12)
+    study = replace(STUDY, schedules={"wsd": truth}, n_replicates=n_replicates).noisy(0.001, 0)
+    found = parameters(loss_horizon.fit(losses_of(study), settings()))
+    for name, planted in (("scale", 20.0), ("exponent", 0.12)):
+        row = one(found, schedule="wsd", parameter=f"{name}_without_asymptote")
+        assert row["value"] == pytest.approx(planted, rel=0.01)
+        assert row["ci_low"] < row["value"] < row["ci_high"]
+        assert row["status"] == "converged"

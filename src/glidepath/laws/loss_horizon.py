@@ -4,6 +4,10 @@ rate.
 Also the compute that a schedule saves against the reference to reach the same loss (Bergsma et al. 2025): by inverting
 the curve through the trained horizons (compute_saving), which rests on no form, and by inverting the law
 (compute_saving_by_law), which also answers beyond them.
+
+Beside it stands the law without an asymptote that the recommendation compares it with, least squares in logarithms:
+
+    val_loss = scale_without_asymptote·tokens_per_parameter^(-exponent_without_asymptote).
 """
 
 from __future__ import annotations
@@ -49,6 +53,8 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
     for group, members in groups:
         fitted = laws.get(tuple(group.values()))
         _write(out, group, members, fitted)
+        if fitted:
+            _write_without_asymptote(out, group, members, losses)
         _score(out, group, members, losses)
         _score_declared(out, group, members, fitted, [sweep for sweep in unseen if sweep.group == group], losses)
         reference = references.get((group["model"], group["batch_sequences"]))
@@ -123,6 +129,36 @@ def _write(out: LawTables, group: dict[str, object], members: list[Sweep], fitte
         group, SPANS_HORIZONS, "tokens_per_parameter", grid, "val_loss",
         law.predict(grid), samples.predict(grid), outside,
     )  # fmt: skip
+
+
+def _write_without_asymptote(
+    out: LawTables, group: dict[str, object], members: list[Sweep], losses: FinalLosses
+) -> None:
+    x, observed = np.log(_horizons(members)), np.log(_losses(members))
+    if losses.noise.degrees_of_freedom:
+        # The loss of a sample whose sweep has no vertex near it may be below 0: such a sample has no law.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rows, weights = np.log(_samples(members)), np.ones(len(x))
+    else:
+        rows, weights = observed[None], drawn_runs(len(x), out.settings.n_bootstrap, out.settings.seed)
+    (scale, exponent), (scales, exponents) = _power_law(x, observed, np.ones(len(x))), _power_law(x, rows, weights)
+    falls = bool(exponent > 0)
+    for name, value, samples in (("scale", scale, scales), ("exponent", exponent, exponents)):
+        told = float(value) if falls else np.nan
+        status = "converged" if falls else "failed"
+        out.parameter(group, SPANS_HORIZONS, f"{name}_without_asymptote", told, samples, len(x), status)
+
+
+def _power_law(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """(scale, exponent) of exp(y) = scale·exp(x)^(-exponent), by weighted least squares along the last axis; NaN where
+    all weight is on one x."""
+    share = weights / weights.sum(-1, keepdims=True)
+    mean_x, mean_y = (share * x).sum(-1), (share * y).sum(-1)
+    off = x - mean_x[..., None]
+    spread = (share * off**2).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = np.where((share > 0).sum(-1) > 1, (share * off * (y - mean_y[..., None])).sum(-1) / spread, np.nan)
+    return np.exp(mean_y - slope * mean_x), -slope
 
 
 def _score(out: LawTables, group: dict[str, object], members: list[Sweep], losses: FinalLosses) -> None:

@@ -89,8 +89,8 @@ class Predictor:
     """Fitted to the points of the target's own size only."""
     fit: Callable[[Points], Fitted]
     """Raises ValueError where the points do not carry the law."""
-    source: tuple[str, str, str] | None
-    """Table, `model` (empty: the model it was chosen at) and `parameter` of a row of its fit; None: in no table."""
+    source: tuple[str, str] | None
+    """Table and `parameter` of a row of its fit; None: in no table."""
 
     def used(self, points: Points, n_params: float) -> Points:
         """The points that it is fitted to for a target of that size."""
@@ -184,9 +184,15 @@ def _log_linear(*, size: bool, exponential: bool) -> Callable[[Points], Fitted]:
 
 
 LOSS_PREDICTORS: tuple[Predictor, ...] = (
-    Predictor("loss_horizon", 3, True, _fit_horizon, ("laws/loss_horizon/parameters", "", "K")),
-    Predictor("loss_size_horizon", 5, False, _fit_size_horizon, ("laws/loss_size_horizon/parameters", "all", "E")),
-    Predictor("power_law_in_horizon", 2, True, _log_linear(size=False, exponential=True), None),
+    Predictor("loss_horizon", 3, True, _fit_horizon, ("laws/loss_horizon/parameters", "K")),
+    Predictor("loss_size_horizon", 5, False, _fit_size_horizon, ("laws/loss_size_horizon/parameters", "E")),
+    Predictor(
+        "power_law_in_horizon",
+        2,
+        True,
+        _log_linear(size=False, exponential=True),
+        ("laws/loss_horizon/parameters", "scale_without_asymptote"),
+    ),
 )
 """The first one that can is believed where nothing can be hidden from any."""
 LR_PREDICTORS: tuple[Predictor, ...] = (
@@ -195,7 +201,7 @@ LR_PREDICTORS: tuple[Predictor, ...] = (
         2,
         True,
         _log_linear(size=False, exponential=False),
-        ("laws/lr_horizon/parameters", "", "exponent"),
+        ("laws/lr_horizon/parameters", "exponent"),
     ),
     Predictor("power_law_in_size_and_horizon", 3, False, _log_linear(size=True, exponential=False), None),
 )
