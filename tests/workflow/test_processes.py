@@ -24,7 +24,8 @@ def small_study(workplace: Workplace) -> str:
         "batch_sequences": [4],
     }]  # fmt: skip
     averaging = {"schedules": ["constant"]}
-    return workplace.study("small", study="small", grid=grid, averaging=averaging, spikes=None)
+    changes = {"averaging": averaging, "spikes": None, "temporal": None, "analysis": {"reference_schedule": "constant"}}
+    return workplace.study("small", study="small", grid=grid, **changes)
 
 
 def most_at_once(output: str) -> int:

@@ -48,6 +48,7 @@ RESULT_TABLES = (
     "ema_view",
     "comparisons",
     "law_comparison",
+    "run_predictions",
     "regimes",
     "large_lr",
     "spending",
