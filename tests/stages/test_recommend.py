@@ -145,6 +145,7 @@ def test_one_schedule_is_compared_with_nothing(tmp_path: Path) -> None:
     found = recommend(tmp_path, replace(STUDY, schedules={"wsd": Truth()}).tables())
     assert found.equivalent_schedules == ()
     assert "nothing was compared" in found.how_sure[0]
+    assert found.n_schedules_compared == 1
 
 
 def test_without_replicates_every_schedule_is_equivalent(tmp_path: Path) -> None:
@@ -496,6 +497,47 @@ def test_the_prediction_says_what_it_is_made_of(tmp_path: Path) -> None:
     assert wide.ci_low is not None
     assert (wide.ci_high - wide.ci_low) / (2 * 1.645) == pytest.approx(total, rel=0.5)
     assert set(found.provenance.tables) >= {"runs.parquet", "block-losses.parquet"}
+
+
+def test_the_laws_words_are_of_the_run_that_is_launched(tmp_path: Path) -> None:
+    """Twice the best peak costs every law the same, and the believed one's word is the predicted loss."""
+    best = recommend(tmp_path, STUDY.tables())
+    assert best.peak_lr is not None
+    off = recommend(tmp_path, STUDY.tables(), target(peak_lr=2 * best.peak_lr.value))
+    costs = []
+    for found in (best, off):
+        prediction = found.prediction
+        assert prediction is not None
+        assert prediction.chosen.predicted_loss == pytest.approx(found.predicted_loss[0].value)
+        costs.append([law.predicted_loss for law in (prediction.chosen, *prediction.others)])
+    assert len(costs[0]) == 2
+    believed, other = np.subtract(*costs[::-1])
+    assert believed == pytest.approx(other)
+    assert believed > 0.01
+
+
+def test_held_out_runs_are_said_to_be_left_alone(tmp_path: Path) -> None:
+    """The next horizon is there, hidden and a little off its round number: it is not named as a further run."""
+    runs, blocks = STUDY.tables()
+    open_only = recommend(tmp_path, (runs, blocks))
+    assert not any("held out" in words for words in open_only.how_sure)
+    runs["holdout"] = runs["tokens_per_parameter"] == 80
+    runs.loc[runs["holdout"], ["tokens_per_parameter", "token_horizon"]] *= 1.01
+    found = recommend(tmp_path, (runs, blocks))
+    assert any(f"{runs['holdout'].sum()} runs are held out: nothing here" in words for words in found.how_sure)
+    assert 80.0 not in {cell.tokens_per_parameter for cell in found.next_cells}
+
+
+def test_what_a_target_of_imported_runs_leaves_open_is_as_the_runs_have_it(tmp_path: Path) -> None:
+    runs, blocks = STUDY.tables()
+    wanted = target(model="", batch_sequences=0, batch_tokens=None, total_steps=None, context_length=None)
+    found = recommend(tmp_path, (runs, blocks), wanted)
+    batch, context = int(runs["batch_tokens"].iloc[0]), int(runs["context_length"].iloc[0])
+    filled_in = found.target
+    assert (filled_in.batch_sequences, filled_in.batch_tokens, found.batch_tokens) == (8, batch, batch)
+    assert (filled_in.total_steps, filled_in.context_length) == (round(wanted["token_horizon"] / batch), context)
+    runs.loc[runs.index[::2], "context_length"] = 7
+    assert recommend(tmp_path, (runs, blocks), wanted).target.context_length is None
 
 
 def imported(study: Study) -> pd.DataFrame:
