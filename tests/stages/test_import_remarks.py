@@ -142,6 +142,14 @@ def test_evaluation_sets_in_columns_are_several_sources(tmp_path: Path) -> None:
     assert told == "runs are compared and laws fitted by c4, the first one"
 
 
+def test_evaluation_sets_one_after_another_are_no_restarts(tmp_path: Path) -> None:
+    log(tmp_path / "logs/a.csv", [f"{name},{s},3.{s}" for name in ("c4", "wiki") for s in (10, 20)], "set,step,val")
+    columns = "{step: step, val_loss: val, domain: set}"
+    found = imported(tmp_path, CSV.split("    columns")[0] + f"    columns: {columns}\n")
+    assert found.evaluations.groupby("domain")["val_loss"].agg(list).to_dict() == {"c4": [3.1, 3.2], "wiki": [3.1, 3.2]}
+    assert found.rows["used"].all()
+
+
 def test_a_header_with_spaces_before_its_quotes(tmp_path: Path) -> None:
     log(tmp_path / "logs/a.csv", whole(), 'step, "loss", "val", lr, tokens')
     assert imported(tmp_path, CSV).runs.loc["a", "val_loss"] == 3.0

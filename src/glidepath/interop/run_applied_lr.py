@@ -55,11 +55,11 @@ def applied_lr(
             faults.append(("", _no_lr(detail)))
             return None
         applied = interpolated(steps, logged.values, n_updates, facts.get("warmup_steps"))
-        found = audit.sparse_lr(logged.at, applied.held, applied.held_behind, losses)
-        found += audit.contradicted_lr_facts(
+        sparse = audit.sparse_lr(logged.at, applied.held, applied.held_behind, losses)
+        sparse += audit.contradicted_lr_facts(
             logged.at, logged.values, facts.get("warmup_steps"), facts.get("schedule_kind")
         )
-        faults.extend(("", fault) for fault in found)
+        faults.extend(("", fault) for fault in sparse)
         _check_declared(run, config, facts, logged, faults)
         missing = n_updates - len(logged)
         words = "logged at every update" if missing <= 0 else f"logged at {len(logged)} updates, straight between them"

@@ -131,11 +131,9 @@ def _place(one: Mapped, faults: list[tuple[str, Fault]]) -> None:
         done = "it is not used; see step_counts"
         faults.append((one.source.name, Fault("step_zero", 0.0, 0.0, int(early.sum()), detail, done)))
     order = _order(one)
-    rows_with = {
-        name: order[(~np.isnan(one.values[name]) & (one.reason == ""))[order]] for name in METRICS if name in one.values
-    }
+    rows_with = _rows_with(one, order)
     # A quantity of few rows has as many restarts as one of many: what is said most often tells an order.
-    densest = max(rows_with.values(), key=len, default=order)
+    densest = max((mine for _, mine in rows_with), key=len, default=order)
     steps = one.position[densest]
     if audit.is_unsorted(steps):
         back = int(audit.going_back(steps).sum())
@@ -145,7 +143,7 @@ def _place(one: Mapped, faults: list[tuple[str, Fault]]) -> None:
         return
     restarts = int(audit.going_back(steps).sum())
     told = False
-    for name, mine in rows_with.items():
+    for name, mine in rows_with:
         steps = one.position[mine]
         back = int(audit.going_back(steps).sum())
         if back > restarts and audit.is_unsorted(steps):
@@ -161,6 +159,18 @@ def _place(one: Mapped, faults: list[tuple[str, Fault]]) -> None:
         if name == "train_loss" and void.any() and "val_loss" in one.values:
             _void_evaluations(one, order, mine)
     _say_superseded(one)
+
+
+def _rows_with(one: Mapped, order: Rank) -> list[tuple[str, Rank]]:
+    """Rows that have each quantity, as they were logged. Evaluation sets that are written one after another are no
+    restarts: each has rows of its own."""
+    found = []
+    for name in METRICS:
+        if name in one.values:
+            mine = order[(~np.isnan(one.values[name]) & (one.reason == ""))[order]]
+            codes = one.domain[mine] if name == "val_loss" else np.zeros(len(mine))
+            found += [(name, mine[codes == code]) for code in np.unique(codes)]
+    return found
 
 
 def _order(one: Mapped) -> Rank:
