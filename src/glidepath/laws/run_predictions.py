@@ -76,7 +76,10 @@ def run_predictions(losses: FinalLosses, asked: Iterable[Asked], settings: Setti
         except ValueError as refusal:
             found, why = None, str(refusal)
         else:
-            why = "three horizons of that model, or three sizes at three horizons, with losses that fall, are needed"
+            why = (
+                "three horizons of that model, or three sizes at three horizons (not all at one number of tokens per "
+                "parameter, unless the run has it too), with losses that fall, are needed"
+            )
         if found is None:
             rows.append(known | {"law": "none", "believed": False, "reason": why})
             continue
@@ -94,7 +97,7 @@ def _predicted(losses: FinalLosses, run: Asked, settings: Settings) -> at_target
     mistake, regret = at_target.mistake(choice), None
     launched_at = run.peak_lr or best.value
     if mistake and np.isfinite(launched_at) and launched_at > 0:
-        regret = at_target.regret_of(mistake.sweep.optimum.curvature, best, launched_at)
+        regret = at_target.regret_of(mistake.sweep, best, launched_at)
     return at_target.loss(choice, losses, settings, run.n_params, run.tokens, regret)
 
 
@@ -109,7 +112,7 @@ def _row(found: at_target.LossAtTarget, said: Said, val_loss: float) -> dict[str
         "val_loss_predicted": value,
         "error": value - val_loss,
         "extrapolation": float(np.exp(said.reach)),
-        "reason": "",
+        "reason": at_target.NOT_MEASURED if believed and at_target.NOT_MEASURED in found.warnings else "",
     }
     for level in LEVELS:
         low, high = interval(samples, level / 100) if len(samples) else (np.nan, np.nan)

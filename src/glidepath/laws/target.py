@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import PchipInterpolator
 
-from glidepath.laws.law import Floats, Settings, Sweep, by_group, sweeps
+from glidepath.laws.law import FRESH_EPOCHS, Floats, Settings, Sweep, by_group, fresh_sweeps, sweeps
 from glidepath.laws.predictors import (
     LOSS_PREDICTORS,
     LR_PREDICTORS,
@@ -23,7 +24,8 @@ from glidepath.laws.predictors import (
     law_error_draws,
     predictions,
 )
-from glidepath.science.optimum import LN_2_SQUARED, WINDOW_NATS
+from glidepath.laws.size_points import architectures_of, parts
+from glidepath.science.optimum import LN_2_SQUARED
 from glidepath.science.replicates import single_run_noise
 from glidepath.study.final_losses import FinalLosses
 from glidepath.study.recommendation import LawAtTarget, LossUncertainty, OutOfSample, Prediction
@@ -42,8 +44,12 @@ class Choice:
     horizons: list[Sweep]
     """Ascending."""
     all_sizes: list[Sweep]
-    """Every sweep of that schedule and batch."""
+    """Every sweep of that schedule and batch, and of models that differ from the chosen one in size alone."""
+    part: str
+    """What laws over sizes call those models (`size_points.parts`)."""
     parametrization: str | None
+    warnings: tuple[str, ...]
+    """What is doubtful about the runs that everything rests on."""
 
 
 SATURATING, WITHOUT_ASYMPTOTE = "loss_horizon", "power_law_in_horizon"
@@ -51,13 +57,21 @@ MIN_SCHEDULES, MIN_LEARNING_RATES, MIN_HORIZONS, MIN_SIZES = 2, 3, 3, 3
 
 
 def choose(
-    losses: FinalLosses, settings: Settings, model: str, batch_sequences: int, wanted: str | None = None
+    losses: FinalLosses,
+    settings: Settings,
+    model: str,
+    batch_sequences: int,
+    wanted: str | None = None,
+    architecture: str = "",
 ) -> Choice:
     """The schedule of lowest loss at the longest horizon with at least two schedules, or the one that is wanted.
 
     At the target's model if it was studied: two schedules, three learning rates and three horizons at least. Else at
     the largest model that was, since muP carries learning rates over width; else at the target's or the largest model
-    trained with that batch. Raises ValueError when nothing was trained with that batch, or with the schedule wanted.
+    trained with that batch. Models of the target's architecture (empty: not known) come before others.
+
+    Sweeps of more than `FRESH_EPOCHS` are left out where a schedule has others: the laws know nothing of repetition.
+    Raises ValueError when nothing was trained with that batch, or with the schedule wanted, or no size is known.
     """
     points = losses.points[losses.points["batch_sequences"] == batch_sequences]
     if points.empty:
@@ -70,7 +84,17 @@ def choose(
             f"target.schedule {wanted!r}: no run with that schedule is completed and open to fits, there are "
             f"{', '.join(map(repr, sorted(points['schedule'].unique())))}. Name one of them or leave it out"
         )
+    points = points[points["n_params_counted"].notna() & points["tokens_per_parameter"].notna()]
+    if points.empty or (wanted is not None and wanted not in set(points["schedule"])):
+        raise ValueError(
+            "the size of no run in question is known, and the laws of final losses go by size and horizon. Give "
+            "n_params_total or n_params_non_embedding of the runs"
+        )
+    fresh = ~(points["epochs"].astype("float64") > FRESH_EPOCHS)
+    points = points[fresh | ~fresh.groupby(points["schedule"]).transform("any")]
     of_wanted = points if wanted is None else points[points["schedule"] == wanted]
+    same = of_wanted["architecture"].isin([architecture] if architecture else [])
+    of_wanted = of_wanted[same | ~same.any()]
     by_size = [str(name) for name in of_wanted.sort_values("n_params_counted")["model"].unique()]
     studied = [name for name in by_size if _studied(points[points["model"] == name])]
     if model not in (studied or by_size):
@@ -84,8 +108,28 @@ def choose(
     at_horizon = points[points["tokens_per_parameter"] == horizon]
     schedule = wanted or str(at_horizon.sort_values("val_loss")["schedule"].iloc[0])
     group = {"model": model, "schedule": schedule, "batch_sequences": batch_sequences}
-    found = sweeps(losses, settings)
+    of_schedule = [
+        sweep
+        for sweep in sweeps(losses, settings)
+        if (sweep.group["schedule"], sweep.group["batch_sequences"]) == (schedule, batch_sequences)
+    ]
+    found, n_repeated = fresh_sweeps(of_schedule)
     horizons = next(members for key, members in by_group(found) if key == group)
+    architectures = architectures_of(losses)
+    part, alike = next(
+        (label, kinds) for label, kinds in parts(found, architectures).items() if architectures[model] in kinds
+    )
+    warnings = []
+    if n_repeated:
+        warnings.append(
+            f"{n_repeated} of {len(of_schedule)} sweeps of {schedule} repeat their text more than {FRESH_EPOCHS:g} "
+            f"times and are left out: the laws take every token for a fresh one."
+        )
+    others = sorted({str(s.group["model"]) for s in found if architectures[s.group["model"]] not in alike})
+    if others:
+        warnings.append(
+            f"{', '.join(others)}: of another architecture than {model}. Laws over sizes are fitted without them."
+        )
     parametrization = points["parametrization"].iloc[0]
     return Choice(
         model,
@@ -94,8 +138,10 @@ def choose(
         schedule,
         at_horizon["schedule"].nunique(),
         horizons,
-        [s for s in found if (s.group["schedule"], s.group["batch_sequences"]) == (schedule, batch_sequences)],
+        [sweep for sweep in found if architectures[sweep.group["model"]] in alike],
+        part,
         None if pd.isna(parametrization) else str(parametrization),
+        tuple(warnings),
     )
 
 
@@ -147,14 +193,26 @@ def peak_lr(choice: Choice, n_params: float, token_horizon: float, settings: Set
     sizes = {sweep.n_params_counted for sweep in everywhere}
     unseen = abs(np.log(n_params / choice.n_params)) > SAME_SIZE
     by_size = unseen and choice.parametrization not in CARRYING and len(sizes) >= MIN_SIZES
+    last = (inside or choice.horizons)[-1]
+    carried = f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter of {choice.model}"
+
+    def carry(why: str) -> LrAtTarget:
+        samples = last.lr_samples if inside else np.empty(0)
+        told = (*warnings, f"{carried}: {why}.")
+        return LrAtTarget(last.optimum.peak_lr, samples, told, last.tokens_per_parameter)
+
     if len(inside) < 2 and not by_size:
-        last = (inside or choice.horizons)[-1]
-        warnings.append(
-            f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter: with fewer "
-            f"than two optima inside the grid there is no law to carry it to the target's horizon."
-        )
-        return LrAtTarget(
-            last.optimum.peak_lr, last.lr_samples if inside else np.empty(0), tuple(warnings), last.tokens_per_parameter
+        return carry("with fewer than two optima inside the grid there is no law to carry it to the target's horizon")
+    used, at_size = (everywhere, n_params) if by_size else (inside, float(choice.n_params))
+    points = lr_points(used)
+    laws = [law for law in LR_PREDICTORS if law.one_size != by_size]
+    said = predictions(laws, points, at_size, token_horizon, settings.n_bootstrap, settings.seed)
+    if not said:
+        return carry(
+            "the optima of all sizes lie on one line in ln N and ln D, as at one tokens_per_parameter, and tell "
+            "nothing of a target off it. Vary size or horizon by itself"
+            if by_size
+            else "no law goes through the optima"
         )
     if by_size:
         warnings.append(
@@ -166,14 +224,9 @@ def peak_lr(choice: Choice, n_params: float, token_horizon: float, settings: Set
             "The law of the peak learning rate is a line through two horizons: nothing is left to check its form. "
             "Add a horizon."
         )
-    used, at_size = (everywhere, n_params) if by_size else (inside, float(choice.n_params))
-    points = lr_points(used)
-    laws = [law for law in LR_PREDICTORS if law.one_size != by_size]
-    said = predictions(laws, points, at_size, token_horizon, settings.n_bootstrap, settings.seed)
-    if not said:
-        last = inside[-1]
-        return LrAtTarget(last.optimum.peak_lr, last.lr_samples, tuple(warnings), last.tokens_per_parameter)
     first, error = said[0], error_at_target(said)
+    if first.doubt:
+        warnings.append(f"The law of the peak learning rate does not identify {first.doubt}.")
     samples = np.empty(0)
     if first.samples is not None:
         draws = law_error_draws(error, len(first.samples), settings.seed)
@@ -232,6 +285,8 @@ class LossAtTarget:
     """What the laws say, the believed one first."""
     error: Error
     run_sd: float | None
+    regret: float
+    """Median of what the peak learning rate costs, part of `value`."""
     regret_sd: float
     evaluation_sd: float | None
     warnings: tuple[str, ...]
@@ -282,14 +337,14 @@ def loss(
     settings: Settings,
     n_params: float,
     token_horizon: float,
-    regret: Floats | None = None,
+    regret: Regret | None = None,
 ) -> LossAtTarget | None:
     """The law with the least expected error at the target, and the samples of one run there.
 
     The samples carry the law's parameters (with the validation text), its error out of sample carried to the target
-    (`predictors`), the noise of a single run, and `regret`: what a peak learning rate that is not quite the best costs
-    [samples]. None where neither a law in the horizon nor one in size and horizon holds: below three horizons, or
-    where losses rise with the horizon.
+    (`predictors`), the noise of a single run, and `regret`: what a peak learning rate that is not quite the best
+    costs. There are none where that is not known. None where neither a law in the horizon nor one in size and horizon
+    holds: below three horizons, or where losses rise with the horizon.
     """
     points = loss_points(choice.all_sizes)
     said = predictions(LOSS_PREDICTORS, points, n_params, token_horizon, settings.n_bootstrap, settings.seed)
@@ -309,20 +364,22 @@ def loss(
         if first.run_samples is None
         else first.run_samples
     )
-    spent = np.zeros(n) if regret is None else np.minimum(regret, WINDOW_NATS)
+    spent = np.zeros(n) if regret is None else np.resize(regret.samples, n)
+    cost = float(np.median(spent))
     samples = np.empty(0)
-    if first.samples is not None:
+    if first.samples is not None and (regret is None or regret.measured):
         samples = first.samples + error.sd * law_error_draws(error, n, seed + 2) + run + spent
     blocks = losses.blocks
     return LossAtTarget(
-        first.value + float(np.median(spent)),
+        first.value + cost,
         samples,
         tuple(said),
         error,
         half_width(run) if replicated else first.run_sd,
+        cost,
         half_width(spent),
         float((blocks.std(1, ddof=1) / np.sqrt(blocks.shape[1])).mean()) if blocks.shape[1] > 1 else None,
-        tuple(_loss_warnings(first, error, points)),
+        (*_loss_warnings(first, error, points), *(() if regret is None or regret.measured else (NOT_MEASURED,))),
     )
 
 
@@ -358,17 +415,46 @@ def _loss_warnings(first: Said, error: Error, points: Points) -> list[str]:
     return warnings
 
 
-def regret_of(curvature: float, lr: LrAtTarget, launched_at: float) -> Floats | None:
-    """Loss lost by training at one peak learning rate where the best one is a sample's [samples].
+@dataclass(frozen=True)
+class Regret:
+    """What a run loses by a peak learning rate that is not the best one [nat/token]."""
 
-    curvature·(ln launched_at - ln sample)², at most `WINDOW_NATS`, where the parabola was fitted. None without samples
-    or curvature.
+    samples: Floats
+    """Of the best rate, one if it has none."""
+    measured: bool
+    """Whether learning rates so far off the best one were trained."""
+
+
+NOT_MEASURED = (
+    "The run's peak learning rate is farther from the best one than any that was trained: what it costs is not known. "
+    "The predicted loss includes what the farthest one costs, at least, and has no interval."
+)
+
+
+def regret_of(sweep: Sweep, lr: LrAtTarget, launched_at: float) -> Regret | None:
+    """Of training at one peak learning rate where the best one is a sample's, by the valley of the nearest sweep.
+
+    At x = ln launched_at - ln sample it is the parabola's curvature·x² where that was fitted, and beyond, up to the
+    ends of the sweep, what was measured there over the optimum (monotone cubic between). Up to one step of the sweep
+    beyond an end it is the larger of the end's and the parabola; beyond that, the same at that step. None without a
+    best rate or a parabola.
     """
-    if not len(lr.samples) or not np.isfinite(curvature) or curvature <= 0:
+    best = sweep.optimum
+    if not np.isfinite(lr.value) or best.status != "converged" or not best.curvature > 0:
         return None
+    x, order = np.log(sweep.peak_lrs / best.peak_lr), np.argsort(sweep.peak_lrs)
+    step = float(np.median(np.diff(x[order])))
+    low, high = float(x.min()), float(x.max())
     with np.errstate(divide="ignore", invalid="ignore"):
-        off = np.log(lr.samples) - np.log(launched_at)
-    return np.asarray(np.minimum(curvature * np.where(np.isfinite(off), off, np.inf) ** 2, WINDOW_NATS), np.float64)
+        off = np.log(launched_at) - np.log(lr.samples if len(lr.samples) else np.array([lr.value]))
+    off = np.clip(np.where(np.isnan(off), np.inf, off), low - step, high + step)
+    parabola = best.curvature * off**2
+    measured = PchipInterpolator(x[order], (sweep.losses - best.val_loss)[order])(np.clip(off, low, high))
+    fitted = (off >= x[best.used].min()) & (off <= x[best.used].max())
+    within = (off >= low) & (off <= high)
+    cost = np.where(fitted, parabola, np.where(within, measured, np.maximum(measured, parabola)))
+    known = low - step <= np.log(launched_at / lr.value) <= high + step
+    return Regret(np.asarray(cost, np.float64), bool(known))
 
 
 @dataclass(frozen=True)

@@ -87,8 +87,9 @@ def _asked(args: argparse.Namespace, losses: FinalLosses) -> Iterator[Asked]:
 
 def _model(points: pd.DataFrame, n_params: float) -> str:
     """The trained model of that size, if there is one."""
-    off = np.abs(np.log(points["n_params_counted"].to_numpy(np.float64) / n_params))
-    return str(points["model"].iloc[int(off.argmin())]) if off.min() < SAME_SIZE else ""
+    sized = points[points["n_params_counted"].notna()]
+    off = np.abs(np.log(sized["n_params_counted"].to_numpy(np.float64) / n_params))
+    return str(sized["model"].iloc[int(off.argmin())]) if len(off) and off.min() < SAME_SIZE else ""
 
 
 def described(found: pd.DataFrame) -> Iterator[str]:
@@ -102,6 +103,8 @@ def described(found: pd.DataFrame) -> Iterator[str]:
         if np.isfinite(first["low_90"]):
             told += f" (50 %: {first['low_50']:.4f} to {first['high_50']:.4f}, "
             told += f"90 %: {first['low_90']:.4f} to {first['high_90']:.4f})"
+        elif first["reason"]:
+            told += f" ({first['reason']})"
         if np.isfinite(first["val_loss"]):
             told += f"; it came to {first['val_loss']:.4f}, off by {first['error']:+.4f}"
         told += f"; {first['law']}"

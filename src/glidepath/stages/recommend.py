@@ -43,6 +43,7 @@ from glidepath.study.recommendation import (
     Source,
     TargetRun,
 )
+from glidepath.study.size_groups import architecture
 
 LOSS_LEVELS = (0.5, 0.9)
 N_NEXT = 5
@@ -133,7 +134,8 @@ def recommend(
     """
     open_runs = open_to_fits(runs)
     batch_sequences, warnings = _batch(target, open_runs)
-    choice = at_target.choose(losses, settings, _model(target, losses), batch_sequences, target.schedule)
+    model, kind = _model(target, losses), _architecture(target, study, runs)
+    choice = at_target.choose(losses, settings, model, batch_sequences, target.schedule, kind)
     equivalent = _equivalent(losses, choice, batch_sequences, settings.ci_level)
     group: dict[str, str | float | int] = {
         "model": choice.model,
@@ -275,6 +277,13 @@ def _model(target: TargetRun, losses: FinalLosses) -> str:
     return str(sizes.index[int(off.argmin())]) if float(off.min()) < SAME_SIZE else target.model
 
 
+def _architecture(target: TargetRun, study: StudyConfig | None, runs: pd.DataFrame) -> str:
+    """Of a target that is one of the study's models, trained or not; else empty."""
+    if study is None or target.model not in study.models:
+        return ""
+    return architecture(model_spec(study.models[target.model], int(runs["vocab_size"].iloc[0])))
+
+
 def _equivalent(losses: FinalLosses, choice: at_target.Choice, batch: int, level: float) -> tuple[str, ...]:
     """Schedules that are not told from the chosen one where it was chosen."""
     if losses.blocks.shape[1] > 1:
@@ -307,11 +316,11 @@ def _loss_sources(
     return _sources(predictor.source, group if predictor.one_size else {**group, "model": choice.part})
 
 
-def _sources(source: tuple[str, str, str] | None, group: dict[str, str | float | int]) -> list[Source]:
+def _sources(source: tuple[str, str] | None, group: dict[str, str | float | int]) -> list[Source]:
     if source is None:
         return []
-    table, model, parameter = source
-    key = {**group, "model": model or group["model"], "tokens_per_parameter": 0.0, "parameter": parameter}
+    table, parameter = source
+    key = {**group, "tokens_per_parameter": 0.0, "parameter": parameter}
     return [Source(table=table, key=key)]
 
 
@@ -365,6 +374,11 @@ def _warnings(
                 f"The target's peak learning rate {target.peak_lr:g} is {np.exp(off):.2g} times the best one found; "
                 f"the predicted loss includes {loss.regret:.2g} nat/token for it."
             )
+    if target.peak_lr and not mistake and loss is not None:
+        yield (
+            f"The predicted loss is that of runs as they are swept here: no sweep has its optimum inside its grid, so "
+            f"what the target's peak learning rate {target.peak_lr:g} costs is not known."
+        )
 
 
 def _mistake(
