@@ -156,7 +156,12 @@ RUN_PREDICTIONS = Table(
         Column("high_90", "float64", "nat/token", "upper end"),
         Column("val_loss", "float64", "nat/token", "what the run came to; null where it was not made"),
         Column("error", "float64", "nat/token", "prediction - val_loss"),
-        Column("extrapolation", "float64", "-", "factors in size and horizon beyond the hull of the points fitted, multiplied; 1: within"),
+        Column(
+            "extrapolation",
+            "float64",
+            "-",
+            "factors in N and D beyond the hull of the points fitted, multiplied; 1: in it",
+        ),
         Column("reason", "string", "-", "why there is no prediction, or no interval of it; else empty"),
     ),
 )
