@@ -88,7 +88,7 @@ def test_what_is_hidden_is_only_the_largest_size(fitted: CurveLawTables) -> None
 def test_three_sizes_hide_the_rest_of_the_largest_alone() -> None:
     scores = pd.DataFrame(annealing_over_sizes.fit(of_sizes("1M", "4M", "16M"), SETTINGS).scores)
     status = scores[scores["quantity"] == CURVE].set_index("holdout")["status"]
-    assert status[LARGEST_SIZE] == "fewer than three sizes are left without the largest"
+    assert status[LARGEST_SIZE] == "fewer than 3 sizes are left without it"
     assert status[REST] == "scored"
 
 

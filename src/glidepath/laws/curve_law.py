@@ -71,6 +71,9 @@ N_PARAMETERS, N_PARAMETERS_OVER_SIZES = 7, 10
 """Of the largest of them; a fit takes more points than this."""
 
 LEVELS = (0.5, 0.9)
+OPEN = 0.1
+"""Standard error of ln loss over the points of what is hidden, from which on the shown runs leave it open: 0.02 at most
+where they do not, on curves of small models, and above 1 where a coordinate of the law is seen nowhere."""
 OWN_SHARE = 0.5
 """Of the squared error on hidden schedules that is the law's own at least, whatever the parameters' uncertainty could
 explain: on few runs that estimate is itself rough."""
@@ -81,12 +84,14 @@ SCHEDULE, LONGEST_HORIZON, NONE, NOT_TRAINED = "schedule", "longest_horizon", "n
 CURVE, END = "loss_curve", "loss_curve_end"
 """Quantities of the scores: all hidden points, and the last ones of the curves."""
 NOT_HIDDEN = {
-    SCHEDULE: "fewer than two schedules with points of their own at this peak_lr, or too little is left without one",
-    LONGEST_HORIZON: "one horizon at this peak_lr, or too little is left without the longest",
+    SCHEDULE: "fewer than two schedules with points of their own at this peak_lr, or too few points",
+    LONGEST_HORIZON: "one horizon at this peak_lr, or too few points",
     LARGEST_SIZE: "fewer than three sizes are left without the largest",
-    REST_OF_LARGEST_SIZE: "the largest size has one schedule, or too little is left without the others",
+    REST_OF_LARGEST_SIZE: "the largest size has one schedule",
 }
 """Why, where no group says more."""
+FEW_POINTS, FEW_SIZES = "too few points are left without it", "fewer than {} sizes are left without it"
+LEFT_OPEN = "the runs without it leave open what the law says of it: standard error of ln loss {:.2g}"
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,8 @@ class HiddenRun:
     reach: int
     larger: bool
     """Than every size of that fit."""
+    residual: float
+    """Root mean square of that fit's residuals, of ln loss."""
 
     @property
     def observed(self) -> Floats:
@@ -189,11 +196,12 @@ def fitted(law: str, runs: Sequence[RunCurve], n_samples: int, seed: int) -> Fit
     return Fitted(tuple(once), found, samples, max(run.total_steps for run in runs), unit)
 
 
-def hidden_from(whole: Fitted, splits: Sequence[Split], min_sizes: int = 1) -> list[list[HiddenRun]]:
+def hidden_from(whole: Fitted, splits: Sequence[Split], min_sizes: int = 1) -> tuple[list[list[HiddenRun]], list[str]]:
     """For every split into runs to fit and runs to hide: what the law fitted to the one says of the points of the other
-    that it has not seen; none where too few points or sizes are left to fit.
+    that it has not seen; and why it says nothing: too few points or sizes are left to fit, or they leave it open.
 
-    All splits are fitted side by side, by weights of 0 on what is hidden, from the minimum of the whole.
+    All splits are fitted side by side, by weights of 0 on what is hidden, from starts of their own. `whole` lends its
+    curves, and the median loss as a unit.
     """
     place = {key: i for i, key in enumerate(key for run in whole.runs for key in run.keys)}
     found, formula = whole.found, whole.found.formula
@@ -203,18 +211,42 @@ def hidden_from(whole: Fitted, splits: Sequence[Split], min_sizes: int = 1) -> l
     sizes = np.array([len({run.curve.n_params for run in train}) for train, _ in splits])
     possible = np.flatnonzero((shown.sum(1) > max(N_PARAMETERS, len(formula.names))) & (sizes >= min_sizes))
     weights = shown[possible] * found.weights
-    theta = fits_of_some(formula, found.losses, weights).theta if len(possible) else np.empty((0, 0))
+    theta = fits_of_some(formula, found.losses, weights) if len(possible) else np.empty((0, 0))
     said: list[list[HiddenRun]] = [[] for _ in splits]
+    unsaid = [FEW_SIZES.format(min_sizes) if n < min_sizes else FEW_POINTS for n in sizes]
     for split, coordinates, used in zip(possible, theta, weights, strict=True):
         train, test = splits[int(split)]
         predicted = formula.predict(coordinates[None])[0]
         sds = _parameter_sd(whole, coordinates, used)
         reach = max(run.total_steps for run in train)
-        for run in distinct(test, keys_of(train)):
+        unseen = distinct(test, keys_of(train))
+        error = _standard_error(whole, coordinates, used, [place[key] for run in unseen for key in run.keys])
+        unsaid[split] = LEFT_OPEN.format(error) if error > OPEN else ""
+        if unsaid[split]:
+            continue
+        residual = float(np.sqrt(np.average(np.log(found.losses / predicted) ** 2, weights=used)))
+        for run in unseen:
             at = [place[key] for key in run.keys]
             baseline = nearest_run(run, train)
-            said[split].append(HiddenRun(run, predicted[at], sds[at], baseline, reach, _larger(run, train)))
-    return said
+            said[split].append(HiddenRun(run, predicted[at], sds[at], baseline, reach, _larger(run, train), residual))
+    return said, unsaid
+
+
+def _standard_error(whole: Fitted, theta: Floats, weights: Floats, points: Sequence[int]) -> float:
+    """Of ln predictions at some points (root mean square) by a fit with weights: least squares in every coordinate that
+    is not fixed, so that it has no bound where the fit leaves one open that these points need."""
+    if not points:
+        return 0.0
+    formula = whole.found.formula
+    free = formula.low < formula.high
+    predicted = formula.predict(theta[None])[0]
+    J = formula.jacobian(theta[None])[0][:, free] / predicted[:, None]
+    scale = np.sqrt((J**2).sum(0))
+    J = J / np.where(scale > 0, scale, 1.0)
+    inverse = np.linalg.inv(J.T @ (weights[:, None] * J) + 1e-12 * np.eye(J.shape[1]))
+    leverage = np.einsum("ij,jk,ik->i", J[points], inverse, J[points])
+    squares = weights @ np.log(whole.found.losses / predicted) ** 2
+    return float(np.sqrt(np.mean(leverage) * squares / max((weights > 0).sum() - free.sum(), 1)))
 
 
 def _parameter_sd(whole: Fitted, theta: Floats, weights: Floats) -> Floats:
@@ -253,8 +285,9 @@ def _clusters(whole: Fitted, residuals: Floats) -> NDArray[np.object_]:
 
 def said_of(law: Fitted, train: Sequence[RunCurve], unseen: Sequence[RunCurve]) -> list[HiddenRun]:
     """Predictions of runs that a fit has not seen."""
+    residual = float(np.sqrt(np.mean(law.found.residuals**2)))
     return [
-        HiddenRun(run, *law.predict(run.curve), nearest_run(run, train), law.reach, _larger(run, train))
+        HiddenRun(run, *law.predict(run.curve), nearest_run(run, train), law.reach, _larger(run, train), residual)
         for run in unseen
     ]
 
@@ -263,18 +296,16 @@ def _larger(run: RunCurve, train: Sequence[RunCurve]) -> bool:
     return (run.curve.n_params or 0.0) > max(other.curve.n_params or 0.0 for other in train)
 
 
-def spread_of(
-    by_schedule: Sequence[Sequence[HiddenRun]], by_horizon: Sequence[Sequence[HiddenRun]], floor: float
-) -> Spread:
+def spread_of(by_schedule: Sequence[Sequence[HiddenRun]], by_horizon: Sequence[Sequence[HiddenRun]]) -> Spread:
     """From runs hidden schedule by schedule, and horizon by horizon with only shorter ones fitted; each schedule counts
     once, of the horizons the one that was missed most.
 
-    `floor` is the root mean square of the fit's own residuals, below which no spread is. Not known for fewer than two
-    schedules.
+    No spread is below the residuals of these fits. Not known for fewer than two schedules.
     """
     found = [one for one in by_schedule if one]
     missed = np.mean([np.mean([np.mean(one.errors**2) for one in group]) for group in found]) if found else np.nan
     known_of = np.mean([np.mean([np.mean(one.parameter_sd**2) for one in group]) for group in found]) if found else 0.0
+    floor = float(np.mean([one.residual for group in found for one in group])) if found else 0.0
     sd = max(float(np.sqrt(max(missed - known_of, OWN_SHARE * missed))), floor)
     growths = [_growth(group, sd) for group in by_horizon]
     known = [growth for growth in growths if growth is not None]
@@ -309,35 +340,34 @@ class GroupFit:
     declared: list[HiddenRun]
     sizes: dict[str, list[HiddenRun]] = field(default_factory=dict)
     """By holdout: runs of the largest size."""
+    unsaid: dict[str, str] = field(default_factory=dict)
+    """By holdout, why it is predicted by no fit."""
 
     @cached_property
     def spread(self) -> Spread:
         """For runs that were not made."""
-        return spread_of(list(self.schedules.values()), self.horizons, self._floor)
+        return spread_of(list(self.schedules.values()), self.horizons)
 
     def _spread_without(self, schedule: str) -> Spread:
-        """From the other schedules alone."""
+        """From what the other schedules were missed by; all but one of the fits that missed them have seen this one."""
         others = [runs for name, runs in self.schedules.items() if name != schedule]
-        return spread_of(others, self.horizons, self._floor)
+        return spread_of(others, self.horizons)
 
     @property
     def _spread_of_shorter(self) -> Spread:
-        """For the longest horizon, from shorter ones alone."""
+        """For the longest horizon: the growth from shorter ones alone, the rest from shorter runs of hidden schedules,
+        whose fits have seen long runs of the other schedules."""
         ranks = horizon_ranks(self.group.open)
         longest = max(ranks.values())
         shorter = [[one for one in runs if ranks[one.run.cell_id] < longest] for runs in self.schedules.values()]
-        return spread_of(shorter, self.horizons[:-1], self._floor)
+        return spread_of(shorter, self.horizons[:-1])
 
     @property
     def _spread_of_smaller(self) -> Spread:
         """For other schedules of the largest size, from smaller sizes alone."""
         largest = max(run.curve.n_params or 0.0 for run in self.group.open)
         smaller = [[one for one in runs if one.run.curve.n_params != largest] for runs in self.schedules.values()]
-        return spread_of(smaller, [], self._floor)
-
-    @property
-    def _floor(self) -> float:
-        return float(np.sqrt(np.mean(self.whole.found.residuals**2))) if self.whole else 0.0
+        return spread_of(smaller, [])
 
     def scored(self) -> Iterator[tuple[str, list[HiddenRun], Spread]]:
         """Holdout, its runs, and a spread that has not seen them."""
@@ -399,7 +429,9 @@ def fit_group(law: str, group: Group, settings: Settings) -> GroupFit:
         ([r for r in runs if ranks[r.cell_id] < x], [r for r in runs if ranks[r.cell_id] == x]) for x in longer
     ]
     by_size = size_splits(group)
-    said = hidden_from(whole, [*by_schedule, *by_horizon, *by_size.values()], group.min_sizes)
+    said, unsaid = hidden_from(whole, [*by_schedule, *by_horizon, *by_size.values()], group.min_sizes)
+    # The last of the horizons is the longest.
+    holdouts = [*(f"{SCHEDULE} {x}" for x in names), *[LONGEST_HORIZON] * len(by_horizon), *by_size]
     unseen = distinct([run for run in group.runs if run.holdout], keys_of(runs))
     return GroupFit(
         group,
@@ -409,6 +441,7 @@ def fit_group(law: str, group: Group, settings: Settings) -> GroupFit:
         horizons=said[len(names) : len(names) + len(by_horizon)],
         declared=said_of(whole, runs, unseen),
         sizes=dict(zip(by_size, said[len(names) + len(by_horizon) :], strict=True)),
+        unsaid={holdout: why for holdout, why in dict(zip(holdouts, unsaid, strict=True)).items() if why},
     )
 
 
@@ -442,8 +475,11 @@ def _named(law: Any) -> Iterator[tuple[str, float]]:
 def _scores(out: LawTables, fit: GroupFit) -> None:
     scored = {holdout.split(" ", 1)[0] for holdout, _, _ in fit.scored()}
     by_size = (LARGEST_SIZE, REST_OF_LARGEST_SIZE) if fit.law in LAWS_OVER_SIZES else ()
+    for holdout, why in fit.unsaid.items():
+        out.not_scored(fit.group.key, holdout, CURVE, why)
+    told = scored | {holdout.split(" ", 1)[0] for holdout in fit.unsaid}
     for holdout in (SCHEDULE, LONGEST_HORIZON, *by_size):
-        if holdout not in scored:
+        if holdout not in told:
             out.not_scored(fit.group.key, holdout, CURVE, fit.group.refusal or NOT_HIDDEN[holdout])
     for holdout, hidden, spread in fit.scored():
         low, high = zip(*(interval(one, spread, out.settings.ci_level) for one in hidden), strict=True)

@@ -28,7 +28,14 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from glidepath.science.laws.curve import SIZE_UNIT, Curve, Warmup, check_sizes, n_params_of
-from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses, typical_loss
+from glidepath.science.laws.curve_fit import (
+    CurveFit,
+    Weighting,
+    fit_curve_law,
+    linear_starts,
+    pooled_losses,
+    typical_loss,
+)
 
 Floats = NDArray[np.float64]
 

@@ -185,8 +185,8 @@ class ConvexBoundFormula:
     """The law at the points of several curves, in fitting coordinates: with scale and noise relative to the points'
     own, and every norm relative to B,
 
-    c: irreducible_loss in units of the losses' median; ln_distance, ln_noise: of both terms; ln_g1, rate: G1/B and A1 times the longest curve;
-    ln_g2, exponent: G2/B at the longest curve's end, and A2.
+    c: irreducible_loss in units of the losses' median; ln_distance, ln_noise: of both terms; ln_g1, rate: G1/B and A1
+    times the longest curve; ln_g2, exponent: G2/B at the longest curve's end, and A2.
     """
 
     curves: tuple[Curve, ...]

@@ -32,7 +32,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glidepath.science.laws.curve import SIZE_UNIT, Curve, check_sizes, n_params_of
-from glidepath.science.laws.curve_fit import CurveFit, Weighting, fit_curve_law, linear_starts, pooled_losses, typical_loss
+from glidepath.science.laws.curve_fit import (
+    CurveFit,
+    Weighting,
+    fit_curve_law,
+    linear_starts,
+    pooled_losses,
+    typical_loss,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
