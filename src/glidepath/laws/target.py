@@ -77,7 +77,7 @@ def choose(
     if points.empty:
         raise ValueError(
             f"target.batch_sequences {batch_sequences}: no cell with that batch is completed and open to fits. "
-            f"Choose a batch of the grid"
+            f"Choose a batch that was trained"
         )
     if wanted is not None and wanted not in set(points["schedule"]):
         raise ValueError(
@@ -187,18 +187,18 @@ def peak_lr(choice: Choice, n_params: float, token_horizon: float, settings: Set
     if left_out and any(len(sweep.peak_lrs) > 1 for sweep in choice.horizons):
         warnings.append(
             f"{left_out} of {len(choice.horizons)} horizons have the optimum of {choice.schedule} at the edge of "
-            f"the grid of peak learning rates and are left out: extend the grid there."
+            f"the grid of peak learning rates and are left out: add lower or higher ones there."
         )
     everywhere = [sweep for sweep in choice.all_sizes if sweep.optimum.status == "converged"]
     sizes = {sweep.n_params_counted for sweep in everywhere}
     unseen = abs(np.log(n_params / choice.n_params)) > SAME_SIZE
     by_size = unseen and choice.parametrization not in CARRYING and len(sizes) >= MIN_SIZES
     last = (inside or choice.horizons)[-1]
-    carried = f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter of {choice.model}"
+    where = f"The peak learning rate is that of {last.tokens_per_parameter:g} tokens per parameter of {choice.model}"
 
     def carry(why: str) -> LrAtTarget:
         samples = last.lr_samples if inside else np.empty(0)
-        told = (*warnings, f"{carried}: {why}.")
+        told = (*warnings, f"{where}: {why}.")
         return LrAtTarget(last.optimum.peak_lr, samples, told, last.tokens_per_parameter)
 
     if len(inside) < 2 and not by_size:
