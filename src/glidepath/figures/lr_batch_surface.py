@@ -50,7 +50,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         return style.nothing_to_draw(
             TITLE,
             "No size and horizon was trained at three learning rates and three batches.",
-            "Give one block of the grid several `batch_sequences` and `peak_lrs`.",
+            "Train one size and horizon with several batches at several peak learning rates each.",
         )
     shown = frame[frame["item"].isin(["rule", "optimum"])]
     horizons_of = shown.groupby(["schedule", "model"])["tokens_per_parameter"].nunique()

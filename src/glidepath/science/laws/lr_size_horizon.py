@@ -170,7 +170,7 @@ def refuse_lines(design: Floats, names: list[str]) -> None:
     there are fewer points than columns."""
     n, p = design.shape
     if n < p:
-        raise ValueError(f"{p} parameters ({', '.join(names)}) through {n} optima: add horizons or sizes to the grid")
+        raise ValueError(f"{p} parameters ({', '.join(names)}) through {n} optima: add horizons or sizes")
     varied = design[:, 1:]
     if varied.shape[1] < 2:
         return

@@ -194,7 +194,7 @@ def fit_size_horizon_law(n_params: Floats, tokens: Floats, losses: Floats, *, de
     if sizes < 3 or horizons < 3:
         raise ValueError(
             f"the law in size and horizon needs at least three of each, there are {sizes} sizes and {horizons} "
-            f"horizons. Add models or tokens_per_parameter to the grid"
+            f"horizons. Add runs of other sizes or horizons"
         )
     fitting.refuse_losses(losses)
     formula = SizeHorizonFormula.at(n_params, tokens)
