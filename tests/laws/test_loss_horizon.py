@@ -193,3 +193,46 @@ def test_the_law_without_an_asymptote_stands_beside(n_replicates: int) -> None:
         assert row["value"] == pytest.approx(planted, rel=0.01)
         assert row["ci_low"] < row["value"] < row["ci_high"]
         assert row["status"] == "converged"
+
+
+BENDING = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+
+
+def test_the_interval_carries_what_the_law_missed_nearer_by() -> None:
+    """Losses that fall faster and faster, which the law cannot follow: seen with little noise, always missed."""
+    runs, blocks = replace(
+        STUDY, schedules={"cosine": Truth()}, tokens_per_parameter=BENDING, own_sd=1e-3, n_replicates=3
+    ).tables()
+    runs["val_loss"] -= 0.012 * np.log2(runs["tokens_per_parameter"] / 5) ** 2
+    law = loss_horizon.fit(final_losses(runs, blocks), settings())
+    row = one(scores(law), holdout="longest_horizon")
+    assert row["mean_absolute_error"] > 0.03
+    assert row["covered"] == 1.0
+
+
+def test_an_interval_is_not_known_where_no_horizon_can_be_hidden_inside() -> None:
+    four = replace(STUDY.noisy(0.003, 0), tokens_per_parameter=BENDING[:4])
+    assert scores(loss_horizon.fit(losses_of(four), settings()))["covered"].isna().all()
+
+
+def test_repeated_text_is_no_longer_horizon() -> None:
+    """Runs of eight epochs, worse by 0.3: the law is that of the fresh ones, and says how many it left out."""
+    runs, blocks = replace(STUDY, schedules={"cosine": Truth()}, tokens_per_parameter=BENDING).tables()
+    repeated = runs["tokens_per_parameter"] == 160
+    runs.loc[repeated, "epochs"], runs.loc[repeated, "val_loss"] = 8.0, runs.loc[repeated, "val_loss"] + 0.3
+    found = parameters(loss_horizon.fit(final_losses(runs, blocks), settings()))
+    assert one(found, parameter="irreducible_loss")["value"] == pytest.approx(2.0, rel=0.01)
+    assert one(found, parameter="n_repeated_left_out")["value"] == 1
+
+
+def test_checkpoints_of_one_run_are_drawn_as_one() -> None:
+    """Runs of one trunk tell nothing of another trunk, and the table says so."""
+    study = replace(
+        STUDY, schedules={"cosine": Truth()}, tokens_per_parameter=BENDING, lr_factors=(1.0,), n_replicates=1
+    )
+    runs, blocks = study.tables()
+    for trunks, unit in (
+        (["a"] * 6, "runs of one trunk"), (["a", "a", "b", "b", "c", "c"], "trunks"), ([None] * 6, "runs")
+    ):  # fmt: skip
+        found = parameters(loss_horizon.fit(final_losses(runs.assign(trunk_id=trunks), blocks), settings()))
+        assert set(found["resampling_unit"]) == {unit}

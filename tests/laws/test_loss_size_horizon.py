@@ -174,3 +174,27 @@ def test_three_sizes_are_fitted_but_not_scored() -> None:
 def test_same_seed_same_tables() -> None:
     losses = losses_of(STUDY.noisy(0.003, 0))
     assert_same(*(loss_size_horizon.fit(losses, settings(1, n_bootstrap=5)) for _ in range(2)))
+
+
+def test_checkpoints_of_one_run_share_what_its_seed_did() -> None:
+    """Seven runs, fifteen checkpoints of each, a common offset of every run: intervals of checkpoints drawn one by one
+    miss the truth, those of whole runs hold it."""
+    study = replace(
+        STUDY, schedules={"cosine": Truth(curvature=0.0)}, n_replicates=1, lr_factors=(1.0,), n_blocks=1,
+        models={f"m{n}": int(n) for n in np.geomspace(1e6, 64e6, 7)},
+        tokens_per_parameter=tuple(np.geomspace(5, 160, 15)),
+    )  # fmt: skip
+    runs, blocks = study.tables()
+    hits: dict[str, list[bool]] = {"runs": [], "trunks": []}
+    for seed in range(4):
+        offset = dict(zip(study.models, 0.01 * np.random.default_rng(seed).standard_normal(7), strict=True))
+        of_seed = runs.assign(val_loss=runs["val_loss"] + runs["model"].map(offset))
+        for unit, trunks in (("runs", None), ("trunks", runs["model"])):
+            found = loss_size_horizon.fit(
+                final_losses(of_seed.assign(trunk_id=trunks), blocks), settings(seed, n_bootstrap=40)
+            )
+            row = one(parameters(found), parameter="alpha")
+            assert row["resampling_unit"] == unit
+            if row["status"] == "converged":
+                hits[unit].append(covered(row, 0.3))
+    assert np.mean(hits["trunks"]) > np.mean(hits["runs"])

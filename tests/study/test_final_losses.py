@@ -26,6 +26,7 @@ def study(n_replicates: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             "parametrization": "sp",
             "epochs": 1.0,
             "train_flops_exact": 1.0e6,
+            "trunk_id": "t",
             "architecture": "plain",
             "d_model": 16,
             "n_layer": 1,

@@ -12,8 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from glidepath.laws.law import EXTRAPOLATION, GRID_POINTS, SPANS_HORIZONS, Floats, LawTables, Settings
-from glidepath.laws.size_points import SizePoints, groups_of_points, intervals
+from glidepath.laws.law import (
+    EXTRAPOLATION,
+    GRID_POINTS,
+    REPEATED_LEFT_OUT,
+    SPANS_HORIZONS,
+    Floats,
+    LawTables,
+    Settings,
+)
+from glidepath.laws.new_run import intervals
+from glidepath.laws.size_points import SizePoints, groups_of_points
 from glidepath.science.laws.isoflop import (
     MIN_BUDGETS,
     MIN_POINTS,
@@ -76,6 +85,9 @@ def _fit_group(out: LawTables, group: dict[str, Any], points: SizePoints) -> Non
             out.not_scored(group, HOLDOUT, quantity, str(refusal))
         return
     _parameters(out, group, found)
+    if points.n_repeated_left_out:
+        left_out = float(points.n_repeated_left_out)
+        out.parameter(group, SPANS_HORIZONS, REPEATED_LEFT_OUT, left_out, np.empty(0), len(points), found.status)
     _profiles(out, group, found, name_of_compute)
     if found.status != "failed":
         _curves(out, group, found, name_of_compute)

@@ -174,6 +174,8 @@ class Sweep:
     n_params_counted: int
     train_flops: float
     """Of one run; NaN where it is not told."""
+    trunk: str
+    """Of the run of lowest loss; empty where it is not told."""
     peak_lrs: Floats
     losses: Floats
     optimum: Optimum
@@ -221,6 +223,7 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
                 epochs=float(cells["epochs"].astype("float64").iloc[0]),
                 n_params_counted=int(cells["n_params_counted"].iloc[0]),
                 train_flops=float(cells["train_flops_exact"].astype("float64").iloc[0]),
+                trunk="" if pd.isna(trunk := cells["trunk_id"].iloc[int(values.argmin())]) else str(trunk),
                 peak_lrs=peak_lrs,
                 losses=values,
                 optimum=best,
@@ -235,6 +238,10 @@ def sweeps(losses: FinalLosses, settings: Settings) -> list[Sweep]:
 
 FRESH_EPOCHS = 4.0
 """Up to so many epochs repeated text is worth nearly as much as fresh text (Muennighoff et al. 2023, section 5)."""
+
+
+REPEATED_LEFT_OUT = "n_repeated_left_out"
+"""Parameter row of the sweeps that are not, where there are any."""
 
 
 def fresh_sweeps(found: list[Sweep]) -> tuple[list[Sweep], int]:

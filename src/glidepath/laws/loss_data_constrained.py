@@ -6,18 +6,21 @@ is nothing to fit.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from glidepath.laws.law import DECLARED, SPANS_HORIZONS, LawTables, Settings
+from glidepath.laws.law import DECLARED, SPANS_HORIZONS, Floats, LawTables, Settings
+from glidepath.laws.loss_size_horizon import PREDICTOR, axis_of
+from glidepath.laws.new_run import law_errors
+from glidepath.laws.predictors import Points
 from glidepath.laws.size_points import (
     Bools,
     SizePoints,
     groups_of_points,
     largest,
     report_residuals,
-    resampling_unit,
     score_hidden,
 )
 from glidepath.science.laws.data_constrained import (
@@ -41,8 +44,9 @@ EPOCHS = np.geomspace(1.0, 256.0, 17)
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
     """Fit every schedule, batch and architecture with repeated text; score by hiding the largest sizes, the longest
     horizons, the most epochs, and what is declared hidden."""
-    out = LawTables(settings, resampling_unit(losses))
-    for group, points, unseen in groups_of_points(losses, settings, hidden):
+    tables = LawTables(settings, losses.resampling_unit)
+    for group, points, unseen in groups_of_points(losses, settings, hidden, fresh=False):
+        out = replace(tables, resampling_unit=points.resampling_unit)
         try:
             found = _fitted(points)
         except ValueError as refusal:
@@ -59,7 +63,7 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
         _worth(out, group, points, found.law, samples)
         if unseen:
             _score_on(out, group, DECLARED, points, unseen, found, losses)
-    return out
+    return tables
 
 
 def _fitted(points: SizePoints) -> DataConstrainedFit:
@@ -145,4 +149,17 @@ def _score_on(
     samples = found.resampled(losses=points.samples, weights=points.weights)
     at = hidden.n_params, hidden.tokens, hidden.unique_tokens
     predicted, drawn = found.law.predict(*at), samples.predict(*at)
-    score_hidden(out, group, holdout, points, hidden, predicted, drawn, found.residuals, len(PARAMETERS), losses)
+    # With its worth of repetition given it is the law in size and horizon of what they are worth.
+    seen = Points(*_effective(found, points.n_params, points.tokens, points.unique_tokens), points.losses, None)
+    errors = law_errors(PREDICTOR, seen, *_effective(found, *at), out.settings, axis=axis_of(holdout, seen))
+    score_hidden(
+        out, group, holdout, points, hidden, predicted, drawn, errors, found.residuals, len(PARAMETERS), losses
+    )
+
+
+def _effective(
+    found: DataConstrainedFit, n_params: Floats, tokens: Floats, unique_tokens: Floats
+) -> tuple[Floats, Floats]:
+    """Parameters and tokens by what they are worth."""
+    law = found.law
+    return law.effective_params(n_params, unique_tokens), law.effective_tokens(tokens, unique_tokens)

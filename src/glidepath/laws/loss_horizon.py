@@ -12,7 +12,7 @@ Beside it stands the law without an asymptote that the recommendation compares i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,29 +20,36 @@ from glidepath.laws.law import (
     DECLARED,
     EXTRAPOLATION,
     GRID_POINTS,
+    REPEATED_LEFT_OUT,
     SPANS_HORIZONS,
     Floats,
     LawTables,
     Settings,
     Sweep,
     by_group,
+    fresh_sweeps,
     hidden_sweeps,
     sweeps,
 )
-from glidepath.laws.size_points import Bools, drawn_runs, intervals, new_run, resampling_unit
+from glidepath.laws.new_run import intervals, law_errors, new_runs
+from glidepath.laws.predictors import LOSS_PREDICTORS, Points
+from glidepath.laws.size_points import Bools, drawn_anew
 from glidepath.science.laws.horizon import SaturatingLaw, compute_saving, compute_saving_by_law, fit_saturating_law
 from glidepath.study.final_losses import FinalLosses
 
 PARAMETERS = ("irreducible_loss", "K", "exponent")
 ENOUGH_RUNS = len(PARAMETERS) + 1
 """Different horizons that a bootstrap sample needs where runs are drawn: with one less the law goes through all."""
+PREDICTOR = next(predictor for predictor in LOSS_PREDICTORS if predictor.name == "loss_horizon")
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
     """Fit every group of sweeps with at least three horizons; score by hiding the longest, and on what is declared
     hidden."""
-    out = LawTables(settings, resampling_unit(losses))
-    groups = list(by_group(sweeps(losses, settings)))
+    tables = LawTables(settings, losses.resampling_unit)
+    every = [(group, *fresh_sweeps(members)) for group, members in by_group(sweeps(losses, settings))]
+    groups = [(group, members) for group, members, _ in every]
+    replicated = bool(losses.noise.degrees_of_freedom)
     unseen = hidden_sweeps(hidden, settings)
     references = {
         (group["model"], group["batch_sequences"]): members
@@ -50,9 +57,13 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
         if group["schedule"] == settings.reference_schedule
     }
     laws = {tuple(group.values()): _fitted(members, losses, settings) for group, members in groups if len(members) >= 3}
-    for group, members in groups:
+    for group, members, left_out in every:
         fitted = laws.get(tuple(group.values()))
+        out = replace(tables, resampling_unit=_drawn(members, settings)[1]) if not replicated else tables
         _write(out, group, members, fitted)
+        if left_out:
+            nothing = np.empty(0)
+            out.parameter(group, SPANS_HORIZONS, REPEATED_LEFT_OUT, left_out, nothing, len(members), "converged")
         if fitted:
             _write_without_asymptote(out, group, members, losses)
         _score(out, group, members, losses)
@@ -63,7 +74,7 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
             other = laws.get(tuple(reference[0].group.values()))
             if fitted and other:
                 _savings_by_law(out, group, fitted, other)
-    return out
+    return tables
 
 
 def _horizons(members: list[Sweep]) -> Floats:
@@ -72,6 +83,17 @@ def _horizons(members: list[Sweep]) -> Floats:
 
 def _losses(members: list[Sweep]) -> Floats:
     return np.array([sweep.optimum.val_loss for sweep in members])
+
+
+def _drawn(members: list[Sweep], settings: Settings) -> tuple[Floats, str]:
+    return drawn_anew([sweep.trunk for sweep in members], settings.n_bootstrap, settings.seed)
+
+
+def _points(members: list[Sweep]) -> Points:
+    n_params, tokens = (
+        np.array([float(getattr(sweep, name)) for sweep in members]) for name in ("n_params_counted", "token_horizon")
+    )
+    return Points(n_params, tokens, _losses(members), None)
 
 
 def _samples(members: list[Sweep]) -> Floats:
@@ -95,7 +117,7 @@ def _fitted(members: list[Sweep], losses: FinalLosses, settings: Settings) -> _F
     if losses.noise.degrees_of_freedom:
         rows = _samples(members)
         return _Fitted(members, law, fit_saturating_law(x, rows), np.asarray(np.isfinite(rows).all(1)))
-    weights = drawn_runs(len(x), settings.n_bootstrap, settings.seed)
+    weights, _ = _drawn(members, settings)
     enough = (weights > 0).sum(1) >= ENOUGH_RUNS
     rows = np.where(enough[:, None], observed, np.nan)
     return _Fitted(members, law, fit_saturating_law(x, rows, weights=weights), enough)
@@ -140,7 +162,7 @@ def _write_without_asymptote(
         with np.errstate(invalid="ignore", divide="ignore"):
             rows, weights = np.log(_samples(members)), np.ones(len(x))
     else:
-        rows, weights = observed[None], drawn_runs(len(x), out.settings.n_bootstrap, out.settings.seed)
+        rows, weights = observed[None], _drawn(members, out.settings)[0]
     (scale, exponent), (scales, exponents) = _power_law(x, observed, np.ones(len(x))), _power_law(x, rows, weights)
     falls = bool(exponent > 0)
     for name, value, samples in (("scale", scale, scales), ("exponent", exponent, exponents)):
@@ -202,7 +224,10 @@ def _score_on(
     at = _horizons(hidden)
     predicted, samples = fitted.law.predict(at), fitted.samples.predict(at)
     residuals = np.log(_losses(fitted.members)) - np.log(fitted.law.predict(_horizons(fitted.members)))
-    drawn = new_run(samples, predicted, residuals, len(PARAMETERS), losses, out.settings)
+    there, seen = _points(hidden), _points(fitted.members)
+    errors = law_errors(PREDICTOR, seen, there.n_params, there.tokens, out.settings, axis=seen.tokens)
+    measured = _samples(fitted.members) if losses.noise.degrees_of_freedom else None
+    drawn = new_runs(samples, predicted, errors, residuals, measured, len(PARAMETERS), losses, out.settings)
     low, high = intervals(drawn, out.settings.ci_level)
     out.score(group, holdout, "val_loss", predicted, _losses(hidden), baseline, low=low, high=high)
 

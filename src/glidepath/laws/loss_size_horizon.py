@@ -6,17 +6,19 @@ N is the study's parameter count, D the token horizon, the loss that at each cel
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from glidepath.laws.law import DECLARED, EXTRAPOLATION, GRID_POINTS, SPANS_HORIZONS, Floats, LawTables, Settings
+from glidepath.laws.new_run import law_errors
+from glidepath.laws.predictors import LOSS_PREDICTORS, Points
 from glidepath.laws.size_points import (
     SizePoints,
     groups_of_points,
     largest,
     report_residuals,
-    resampling_unit,
     score_hidden,
 )
 from glidepath.science.fitting import Profile
@@ -33,14 +35,16 @@ COORDINATES = {"E": "E", "A": "alpha", "B": "beta", "alpha": "alpha", "beta": "b
 OPTIMAL = ("optimal_size_exponent", "optimal_horizon_exponent")
 PARAMETERS = (*COORDINATES, *OPTIMAL)
 N_PARAMETERS = len(COORDINATES)
+PREDICTOR = next(predictor for predictor in LOSS_PREDICTORS if predictor.name == "loss_size_horizon")
 HOLDOUTS = {"largest_size": "sizes", "longest_horizon": "horizons"}
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
     """Fit every schedule, batch and architecture with at least three sizes and horizons; score by hiding the largest
     sizes, the longest horizons, and what is declared hidden."""
-    out = LawTables(settings, resampling_unit(losses))
+    tables = LawTables(settings, losses.resampling_unit)
     for group, points, unseen in groups_of_points(losses, settings, hidden):
+        out = replace(tables, resampling_unit=points.resampling_unit)
         for holdout, words in HOLDOUTS.items():
             _score(out, group, holdout, words, points, losses)
         try:
@@ -56,7 +60,7 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
         _compute_optimal(out, group, points, found.law, samples)
         if unseen:
             _score_on(out, group, DECLARED, points, unseen, found, losses)
-    return out
+    return tables
 
 
 def statuses(found: SizeHorizonFit, level: float) -> dict[str, str]:
@@ -125,6 +129,11 @@ def _compute_optimal(
         out.prediction(group, SPANS_HORIZONS, "train_flops_6nd", flops, quantity, values, drawn, outside)
 
 
+def axis_of(holdout: str, points: Points) -> Floats:
+    """What the hidden points are the largest in."""
+    return {"largest_size": points.n_params, "longest_horizon": points.tokens}.get(holdout, points.compute)
+
+
 def _score(
     out: LawTables, group: dict[str, Any], holdout: str, words: str, points: SizePoints, losses: FinalLosses
 ) -> None:
@@ -150,4 +159,6 @@ def _score_on(
     samples = found.resampled(losses=points.samples, weights=points.weights)
     at = hidden.n_params, hidden.tokens
     predicted, drawn = found.law.predict(*at), samples.predict(*at)
-    score_hidden(out, group, holdout, points, hidden, predicted, drawn, found.residuals, N_PARAMETERS, losses)
+    seen = Points(points.n_params, points.tokens, points.losses, None)
+    errors = law_errors(PREDICTOR, seen, *at, out.settings, axis=axis_of(holdout, seen))
+    score_hidden(out, group, holdout, points, hidden, predicted, drawn, errors, found.residuals, N_PARAMETERS, losses)

@@ -3,7 +3,7 @@ hidden from them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from glidepath.laws.law import SPANS_HORIZONS, Floats, LawTables, Settings, Sweep, sweeps
-from glidepath.science.replicates import interval, single_run_noise
+from glidepath.laws.law import (
+    REPEATED_LEFT_OUT,
+    SPANS_HORIZONS,
+    Floats,
+    LawTables,
+    Settings,
+    Sweep,
+    fresh_sweeps,
+    sweeps,
+)
+from glidepath.laws.new_run import intervals, new_runs
 from glidepath.study.final_losses import FinalLosses
 
 Bools = NDArray[np.bool_]
@@ -26,7 +35,7 @@ ROBUST_SD = 1.4826
 OUTLYING = 5.0
 """Residuals larger than so many robust standard deviations are reported; they stay in the fit."""
 RUNS = "runs"
-"""Resampling unit without replicates."""
+"""Resampling unit without replicates, if no two share a trunk."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,10 @@ class SizePoints:
     """The same losses measured anew, shape [n_samples, points]; None without replicates: then runs are drawn anew."""
     weights: Floats | None
     """How often every run is drawn, shape [n_samples, points]; None with replicates."""
+    resampling_unit: str
     n_architectures: int = 1
+    n_repeated_left_out: int = 0
+    """Points of too many epochs, where the law knows nothing of repetition."""
 
     def __len__(self) -> int:
         return len(self.losses)
@@ -70,13 +82,14 @@ class SizePoints:
 
 
 def groups_of_points(
-    losses: FinalLosses, settings: Settings, hidden: FinalLosses | None
+    losses: FinalLosses, settings: Settings, hidden: FinalLosses | None, *, fresh: bool = True
 ) -> Iterator[tuple[dict[str, Any], SizePoints, SizePoints | None]]:
     """Group columns, points and the points that the configuration hides, for every schedule and batch.
 
     Models that differ in more than their size (`architecture`) are not one law's: where one of the architectures has
     three sizes, each has rows of its own, named after its digest. Where none has, as in a family whose heads grow with
-    the size, all are one law, and `n_architectures` among the parameters says so.
+    the size, all are one law, and `n_architectures` among the parameters says so. With `fresh` points of many epochs
+    are left out (`fresh_sweeps`), hidden ones too, and `n_repeated_left_out` says how many.
     """
     architectures = architectures_of(losses) | (architectures_of(hidden) if hidden else {})
     unseen = sweeps(hidden, settings) if hidden else []
@@ -91,8 +104,12 @@ def groups_of_points(
             )
             seen = {_place(sweep) for sweep in chosen}
             others = [sweep for sweep in others if _place(sweep) not in seen]
+            left_out = 0
+            if fresh:
+                (chosen, left_out), (others, _) = fresh_sweeps(chosen), fresh_sweeps(others)
             group = {"model": label, "schedule": schedule, "batch_sequences": batch}
-            points = replace(_points(chosen, losses, settings), n_architectures=len(kinds))
+            points = _points(chosen, losses, settings)
+            points = replace(points, n_architectures=len(kinds), n_repeated_left_out=left_out)
             yield group, points, _points(others, losses, settings) if others else None
 
 
@@ -123,6 +140,7 @@ def _place(sweep: Sweep) -> tuple[int, float, str]:
 def _points(members: list[Sweep], losses: FinalLosses, settings: Settings) -> SizePoints:
     replicated = bool(losses.noise.degrees_of_freedom)
     tokens = np.array([sweep.token_horizon for sweep in members])
+    weights, unit = drawn_anew([sweep.trunk for sweep in members], settings.n_bootstrap, settings.seed)
     return SizePoints(
         [str(sweep.group["model"]) for sweep in members],
         np.array([float(sweep.n_params_counted) for sweep in members]),
@@ -132,46 +150,26 @@ def _points(members: list[Sweep], losses: FinalLosses, settings: Settings) -> Si
         np.array([sweep.train_flops for sweep in members]),
         np.array([sweep.optimum.val_loss for sweep in members]),
         np.stack([sweep.loss_samples for sweep in members], axis=1) if replicated else None,
-        None if replicated else drawn_runs(len(members), settings.n_bootstrap, settings.seed),
+        None if replicated else weights,
+        losses.resampling_unit if replicated else unit,
     )
 
 
-def drawn_runs(n: int, n_samples: int, seed: int) -> Floats:
-    """How often each of n runs is drawn with replacement, shape [n_samples, n]."""
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=n_samples)
-    return counts.astype(np.float64)
+def drawn_anew(trunks: Sequence[str], n_samples: int, seed: int) -> tuple[Floats, str]:
+    """How often each of n runs is drawn with replacement, shape [n_samples, n], and what was drawn.
 
-
-def resampling_unit(losses: FinalLosses) -> str:
-    return losses.resampling_unit if losses.noise.degrees_of_freedom else RUNS
-
-
-def new_run(
-    samples: Floats, predicted: Floats, residuals: Floats, n_parameters: int, losses: FinalLosses, settings: Settings
-) -> Floats:
-    """Losses that one new run at each point could have [n_samples, m]: the law's samples, noise, and its lack of fit.
-
-    Noise is that of a single run, from replicates. Where the law's residuals (ln, with n/(n - p) for its p parameters)
-    are larger than that, draws of them make up the difference: the law is then off by more than noise even at points
-    that it was fitted to. How far it is off beyond them is not known to it.
+    Runs of one trunk (empty: a run's own) are drawn together: what another seed would change is common to them. Where
+    all are of one trunk nothing tells what that is; runs are then drawn, and intervals are of runs of that trunk.
     """
-    n_samples, m = samples.shape
-    noise = np.stack([single_run_noise(losses.noise, n_samples, settings.seed + 1 + i) for i in range(m)], axis=1)
-    degrees = len(residuals) - n_parameters
-    if degrees < 1:
-        return samples + noise
-    variance = float((residuals**2).sum()) / degrees * predicted**2
-    known = losses.noise.own_sd**2 + losses.noise.position_sd**2 if losses.noise.degrees_of_freedom else 0.0
-    unexplained = np.sqrt(np.maximum(variance - known, 0.0))
-    draws = np.random.default_rng(settings.seed).choice(residuals, size=(n_samples, m))
-    scale = float(np.sqrt((residuals**2).mean()))
-    return samples + noise + (unexplained * draws / scale if scale > 0 else 0.0)
-
-
-def intervals(samples: Floats, level: float) -> tuple[Floats, Floats]:
-    """Ends of the percentile interval of every column."""
-    ends = np.array([interval(column, level) for column in samples.T])
-    return ends[:, 0], ends[:, 1]
+    names = [trunk or f"run {i}" for i, trunk in enumerate(trunks)]
+    labels = pd.factorize(pd.Series(names))[0]
+    n, unit = int(labels.max()) + 1, RUNS
+    if n == 1 < len(labels):
+        labels, n, unit = np.arange(len(labels)), len(labels), "runs of one trunk"
+    elif n < len(labels):
+        unit = "trunks"
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=n_samples)
+    return counts[:, labels].astype(np.float64), unit
 
 
 def largest(values: Floats) -> Bools:
@@ -198,12 +196,14 @@ def score_hidden(
     hidden: SizePoints,
     predicted: Floats,
     samples: Floats,
+    errors: Floats,
     residuals: Floats,
     n_parameters: int,
     losses: FinalLosses,
 ) -> None:
-    """Score predictions [m] of hidden points, with the law's samples of them [n_samples, m] and its residuals."""
-    drawn = new_run(samples, predicted, residuals, n_parameters, losses, out.settings)
+    """Score predictions [m] of hidden points, with the law's samples of them [n_samples, m], draws of its error beyond
+    its points (`new_run.law_errors`), and its residuals."""
+    drawn = new_runs(samples, predicted, errors, residuals, points.samples, n_parameters, losses, out.settings)
     low, high = intervals(drawn, out.settings.ci_level)
     out.score(group, holdout, "val_loss", predicted, hidden.losses, nearest(points, hidden), low=low, high=high)
 
@@ -216,6 +216,8 @@ def report_residuals(out: LawTables, group: dict[str, Any], points: SizePoints, 
     told = {"residual_sd": sd, "n_outliers": float(outlying.sum())}
     if points.n_architectures > 1:
         told["n_architectures"] = float(points.n_architectures)
+    if points.n_repeated_left_out:
+        told[REPEATED_LEFT_OUT] = float(points.n_repeated_left_out)
     for name, value in told.items():
         out.parameter(group, SPANS_HORIZONS, name, value, np.empty(0), len(points), "converged")
     models = np.array(points.models)

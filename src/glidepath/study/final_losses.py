@@ -25,8 +25,8 @@ SWEEP = [*GROUP, "tokens_per_parameter", "token_horizon", "epochs"]
 horizon in tokens is all that is known of a log without sizes."""
 POINT = [*SWEEP, "peak_lr"]
 SHAPE = ["architecture", "parametrization", "d_model", "n_layer", "d_head", "context_length"]
-FACTS = ["n_params_counted", *SHAPE, "train_flops_exact"]
-"""What else is known of a point."""
+FACTS = ["n_params_counted", *SHAPE, "train_flops_exact", "trunk_id"]
+"""What else is known of a point; the trunk is that of its first replicate."""
 POSITION = [name for name in POINT if name != "schedule"]
 
 NOISE_LEVEL_CI = 0.99
