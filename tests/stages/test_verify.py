@@ -151,3 +151,34 @@ def test_a_study_without_a_law_of_curves_says_what_to_do(
     given = ["--results", str(tmp_path), "--study", str(place / "study.yaml"), "--output", str(tmp_path / "no")]
     assert main(["optimise-schedule", *given]) == 2
     assert "to analysis.laws" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("replicates_left", [1, 0])
+def test_a_diverged_run_of_the_optimised_schedule_counts_as_outside(
+    tmp_path: Path, replicates_left: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    band = {"low_50": 1.0, "high_50": 9.0, "low_90": 1.0, "high_90": 9.0}
+    final = {name: {"val_loss_predicted": 3.0} | band for name in ("optimised", "linear")}
+    gain = {"val_loss": 0.1}
+    (tmp_path / "prediction.json").write_text(
+        json.dumps({"law": "annealing", "final": final, "best_trained": "linear", "total_steps": 400, "gain": gain})
+    )
+    trained = planted_curves.study(steps=(400,), schedules=("linear", "wsd_50"))
+    runs = trained["runs"].replace({"schedule": {"wsd_50": "optimised"}})
+    lost = (runs["schedule"] == "optimised") & (runs["replicate"] >= replicates_left)
+    trained["runs"] = runs.assign(status=runs["status"].mask(lost, "diverged"))
+    for name, frame in trained.items():
+        tables.write(getattr(tables, name.upper()), frame, tmp_path / f"{name}.parquet")
+    output = tmp_path / "verification.parquet"
+    given = ["--prediction", tmp_path / "prediction.json", "--results", tmp_path, "--output", output]
+    assert main([str(a) for a in ("verify", *given)]) == 0
+    found = tables.read(tables.VERIFICATION, output)
+    own = found[found["optimised"]]
+    assert own["status"].tolist().count("diverged") == 2 - replicates_left
+    assert own["in_90"].sum() == replicates_left
+    said = capsys.readouterr().out
+    assert f"{replicates_left} of 2 runs inside its 90 % interval" in said
+    assert f"{2 - replicates_left} of 2 runs of the optimised schedule diverged" in said
+    verdict = json.loads(output.with_suffix(".json").read_text())
+    assert len(verdict["left_out"]) == 2 - replicates_left
+    assert verdict["n_replicates"] == replicates_left
