@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from glidepath.laws import loss_horizon, loss_size_horizon
 from glidepath.laws.comparison import compared
 from glidepath.laws.law import LawTables, Settings
 from glidepath.study import tables
+from tests.laws.planted import losses_of, settings
+from tests.synthetic import Study, Truth
 
 SETTINGS = Settings("linear", 0.9, 100, 0)
 
@@ -76,3 +79,23 @@ def test_a_law_that_could_hide_nothing_says_why_and_has_no_rank(tmp_path: Any) -
 
 def test_without_laws_the_table_is_empty(tmp_path: Any) -> None:
     tables.write(tables.LAW_COMPARISON, compared({}), tmp_path / "law_comparison.parquet")
+
+
+def test_laws_with_other_groups_are_ranked_on_the_same_hidden_runs() -> None:
+    """A law per model and one over all sizes, asked for the longest horizon of every size."""
+    study = Study(
+        schedules={"cosine": Truth(curvature=0.0)}, models={f"m{n}": n * 1_000_000 for n in (1, 2, 4, 8)},
+        size_amplitude=1.0, lr_factors=(1.0,), n_replicates=1,
+    )  # fmt: skip
+    losses = losses_of(study)
+    found = compared(
+        {
+            name: law.fit(losses, settings(n_bootstrap=5)).frames()[tables.LAW_SCORES]
+            for name, law in (("loss_horizon", loss_horizon), ("loss_size_horizon", loss_size_horizon))
+        }
+    )
+    longest = found[found["holdout_kind"] == "longest horizon"]
+    assert sorted(longest["n_groups"]) == [1, 4]
+    assert set(longest["n_hidden"]) == {4}
+    assert set(longest["n_laws"]) == {2}
+    assert sorted(longest["rank"]) == [1, 2]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from glidepath.laws.law import added
 from glidepath.study import tables
 
 GROUP = ["holdout", "model", "schedule", "batch_sequences"]
@@ -36,15 +37,20 @@ def compared(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """`law_comparison` from the scores of every law, by law.
 
     Errors are means over hidden points, not over groups. Laws are ranked only against those that were scored on the
-    same groups with as many hidden points in each: an error on other runs says nothing about which law is better.
+    same hidden points, in whichever groups, or, where a law does not tell them, on the same groups with as many hidden
+    points in each: an error on other runs says nothing about which law is better.
     """
-    rows, hidden = [], []
+    rows: list[dict[str, Any]] = []
+    hidden: list[object] = []
     for law, of_law in scores.items():
         of_law = of_law.assign(kind=of_law["holdout"].map(holdout_kind))
         for (quantity, kind), group in of_law.groupby(["quantity", "kind"], sort=True):
             rows.append({"quantity": quantity, "holdout_kind": kind, "law": law} | _pooled(group))
             scored = group[group["n_hidden"] > 0]
-            hidden.append(frozenset(scored[[*GROUP, "n_hidden"]].itertuples(index=False, name=None)))
+            if scored["hidden"].notna().all():
+                hidden.append((int(scored["n_hidden"].sum()), added(scored["hidden"])))
+            else:
+                hidden.append(frozenset(scored[[*GROUP, "n_hidden"]].itertuples(index=False, name=None)))
     if not rows:
         return tables.empty(tables.LAW_COMPARISON)
     found = pd.DataFrame(rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,11 +118,13 @@ class LawTables:
         *,
         low: Floats | None = None,
         high: Floats | None = None,
+        hidden: Sequence[str] | None = None,
     ) -> None:
         """Predictions of hidden points against what was observed; `baseline` is what no law would say.
 
         low and high are the ends of each point's interval for a single new run; a NaN end is open. Points without any
-        end are not counted as covered or not.
+        end are not counted as covered or not. `hidden` names every point (`point_name`), so that laws with other groups
+        can be compared on the same ones.
         """
         errors = predicted - observed
         spread = float(((observed - observed.mean()) ** 2).sum())
@@ -143,6 +146,7 @@ class LawTables:
                 "baseline_mean_absolute_error": float(np.abs(baseline - observed).mean()),
                 "covered": covered,
                 "ci_level": self.settings.ci_level,
+                "hidden": None if hidden is None else digest(hidden),
                 "status": "scored",
             }
         )
@@ -150,7 +154,7 @@ class LawTables:
     def not_scored(self, group: dict[str, Any], holdout: str, quantity: str, reason: str) -> None:
         """Say why nothing could be hidden and predicted."""
         told = {**group, "holdout": holdout, "quantity": quantity, "n_hidden": 0, "status": reason}
-        told["ci_level"] = self.settings.ci_level
+        told |= {"ci_level": self.settings.ci_level, "hidden": None}
         self.scores.append(dict.fromkeys(tables.LAW_SCORES.names, np.nan) | told)
 
     def frames(self) -> dict[tables.Table, pd.DataFrame]:
@@ -160,6 +164,24 @@ class LawTables:
             table: pd.DataFrame(found, columns=table.names)
             for table, found in zip(tables.LAW_TABLES, rows, strict=True)
         }
+
+
+def point_name(
+    model: str, schedule: str, batch_sequences: int, token_horizon: float, epochs: float, peak_lrs: Iterable[float]
+) -> str:
+    """What a hidden point is called, whichever law is asked for it: the best of these peak learning rates."""
+    rates = ",".join(f"{lr:.9g}" for lr in peak_lrs)
+    return f"{model}|{schedule}|{batch_sequences}|{token_horizon:.9g}|{epochs:.9g}|{rates}"
+
+
+def digest(names: Iterable[str]) -> str:
+    """Of a set of points in any order; digests of parts add up to that of the whole (`added`)."""
+    return added(hashlib.blake2b(name.encode(), digest_size=8).hexdigest() for name in names)
+
+
+def added(digests: Iterable[str]) -> str:
+    """Digest of several sets together."""
+    return f"{sum(int(one, 16) for one in digests) % 2**64:016x}"
 
 
 @dataclass(frozen=True)
@@ -189,6 +211,10 @@ class Sweep:
     loss_samples: Floats
     """Loss at the optimum of each, or at the best learning rate of the grid if the optimum is at an edge."""
     curvature_samples: Floats
+
+    @property
+    def name(self) -> str:
+        return point_name(*(self.group[key] for key in GROUP), self.token_horizon, self.epochs, self.peak_lrs)
 
 
 FAR_OFF = 2.0

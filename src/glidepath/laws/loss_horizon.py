@@ -229,7 +229,17 @@ def _score_on(
     measured = _samples(fitted.members) if losses.noise.degrees_of_freedom else None
     drawn = new_runs(samples, predicted, errors, residuals, measured, len(PARAMETERS), losses, out.settings)
     low, high = intervals(drawn, out.settings.ci_level)
-    out.score(group, holdout, "val_loss", predicted, _losses(hidden), baseline, low=low, high=high)
+    out.score(
+        group,
+        holdout,
+        "val_loss",
+        predicted,
+        _losses(hidden),
+        baseline,
+        low=low,
+        high=high,
+        hidden=[s.name for s in hidden],
+    )
 
 
 def _savings(out: LawTables, group: dict[str, object], members: list[Sweep], reference: list[Sweep]) -> None:

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from glidepath.laws.law import DECLARED, SPANS_HORIZONS, Floats, LawTables, Settings
+from glidepath.laws.law import DECLARED, SPANS_HORIZONS, Floats, LawTables, Settings, point_name
 from glidepath.science.laws.schedule_features import (
     LR_FEATURES,
     MEMORIES,
@@ -59,6 +59,13 @@ class Runs:
     @property
     def losses(self) -> Floats:
         return self.frame["val_loss"].to_numpy(np.float64)
+
+    @property
+    def point_names(self) -> list[str]:
+        """A run is the best of one peak learning rate."""
+        keys = self.frame[["model", "schedule", "batch_sequences"]].itertuples(index=False, name=None)
+        facts = self.frame[["token_horizon", "epochs", "peak_lr"]].to_numpy(np.float64, na_value=np.nan)
+        return [point_name(*key, horizon, epochs, [lr]) for key, (horizon, epochs, lr) in zip(keys, facts, strict=True)]
 
     @property
     def families(self) -> NDArray[np.int64]:
@@ -195,7 +202,7 @@ def _told(ends: Floats) -> Floats:
 def _score_families(out: LawTables, group: dict[str, Any], known: Runs) -> None:
     level = out.settings.ci_level
     predicted, (low, high), baseline = _families_hidden(known, level)
-    out.score(group, FAMILIES, LOSS, predicted, known.losses, baseline, low=low, high=high)
+    out.score(group, FAMILIES, LOSS, predicted, known.losses, baseline, low=low, high=high, hidden=known.point_names)
     linear, _, _ = _families_hidden(known, level, squares=False)
     out.score(group, FAMILIES, LINEAR, linear, known.losses, baseline)
     points = known.frame.assign(predicted=predicted, low=low, high=high)
@@ -268,14 +275,20 @@ def _score_end(out: LawTables, group: dict[str, Any], known: Runs, holdout: str,
     rest, there = known.of(~away), known.features[away]
     law = rest.fit(_labels(pd.Series(values[~away])))
     low, high = _told(law.interval(there, out.settings.ci_level))
-    out.score(group, holdout, LOSS, law.predict(there), known.losses[away], rest.baseline()(there), low=low, high=high)
+    out.score(
+        group, holdout, LOSS, law.predict(there), known.losses[away], rest.baseline()(there), low=low, high=high,
+        hidden=known.of(away).point_names,
+    )  # fmt: skip
 
 
 def _score_declared(out: LawTables, group: dict[str, Any], known: Runs, law: FeatureLaw, unseen: Runs) -> None:
     if len(unseen.frame):
         x = unseen.features
         low, high = _told(law.interval(x, out.settings.ci_level))
-        out.score(group, DECLARED, LOSS, law.predict(x), unseen.losses, known.baseline()(x), low=low, high=high)
+        out.score(
+            group, DECLARED, LOSS, law.predict(x), unseen.losses, known.baseline()(x), low=low, high=high,
+            hidden=unseen.point_names,
+        )  # fmt: skip
 
 
 def _parameters(out: LawTables, group: dict[str, Any], known: Runs, law: FeatureLaw) -> None:

@@ -43,6 +43,8 @@ class SizePoints:
     """Points of one law."""
 
     models: list[str]
+    names: list[str]
+    """As `law.point_name` has them."""
     n_params: Floats
     tokens: Floats
     tokens_per_parameter: Floats
@@ -70,6 +72,7 @@ class SizePoints:
         return replace(
             self,
             models=[model for model, kept in zip(self.models, keep, strict=True) if kept],
+            names=[name for name, kept in zip(self.names, keep, strict=True) if kept],
             n_params=self.n_params[keep],
             tokens=self.tokens[keep],
             tokens_per_parameter=self.tokens_per_parameter[keep],
@@ -143,6 +146,7 @@ def _points(members: list[Sweep], losses: FinalLosses, settings: Settings) -> Si
     weights, unit = drawn_anew([sweep.trunk for sweep in members], settings.n_bootstrap, settings.seed)
     return SizePoints(
         [str(sweep.group["model"]) for sweep in members],
+        [sweep.name for sweep in members],
         np.array([float(sweep.n_params_counted) for sweep in members]),
         tokens,
         np.array([sweep.tokens_per_parameter for sweep in members]),
@@ -205,7 +209,17 @@ def score_hidden(
     its points (`new_run.law_errors`), and its residuals."""
     drawn = new_runs(samples, predicted, errors, residuals, points.samples, n_parameters, losses, out.settings)
     low, high = intervals(drawn, out.settings.ci_level)
-    out.score(group, holdout, "val_loss", predicted, hidden.losses, nearest(points, hidden), low=low, high=high)
+    out.score(
+        group,
+        holdout,
+        "val_loss",
+        predicted,
+        hidden.losses,
+        nearest(points, hidden),
+        low=low,
+        high=high,
+        hidden=hidden.names,
+    )
 
 
 def report_residuals(out: LawTables, group: dict[str, Any], points: SizePoints, residuals: Floats) -> None:

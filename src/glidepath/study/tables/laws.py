@@ -90,6 +90,13 @@ LAW_SCORES = Table(
             "share of the hidden points inside the law's interval for a single new run at ci_level; null without one",
         ),
         Column("ci_level", "float64", "-", "level of those intervals"),
+        Column(
+            "hidden",
+            "string",
+            "-",
+            "sum of 64-bit digests of the hidden points: equal for laws that were asked for the same ones; null where "
+            "a law does not tell them",
+        ),
         Column("status", "string", "-", "scored, or why not"),
     ),
 )
