@@ -2,7 +2,7 @@
 from glidepath.study.figure_list import entry as figure_entry, import_figures_of, table_path
 from glidepath.study.import_config import parse_imports
 from glidepath.study.import_files import log_files
-from glidepath.study.law_list import IMPORT_LAWS
+from glidepath.study.law_list import DEFAULT_IMPORT_LAWS
 from glidepath.study.target import target_of_imports
 
 try:
@@ -14,7 +14,7 @@ except ValueError as refusal:
 LAYOUT = Layout(STUDY.imports)
 STUDY_JSON = canonical_json(STUDY.model_dump(mode="json", exclude_unset=True))
 ANALYSIS = STUDY.analysis
-LAWS = ANALYSIS.laws or IMPORT_LAWS
+LAWS = ANALYSIS.laws or DEFAULT_IMPORT_LAWS
 LAW_FILES = [file for law in LAWS for file in LAYOUT.law_tables(law)]
 IMPORTED_TABLES = ("runs", "updates", "evaluations", "block_losses", "imported_rows", "findings")
 FIGURE_FILES = LAYOUT.figures(import_figures_of(LAWS))

@@ -11,7 +11,7 @@ from glidepath.stages.figure import read_tables
 from glidepath.stages.report import tables_in
 from glidepath.study import figure_list, tables
 from glidepath.study.import_config import parse_imports
-from glidepath.study.law_list import IMPORT_LAWS, LAW_TABLES, LOSS_CURVES
+from glidepath.study.law_list import DEFAULT_IMPORT_LAWS, LAW_TABLES, LOSS_CURVES
 from glidepath.study.recommendation import Recommendation
 
 
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
     from glidepath.report.law_trial import law_trial
 
     study = parse_imports(json.loads(args.config), "the import")
-    laws = study.analysis.laws or IMPORT_LAWS
+    laws = study.analysis.laws or DEFAULT_IMPORT_LAWS
     found = read_tables(
         ("runs", "findings", "law_comparison", "run_predictions", *(f"laws/{law}/parameters" for law in laws)),
         args.results,

@@ -31,4 +31,8 @@ LAW_TABLES: dict[str, tuple[str, ...]] = {
 """By the law's name: tables as in `results/<study>`, without the ending."""
 
 IMPORT_LAWS: tuple[str, ...] = tuple(law for law in LAW_TABLES if law not in ("lr_transfer", "temporal"))
-"""Laws that imported runs are fitted with where their file names none: each says of what it has not enough."""
+"""Laws that imported runs can be fitted with."""
+
+DEFAULT_IMPORT_LAWS: tuple[str, ...] = tuple(law for law in IMPORT_LAWS if law != "multi_power_over_sizes")
+"""Those they are fitted with where their file names none: each says of what it has not enough. One takes minutes on dozens
+of long curves."""
