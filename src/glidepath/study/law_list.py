@@ -34,5 +34,5 @@ IMPORT_LAWS: tuple[str, ...] = tuple(law for law in LAW_TABLES if law not in ("l
 """Laws that imported runs can be fitted with."""
 
 DEFAULT_IMPORT_LAWS: tuple[str, ...] = tuple(law for law in IMPORT_LAWS if law != "multi_power_over_sizes")
-"""Those they are fitted with where their file names none: each says of what it has not enough. One takes minutes on dozens
-of long curves."""
+"""Those they are fitted with where their file names none: each says of what it has not enough. The one that is left out
+takes minutes on dozens of long curves."""
