@@ -244,7 +244,8 @@ def _sizes(
 ) -> Iterator[Candidate]:
     seen = sorted({sweep.n_params_counted for sweep in choice.all_sizes})
     if of_study:
-        known = {sweep.group["model"] for sweep in choice.all_sizes}
+        # Models that were trained and are not among `all_sizes` are of another architecture.
+        known = {cell[0] for cell in trained.cells if (cell[1], cell[4]) == (choice.schedule, batch)}
         sizes = {name: n for name, n in trained.sizes.items() if name not in known}
     else:
         steps = [factor * seen[-1] for factor in BEYOND if factor * seen[-1] < target.n_params_counted]

@@ -94,7 +94,7 @@ def choose(
     points = points[fresh | ~fresh.groupby(points["schedule"]).transform("any")]
     of_wanted = points if wanted is None else points[points["schedule"] == wanted]
     same = of_wanted["architecture"].isin([architecture] if architecture else [])
-    of_wanted = of_wanted[same | ~same.any()]
+    of_wanted = of_wanted[same] if same.any() else of_wanted
     by_size = [str(name) for name in of_wanted.sort_values("n_params_counted")["model"].unique()]
     studied = [name for name in by_size if _studied(points[points["model"] == name])]
     if model not in (studied or by_size):
