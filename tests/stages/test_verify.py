@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -182,3 +183,27 @@ def test_a_diverged_run_of_the_optimised_schedule_counts_as_outside(
     verdict = json.loads(output.with_suffix(".json").read_text())
     assert len(verdict["left_out"]) == 2 - replicates_left
     assert verdict["n_replicates"] == replicates_left
+
+
+def test_curves_of_an_import_are_predicted_for_the_schedules_it_names(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = {"name": "logs", "format": "csv", "paths": ["none.csv"], "run": {"kind": "columns", "columns": ["run"]}}
+    config: dict[str, Any] = {
+        "imports": "others",
+        "sources": [source | {"columns": {"step": "step", "val_loss": "loss"}}],
+    }
+    given = ["predict-curves", "--results", str(place), "--output", str(tmp_path / "curves.parquet"), "--study"]
+    assert main([*given, json.dumps(config)]) == 2
+    assert "schedules has no entry" in capsys.readouterr().err
+    config["schedules"] = {
+        "wsd_80": {"kind": "wsd", "decay_fraction": 0.8, "decay_shape": "linear", "final_lr_fraction": 0.1}
+    }
+    assert main([*given, json.dumps(config)]) == 0
+    found = tables.read(tables.CURVE_PREDICTIONS, tmp_path / "curves.parquet")
+    assert found.groupby("schedule")["total_steps"].unique().map(list).to_dict() == {"wsd_80": list(STEPS)}
+    last = found[found["updates_done"] == max(STEPS)]
+    curve = Curve(
+        lr=lr_of("wsd_80", max(STEPS), 0.01), updates_done=np.array([max(STEPS)]), warmup_steps=planted_curves.WARMUP
+    )
+    assert float(last["val_loss_predicted"].iloc[0]) == pytest.approx(float(TRUE.predict(curve)[0]), rel=0.01)

@@ -51,6 +51,26 @@ if STUDY.target:
             " --seed {params.seed} --output {output} > {log} 2>&1"
 
 
+if STUDY.schedules:
+
+    # On request: how the schedules of the configuration would have gone.
+    rule predict_curves:
+        input:
+            [LAYOUT.table(table) for table in ("runs", "updates", "evaluations")],
+            # The law that predicts is the one with the smallest error on hidden curves.
+            LAW_FILES,
+        output:
+            LAYOUT.table("curve_predictions"),
+        log:
+            f"logs/predict_curves/{LAYOUT.study}.log",
+        params:
+            config=imports_json,
+            results=results_folder,
+            code=code("predict_curves"),
+        shell:
+            "glidepath predict-curves --results {params.results} --study {params.config:q} --output {output} 2>&1 | tee {log}"
+
+
 rule figure:
     input:
         figure_tables,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from glidepath.laws.curve_groups import EARLY, Group
 from glidepath.laws.curves import MORE_THAN_A_PATH, RunCurve
@@ -14,6 +16,8 @@ from glidepath.study.cells import Cell, cells
 from glidepath.study.config import StudyConfig
 from glidepath.study.grid_config import GridConfig
 from glidepath.study.section import StudyError
+
+Floats = NDArray[np.float64]
 
 POINTS = 24
 """Of a curve, equally far apart in ln updates."""
@@ -51,8 +55,7 @@ def asked_run(study: StudyConfig, vocab_size: int, group: Group, name: str, toke
         raise StudyError(f"schedules.{name}: its state is more than a path of learning rates, or its batch changes")
     cell = _cell(study, vocab_size, group, name, tokens_per_parameter)
     lr = applied_lr(cell)
-    first = max(cell.warmup_steps, int(EARLY * len(lr)), 1)
-    at = np.unique(np.round(np.geomspace(first, len(lr), POINTS)).astype(np.int64))
+    at = _points(cell.warmup_steps, len(lr))
     return RunCurve(
         cell_id=f"{group.model}-{name}-lr{group.peak_lr:g}-tpp{tokens_per_parameter:g}-b{group.batch_sequences}",
         model=group.model,
@@ -74,7 +77,31 @@ def asked_run(study: StudyConfig, vocab_size: int, group: Group, name: str, toke
     )
 
 
-def applied_lr(cell: Cell) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def asked_like(run: RunCurve, name: str, kind: str, lr: Floats) -> RunCurve:
+    """A run of another schedule, as long as its learning rates [updates] are many, alike else; without losses."""
+    longer = len(lr) / run.total_steps
+    at = _points(run.curve.warmup_steps, len(lr))
+    return replace(
+        run,
+        cell_id=f"{run.model}-{name}-lr{run.peak_lr:g}-{len(lr)}-b{run.batch_sequences}",
+        schedule=name,
+        schedule_kind=kind,
+        tokens_per_parameter=run.tokens_per_parameter * longer,
+        token_horizon=run.token_horizon * longer,
+        replicate=0,
+        trunk=name,
+        holdout=False,
+        curve=replace(run.curve, lr=lr, updates_done=at, losses=None),
+        keys=tuple(f"{name} {len(lr)}@{updates}" for updates in at),
+    )
+
+
+def _points(warmup_steps: int, total_steps: int) -> NDArray[np.int64]:
+    first = max(warmup_steps, int(EARLY * total_steps), 1)
+    return np.unique(np.round(np.geomspace(first, total_steps, POINTS)).astype(np.int64))
+
+
+def applied_lr(cell: Cell) -> Floats:
     """The learning rate of every update of a cell."""
     path = cell.trajectory.path
     return schedules.values(path.lr, schedules.positions(schedules.batches(path.batch_sequences)))

@@ -1,52 +1,62 @@
-"""Loss curves, with bands, of the schedules of a study at horizons at which they were not trained."""
+"""Loss curves, with bands, of the schedules of a study or an import at horizons at which they were not trained."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from glidepath.laws.asked_runs import asked_runs
+from glidepath.interop.run_lr import of_schedule
+from glidepath.laws.asked_runs import asked_like, asked_runs
 from glidepath.laws.best_curve_law import best_law
+from glidepath.laws.curve_groups import Group
 from glidepath.laws.curve_law import LAWS, NOT_TRAINED, curve_predictions, curves_and_groups, fit_group
+from glidepath.laws.curves import MORE_THAN_A_PATH, RunCurve
 from glidepath.laws.law import Settings
-from glidepath.stages.plan import study_of
 from glidepath.stages.results import read_result
 from glidepath.study import tables
+from glidepath.study.config import StudyConfig, parse_study
+from glidepath.study.import_config import ImportConfig, parse_imports
+from glidepath.study.yaml_file import read_yaml
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, required=True, help="results folder of the study")
-    parser.add_argument("--study", required=True, help="YAML file of the study, or the validated study as JSON")
+    parser.add_argument("--results", type=Path, required=True, help="results folder of the study or import")
+    parser.add_argument("--study", required=True, help="YAML file of the study or import, or the same as JSON")
     parser.add_argument("--law", choices=sorted(LAWS), help="the one with the smallest error on hidden schedules")
-    parser.add_argument("--schedules", nargs="*", default=[], help="names in the study; all of them")
+    parser.add_argument("--schedules", nargs="*", default=[], help="names in the configuration; all of them")
     parser.add_argument(
-        "--tokens-per-parameter", type=float, nargs="*", default=[], help="horizons; those of the grid and the target"
+        "--tokens-per-parameter",
+        type=float,
+        nargs="*",
+        default=[],
+        help="horizons; those of the grid and the target, or of the imported runs",
     )
     parser.add_argument("--output", type=Path, required=True, help="curve_predictions.parquet")
 
 
 def main(args: argparse.Namespace) -> None:
     """Raises ValueError for a study whose laws of loss curves were not fitted."""
-    study = study_of(args.study)
+    study = configured(args.study)
     law = args.law or best_law(law_scores(args.results))
     runs = read_result(tables.RUNS, args.results)
     settings = Settings(
-        study.analysis.reference_schedule,
+        study.analysis.reference_schedule or "",
         study.analysis.ci_level,
         study.analysis.bootstrap_samples,
         study.analysis.seed,
     )
-    horizons = args.tokens_per_parameter or sorted(
-        {tpp for block in study.grid for tpp in block.tokens_per_parameter} | {study.target.tokens_per_parameter}
-    )
     parts = [tables.empty(tables.CURVE_PREDICTIONS)]
     refusals: dict[str, str] = {}
-    vocab_size = int(runs["vocab_size"].iloc[0])
     for group in curves_and_groups(read_tables_of(args.results))[1]:
-        asked, refused = asked_runs(study, vocab_size, group, horizons, args.schedules)
+        if isinstance(study, ImportConfig):
+            asked, refused = asked_of_imports(study, group, args.tokens_per_parameter, args.schedules)
+        else:
+            horizons = args.tokens_per_parameter or horizons_of(study)
+            asked, refused = asked_runs(study, int(runs["vocab_size"].iloc[0]), group, horizons, args.schedules)
         refusals |= refused
         fit = fit_group(law, group, settings)
         if fit.whole is None:
@@ -57,6 +67,65 @@ def main(args: argparse.Namespace) -> None:
     print(f"{sum(map(len, parts))} points of curves that were not trained, by {law}: {args.output}")
     for name, reason in refusals.items():
         print(f"not predicted: {name}: {reason}")
+
+
+def configured(text: str) -> StudyConfig | ImportConfig:
+    """The study or import in a file, or given as JSON by a rule."""
+    data, origin = (
+        (json.loads(text), "given as JSON") if text.startswith("{") else (read_yaml(Path(text), "study"), text)
+    )
+    return parse_imports(data, origin) if isinstance(data, dict) and "imports" in data else parse_study(data, origin)
+
+
+def horizons_of(study: StudyConfig) -> list[float]:
+    """Of the grid and the target [tokens per parameter]."""
+    grid = {horizon for block in study.grid for horizon in block.tokens_per_parameter}
+    return sorted(grid | {study.target.tokens_per_parameter})
+
+
+def asked_of_imports(
+    config: ImportConfig, group: Group, horizons: Sequence[float], names: Sequence[str]
+) -> tuple[list[RunCurve], dict[str, str]]:
+    """Runs of a configuration's schedules, as long as the group's runs are, or with `horizons` [tokens per parameter];
+    less those that the group has; and by schedule why it has none. Raises ValueError for horizons of runs without a
+    size, and for no schedules."""
+    unknown = [name for name in names if name not in config.schedules]
+    if unknown or not config.schedules:
+        raise ValueError(
+            f"schedules has {', '.join(config.schedules) or 'no entry'}: add to the configuration "
+            f"{', '.join(unknown) or 'those whose curves you want'}"
+        )
+    longest = max(group.open, key=lambda run: run.total_steps)
+    steps = sorted({run.total_steps for run in group.open})
+    if horizons:
+        if not longest.tokens_per_parameter > 0:
+            raise ValueError(f"--tokens-per-parameter: the size of {group.model} is not known. Give n_params in runs")
+        steps = [round(longest.total_steps * horizon / longest.tokens_per_parameter) for horizon in horizons]
+    trained = {(run.schedule, run.total_steps) for run in group.runs}
+    found: list[RunCurve] = []
+    refused: dict[str, str] = {}
+    for name in names or config.schedules:
+        schedule = config.schedules[name]
+        if schedule.kind in MORE_THAN_A_PATH or schedule.batch is not None:
+            refused[name] = "its state is more than a path of learning rates, or its batch changes"
+            continue
+        for total_steps in steps:
+            try:
+                lr = of_schedule(
+                    schedule,
+                    peak_lr=group.peak_lr,
+                    warmup_steps=longest.curve.warmup_steps,
+                    total_steps=total_steps,
+                    batch_tokens=longest.batch_tokens or 1,
+                    weight_decay=0.0,
+                    where=f"{group.model} with the schedule {name}",
+                ).lr
+            except ValueError as refusal:
+                refused[name] = str(refusal)
+                continue
+            if (name, total_steps) not in trained:
+                found.append(asked_like(longest, name, schedule.kind, lr))
+    return found, refused
 
 
 def law_scores(results: Path) -> dict[str, pd.DataFrame]:
