@@ -152,3 +152,15 @@ def test_hidden_horizons_are_unseen_but_scored() -> None:
 def test_same_seed_same_tables() -> None:
     losses = losses_of(STUDY.noisy(0.003, 0))
     assert_same(lr_horizon.fit(losses, settings(1)), lr_horizon.fit(losses, settings(1)))
+
+
+def test_repeated_text_is_no_longer_horizon() -> None:
+    """A horizon of eight epochs is left out, and said to be."""
+    runs, blocks = STUDY.tables()
+    longest = runs["tokens_per_parameter"] == runs["tokens_per_parameter"].max()
+    without = lr_horizon.fit(final_losses(runs[~longest], blocks), settings(n_bootstrap=5))
+    runs.loc[longest, "epochs"] = 8.0
+    found = parameters(lr_horizon.fit(final_losses(runs, blocks), settings(n_bootstrap=5)))
+    rows = found[found["parameter"] == "n_repeated_left_out"]
+    assert set(rows["value"]) == {1}
+    assert found.drop(rows.index)["value"].tolist() == pytest.approx(parameters(without)["value"].tolist())

@@ -16,12 +16,14 @@ from glidepath.laws.law import (
     DECLARED,
     EXTRAPOLATION,
     GRID_POINTS,
+    REPEATED_LEFT_OUT,
     SPANS_HORIZONS,
     Floats,
     LawTables,
     Settings,
     Sweep,
     by_group,
+    fresh_sweeps,
     hidden_sweeps,
     sweeps,
 )
@@ -38,7 +40,11 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
     out = LawTables(settings, losses.resampling_unit if replicated else RESIDUALS)
     unseen = hidden_sweeps(hidden, settings)
     found = sweeps(losses, settings)
-    for group, members in by_group(found if replicated else with_residual_samples(found, settings)):
+    for group, every in by_group(found if replicated else with_residual_samples(found, settings)):
+        members, left_out = fresh_sweeps(every)
+        if left_out:
+            nothing = np.empty(0)
+            out.parameter(group, SPANS_HORIZONS, REPEATED_LEFT_OUT, left_out, nothing, len(members), "converged")
         inside = [sweep for sweep in members if sweep.optimum.status == "converged"]
         if len(inside) < 2:
             status = "edge_of_grid" if len(members) > 1 else "failed"

@@ -22,14 +22,18 @@ from glidepath.laws.law import (
     EXTRAPOLATION,
     FAR_OFF,
     GRID_POINTS,
+    REPEATED_LEFT_OUT,
     SPANS_HORIZONS,
     Floats,
     LawTables,
     Settings,
     Sweep,
+    fresh_sweeps,
     hidden_sweeps,
     sweeps,
 )
+from glidepath.laws.new_run import law_errors
+from glidepath.laws.predictors import LR_PREDICTORS, Points
 from glidepath.laws.regret import factor_2_cost, loss_at
 from glidepath.laws.sweep_residuals import RESIDUALS, with_residual_samples
 from glidepath.science.laws.lr_size_horizon import (
@@ -99,7 +103,11 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
     found = found if replicated else with_residual_samples(found, settings)
     unseen = hidden_sweeps(hidden, settings)
     facts = _facts(losses) | (_facts(hidden) if hidden else {})
-    for group, members, of_group in _groups(found, unseen, facts):
+    for group, every, hidden_ones in _groups(found, unseen, facts):
+        (members, left_out), (of_group, _) = fresh_sweeps(every), fresh_sweeps(hidden_ones)
+        if left_out:
+            nothing = np.empty(0)
+            out.parameter(group, SPANS_HORIZONS, REPEATED_LEFT_OUT, left_out, nothing, len(members), "converged")
         pooled = group["batch_sequences"] == ALL_BATCHES
         optima = _optima(members, facts, pooled, settings.ci_level)
         _fit_group(out, group, optima, members)
@@ -287,7 +295,7 @@ def _score(out: LawTables, group: dict[str, Any], holdout: str, seen: Optima, hi
     if hidden.batch_tokens is not None and seen.batch_tokens is not None:
         distance += np.log(hidden.batch_tokens[:, None] / seen.batch_tokens) ** 2
     carried = seen.peak_lrs[distance.argmin(1)]
-    low, high = _new_sweep(law, seen, hidden, out.settings)
+    low, high = _new_sweep(law, seen, hidden, holdout, out.settings)
     out.score(
         group, holdout, "ln_peak_lr", np.log(predicted), np.log(hidden.peak_lrs), np.log(carried), low=low, high=high
     )
@@ -302,8 +310,11 @@ def _score(out: LawTables, group: dict[str, Any], holdout: str, seen: Optima, hi
         out.scores[-1]["status"] = f"scored; {outside} predictions are outside their sweep and count as its end"
 
 
-def _new_sweep(law: LrSizeHorizonLaw, seen: Optima, hidden: Optima, settings: Settings) -> tuple[Floats, Floats]:
-    """Interval of ln LR* of a hidden sweep: the law's, its scatter, and what that sweep leaves open itself."""
+def _new_sweep(
+    law: LrSizeHorizonLaw, seen: Optima, hidden: Optima, holdout: str, settings: Settings
+) -> tuple[Floats, Floats]:
+    """Interval of ln LR* of a hidden sweep: the law's, its scatter, what it missed of nearer sweeps that were hidden
+    from it, and what that sweep leaves open itself."""
     resampled = _resampled(seen, law, settings)
     with np.errstate(divide="ignore"):
         samples = np.log(resampled.predict(hidden.n_params, hidden.tokens, hidden.batch_tokens))
@@ -317,5 +328,16 @@ def _new_sweep(law: LrSizeHorizonLaw, seen: Optima, hidden: Optima, settings: Se
         own = hidden.sd
     samples = samples + _scatter(seen, len(hidden), settings, settings.seed + 2)
     samples = samples + own * random.standard_normal(samples.shape)
+    samples = samples + _law_errors(law, seen, hidden, holdout, settings)
     ends = np.array([interval(column, settings.ci_level) for column in samples.T])
     return ends[:, 0], ends[:, 1]
+
+
+def _law_errors(law: LrSizeHorizonLaw, seen: Optima, hidden: Optima, holdout: str, settings: Settings) -> Floats:
+    """[n_bootstrap, hidden]; what the batch does is taken off as the law has it."""
+    of_batch = 0.0 if seen.batch_tokens is None else float(law.gamma) * np.log(seen.batch_tokens)
+    points = Points(seen.n_params, seen.tokens, np.log(seen.peak_lrs) - of_batch, None)
+    by_horizon, by_both = LR_PREDICTORS
+    predictor = by_both if _several(seen.n_params) else by_horizon
+    axis = {LONGEST: points.tokens, LARGEST: points.n_params}.get(holdout, points.compute)
+    return law_errors(predictor, points, hidden.n_params, hidden.tokens, settings, axis=axis)
