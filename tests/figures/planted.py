@@ -480,6 +480,7 @@ def laws(cells: pd.DataFrame) -> dict[str, pd.DataFrame]:
                     "mean_absolute_error": 0.004,
                     "mean_relative_error": 0.0012,
                     "baseline_mean_absolute_error": 0.08,
+                    "hidden": None,
                     "status": "scored",
                 }
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -166,12 +166,11 @@ class LawTables:
         }
 
 
-def point_name(
-    model: str, schedule: str, batch_sequences: int, token_horizon: float, epochs: float, peak_lrs: Iterable[float]
-) -> str:
-    """What a hidden point is called, whichever law is asked for it: the best of these peak learning rates."""
-    rates = ",".join(f"{lr:.9g}" for lr in peak_lrs)
-    return f"{model}|{schedule}|{batch_sequences}|{token_horizon:.9g}|{epochs:.9g}|{rates}"
+def point_name(group: Mapping[Any, Any], token_horizon: float, epochs: float, peak_lrs: Iterable[float]) -> str:
+    """What a hidden point of a `GROUP` is called, whichever law is asked for it: the best of these peak learning
+    rates."""
+    numbers = [token_horizon, epochs, *peak_lrs]
+    return "|".join([*(str(group[key]) for key in GROUP), *(f"{number:.9g}" for number in numbers)])
 
 
 def digest(names: Iterable[str]) -> str:
@@ -214,7 +213,7 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        return point_name(*(self.group[key] for key in GROUP), self.token_horizon, self.epochs, self.peak_lrs)
+        return point_name(self.group, self.token_horizon, self.epochs, self.peak_lrs)
 
 
 FAR_OFF = 2.0

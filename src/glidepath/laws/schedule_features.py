@@ -29,7 +29,7 @@ from glidepath.science.laws.schedule_features import (
     fit_feature_law,
     lr_features,
 )
-from glidepath.study.final_losses import open_to_fits
+from glidepath.study.final_losses import GROUP, open_to_fits
 
 ALL = "all"
 FAMILIES, LONGEST, LARGEST = "schedule families", "longest_horizon", "largest size"
@@ -63,9 +63,9 @@ class Runs:
     @property
     def point_names(self) -> list[str]:
         """A run is the best of one peak learning rate."""
-        keys = self.frame[["model", "schedule", "batch_sequences"]].itertuples(index=False, name=None)
         facts = self.frame[["token_horizon", "epochs", "peak_lr"]].to_numpy(np.float64, na_value=np.nan)
-        return [point_name(*key, horizon, epochs, [lr]) for key, (horizon, epochs, lr) in zip(keys, facts, strict=True)]
+        groups = self.frame[GROUP].to_dict("records")
+        return [point_name(group, d, epochs, [lr]) for group, (d, epochs, lr) in zip(groups, facts, strict=True)]
 
     @property
     def families(self) -> NDArray[np.int64]:
