@@ -115,12 +115,12 @@ def test_cuts_can_make_one_segment_of_branches_that_part_too_early_to_share() ->
     them a segment all the same, and it belongs to both."""
     wsd = {"kind": "wsd", "final_lr_fraction": 0, "decay_fraction": 0.5, "decay_shape": "linear"}
     wsd_s = {"kind": "wsd_s", "final_lr_fraction": 0, "decay_fraction": 0.1, "decay_shape": "linear", "ends": [0.4]}
-    grid = {"models": ["d16"], "schedules": ["constant", "s", "wsd"], "peak_lrs": [0.01], "tokens_per_parameter": [15.0]}
+    grid = {"models": ["d16"], "schedules": ["constant", "s", "wsd"], "peak_lrs": [0.01]}
     plan = planned(
         ("schedules", {"constant": {"kind": "constant"}, "s": wsd_s, "wsd": wsd}),
         ("warmup", {"steps": 0}),
         ("segments", {"max_updates": 50}),
-        ("grid", [grid | {"batch_sequences": [4]}]),
+        ("grid", [grid | {"tokens_per_parameter": [15.0], "batch_sequences": [4]}]),
         ("averaging", MISSING),
         ("noise_scale", MISSING),
     )
