@@ -53,8 +53,10 @@ def draw(frame: pd.DataFrame) -> Figure:
             "Train one size and horizon with several batches at several peak learning rates each.",
         )
     shown = frame[frame["item"].isin(["rule", "optimum"])]
-    horizons_of = shown.groupby(["schedule", "model"])["tokens_per_parameter"].nunique()
-    wanted = sorted(horizons_of.sort_values(ascending=False, kind="stable").index[:MOST_PANELS])
+    sized = shown.assign(size=shown["token_horizon"] / shown["tokens_per_parameter"])
+    of_model = sized.groupby(["schedule", "model"]).agg(n=("tokens_per_parameter", "nunique"), size=("size", "median"))
+    most = of_model.sort_values("n", ascending=False, kind="stable").iloc[:MOST_PANELS]
+    wanted = list(most.sort_values(["schedule", "size"], kind="stable").index)
     horizons = sorted(shown["token_horizon"].unique())
     colors = dict(zip(horizons, style.sequence(len(horizons)), strict=True))
     figure, axes = style.panels(len(wanted), columns=3, width=4.4, height=3.8, share_y=True)
@@ -65,7 +67,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_xlabel("batch [tokens]")
         ax.xaxis.set_tick_params(labelbottom=True)
     axes[0].set_ylabel("peak learning rate")
-    left_out = len(horizons_of) - len(wanted)
+    left_out = len(of_model) - len(wanted)
     more = f" {left_out} more models and schedules are in the table." if left_out else ""
     style.heading(
         figure,
