@@ -99,3 +99,16 @@ def test_laws_with_other_groups_are_ranked_on_the_same_hidden_runs() -> None:
     assert set(longest["n_hidden"]) == {4}
     assert set(longest["n_laws"]) == {2}
     assert sorted(longest["rank"]) == [1, 2]
+
+
+def test_laws_that_tell_their_hidden_points_and_laws_that_do_not_stand_in_one_table() -> None:
+    told = scores({"linear": [0.01], "cosine": [0.02]}).assign(hidden=["0a", "0b"])
+    found = compared(
+        {
+            "a": told,
+            "b": scores({"linear": [0.03], "cosine": [0.03]}),
+            "c": scores({"linear": [0.02], "cosine": [0.02]}),
+        }
+    )
+    assert dict(zip(found["law"], found["n_laws"], strict=True)) == {"a": 1, "b": 2, "c": 2}
+    assert row(found, "c")["rank"] == 1

@@ -41,20 +41,21 @@ def compared(scores: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     points in each: an error on other runs says nothing about which law is better.
     """
     rows: list[dict[str, Any]] = []
-    hidden: list[object] = []
+    hidden: list[str] = []
     for law, of_law in scores.items():
         of_law = of_law.assign(kind=of_law["holdout"].map(holdout_kind))
         for (quantity, kind), group in of_law.groupby(["quantity", "kind"], sort=True):
             rows.append({"quantity": quantity, "holdout_kind": kind, "law": law} | _pooled(group))
             scored = group[group["n_hidden"] > 0]
             if scored["hidden"].notna().all():
-                hidden.append((int(scored["n_hidden"].sum()), added(scored["hidden"])))
+                hidden.append(f"{scored['n_hidden'].sum()} points {added(scored['hidden'])}")
             else:
-                hidden.append(frozenset(scored[[*GROUP, "n_hidden"]].itertuples(index=False, name=None)))
+                keys = scored[[*GROUP, "n_hidden"]].itertuples(index=False, name=None)
+                hidden.append(f"groups {sorted(map(str, keys))}")
     if not rows:
         return tables.empty(tables.LAW_COMPARISON)
     found = pd.DataFrame(rows)
-    found["hidden"] = pd.Series(hidden, index=found.index, dtype=object)
+    found["hidden"] = hidden
     same = found[found["n_hidden"] > 0].groupby(["quantity", "holdout_kind", "hidden"])["mean_absolute_error"]
     found["n_laws"] = same.transform("size").astype("Int64")
     found["rank"] = same.rank(method="min").astype("Int64")
