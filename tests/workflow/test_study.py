@@ -73,8 +73,10 @@ def test_the_applied_learning_rate_is_the_planned_one(finished: Workplace) -> No
 
 
 def test_a_second_run_has_nothing_to_do(finished: Workplace) -> None:
+    began = time.monotonic()
     done = finished.snakemake()
     assert "Nothing to be done" in done.stdout + done.stderr
+    assert time.monotonic() - began < 10
 
 
 def test_another_peak_lr_trains_only_its_own_cells(finished: Workplace) -> None:
