@@ -52,7 +52,6 @@ def project(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return root
 
 
-@pytest.mark.timeout(1200)
 def test_the_commands_of_the_readme_run_in_order(project: Path) -> None:
     """As a newcomer types them: later ones use what earlier ones have made."""
     environment = {
