@@ -19,6 +19,7 @@ COPIED = (
     "workflow",
     "config",
     "profiles",
+    "examples",
     "src",
     "tests",
     "pyproject.toml",
