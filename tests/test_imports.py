@@ -1,4 +1,4 @@
-"""Imports point one way: science ← study ← corpus, training, interop, laws, figures, report ← stages ← service."""
+"""Imports point one way: science ← study ← what `MAY_IMPORT` has between them ← stages ← service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "laws": {"study", "science"},
     "figures": {"study", "science", "laws"},
     "report": {"study", "science", "figures", "laws"},
-    "stages": {"study", "science", "corpus", "training", "interop", "laws", "figures", "report"},
+    "manual": {"study"},
+    "stages": {"study", "science", "corpus", "training", "interop", "laws", "figures", "report", "manual"},
     "service": {"stages", "study", "__main__"},
     "__main__": {"stages", "study"},
     "__init__": set(),
