@@ -7,12 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glidepath.interop.run_audit import contradicted_lr_facts, sparse_lr
 from glidepath.interop.run_lr import interpolated
-from glidepath.interop.run_series import Series
 from tests.stages.test_import_runs import CSV, SCHEDULED, imported, line, log, refused, whole
-
-NO_ORIGIN = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
 def test_a_declared_warm_up_holds_between_the_first_two_logged_learning_rates() -> None:
@@ -32,29 +28,6 @@ def test_a_learning_rate_that_is_flat_before_its_first_log_is_said_to_be_held() 
     assert interpolated(steps, np.array([0.3, 0.2, 0.1]), 30, None).held == 9
     assert interpolated(steps, np.array([0.1, 0.2, 0.3]), 30, None).held == 0
     assert interpolated(steps, np.full(3, 0.1), 30, 0).held == 0
-
-
-def test_learning_rates_far_apart_are_said() -> None:
-    every = Series(np.arange(1.0, 101), np.ones(100), NO_ORIGIN)
-    rare = np.arange(10.0, 101, 10)
-    assert [fault.kind for fault in sparse_lr(rare, 0, 0, [every])] == ["lr_coarse"]
-    assert sparse_lr(rare, 0, 10, [Series(rare, rare, NO_ORIGIN)]) == []
-    assert [(f.kind, f.count) for f in sparse_lr(rare[:5], 0, 50, [Series(rare, rare, NO_ORIGIN)])] == [("lr_held", 50)]
-
-
-def test_learning_rates_that_are_not_of_the_declared_kind_or_warm_up() -> None:
-    steps = np.arange(1.0, 101)
-    flat, cosine = np.ones(100), 0.5 + 0.5 * np.cos(np.pi * steps / 100)
-    warm = np.minimum(steps / 20, 1.0)
-    assert contradicted_lr_facts(steps, warm, 20, "constant") == []
-    assert contradicted_lr_facts(steps, np.minimum((steps - 1) / 20, 1.0), 20, None) == []
-    assert contradicted_lr_facts(steps, cosine, None, "cosine") == []
-    (rise,) = contradicted_lr_facts(steps, warm, 60, "constant")
-    assert "a straight rise over 60 updates" in rise.detail
-    (falls,) = contradicted_lr_facts(steps, cosine, None, "constant")
-    assert "of the kind constant, and the logged learning rate falls" in falls.detail
-    (stays,) = contradicted_lr_facts(steps, flat, None, "cosine")
-    assert "does not fall" in stays.detail
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from glidepath.interop import run_audit as audit
-from glidepath.interop.run_audit import Fault
+from glidepath.interop.run_audit.fault import Fault
+from glidepath.interop.run_audit.learning_rates import contradicted_lr_facts, contradicting_lr, sparse_lr
 from glidepath.interop.run_lr import AppliedLr, Floats, LrTables, interpolated, of_schedule
 from glidepath.interop.run_series import Mapped, Series
 from glidepath.study.import_config import ImportConfig
@@ -55,10 +55,8 @@ def applied_lr(
             faults.append(("", _no_lr(detail)))
             return None
         applied = interpolated(steps, logged.values, n_updates, facts.get("warmup_steps"))
-        sparse = audit.sparse_lr(logged.at, applied.held, applied.held_behind, losses)
-        sparse += audit.contradicted_lr_facts(
-            logged.at, logged.values, facts.get("warmup_steps"), facts.get("schedule_kind")
-        )
+        sparse = sparse_lr(logged.at, applied.held, applied.held_behind, losses)
+        sparse += contradicted_lr_facts(logged.at, logged.values, facts.get("warmup_steps"), facts.get("schedule_kind"))
         faults.extend(("", fault) for fault in sparse)
         _check_declared(run, config, facts, logged, faults)
         missing = n_updates - len(logged)
@@ -82,7 +80,7 @@ def applied_lr(
     applied = replace(applied, lr=values)
     if len(logged):
         steps = logged.at.astype(np.int64) - 1
-        faults.extend(("", fault) for fault in audit.contradicting_lr(steps, logged.values, applied.lr))
+        faults.extend(("", fault) for fault in contradicting_lr(steps, logged.values, applied.lr))
     return applied, words
 
 
@@ -144,7 +142,7 @@ def _check_declared(
     if name not in config.schedules or facts.get("peak_lr") is None or "declared_steps" not in facts:
         return
     declared = _of_schedule(run, config, facts).lr
-    found = audit.contradicting_lr(logged.at.astype(np.int64) - 1, logged.values, declared)
+    found = contradicting_lr(logged.at.astype(np.int64) - 1, logged.values, declared)
     faults.extend(
         ("", Fault(f.kind, f.first, f.last, f.count, f.detail, "the logged one counts, as lr says")) for f in found
     )

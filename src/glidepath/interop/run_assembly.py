@@ -8,9 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from glidepath.interop import run_audit as audit
 from glidepath.interop.run_applied_lr import applied_lr
-from glidepath.interop.run_audit import Evaluated, Fault
+from glidepath.interop.run_audit.fault import Fault
+from glidepath.interop.run_audit.losses import implausible_losses, not_finite
+from glidepath.interop.run_audit.row_order import gaps
+from glidepath.interop.run_audit.tokens import (
+    batches_between,
+    changed_batch,
+    falling_tokens,
+    inconsistent_tokens,
+    non_monotone_tokens,
+)
+from glidepath.interop.run_audit.whole_runs import Evaluated, short_of_horizon
 from glidepath.interop.run_columns import evaluation_columns, row_columns, update_columns
 from glidepath.interop.run_facts import facts_of
 from glidepath.interop.run_lr import AppliedLr, LrTables
@@ -115,9 +124,9 @@ def _diverged(train: Series, points: Sequence[Mapped], faults: list[tuple[str, F
     if not len(train):
         return None
     source = source_of(train, points)
-    found, diverged = audit.not_finite(train.at, train.values, "train_loss")
-    found += audit.implausible_losses(train.at, train.values, "train_loss")
-    found += audit.gaps(train.at)
+    found, diverged = not_finite(train.at, train.values, "train_loss")
+    found += implausible_losses(train.at, train.values, "train_loss")
+    found += gaps(train.at)
     faults += [(source, fault) for fault in found]
     return diverged
 
@@ -136,8 +145,8 @@ def _evaluations(points: Sequence[Mapped], names: Sequence[str], faults: list[tu
             continue
         name = ONLY_DOMAIN if code < 0 else names[code]
         what = "val_loss" if code < 0 else f"val_loss on {name}"
-        problems, _ = audit.not_finite(series.at, series.values, what)
-        problems += audit.implausible_losses(series.at, series.values, what)
+        problems, _ = not_finite(series.at, series.values, what)
+        problems += implausible_losses(series.at, series.values, what)
         source = source_of(series, points)
         faults += [(source, fault) for fault in problems]
         found[name] = finite(series, points)
@@ -149,12 +158,12 @@ def _batch(facts: dict[str, Any], series: dict[str, Series], faults: list[tuple[
     logged, tokens = series["batch_tokens"], series["tokens_seen"]
     found: list[Fault] = []
     if len(tokens):
-        found += audit.non_monotone_tokens(tokens.at, tokens.values)
-        good = np.isfinite(tokens.values) & ~audit.falling_tokens(tokens.values)
+        found += non_monotone_tokens(tokens.at, tokens.values)
+        good = np.isfinite(tokens.values) & ~falling_tokens(tokens.values)
         origin = (tokens.origin[0][good], tokens.origin[1][good])
         tokens = series["tokens_seen"] = Series(tokens.at[good], tokens.values[good], origin)
     if len(logged):
-        found += audit.changed_batch(logged.at, logged.values)
+        found += changed_batch(logged.at, logged.values)
         if not len(tokens):
             # A logged batch is that of the updates since the row before.
             since = np.diff(logged.at, prepend=0.0)
@@ -165,11 +174,11 @@ def _batch(facts: dict[str, Any], series: dict[str, Series], faults: list[tuple[
         straight = tokens.values[0] + mean * (tokens.at - tokens.at[0])
         # Rounded tokens are no change of the batch.
         if np.abs(tokens.values - straight).max() > 2 * mean:
-            found += audit.changed_batch(tokens.at, audit.batches_between(tokens.at, tokens.values))
-            between = audit.batches_between(tokens.at, tokens.values)[-1]
+            found += changed_batch(tokens.at, batches_between(tokens.at, tokens.values))
+            between = batches_between(tokens.at, tokens.values)[-1]
             facts.setdefault("batch_tokens", round(between))
         elif "batch_tokens" in facts:
-            found += audit.inconsistent_tokens(tokens.at, tokens.values, float(facts["batch_tokens"]))
+            found += inconsistent_tokens(tokens.at, tokens.values, float(facts["batch_tokens"]))
         elif mean > 0:
             facts["batch_tokens"] = round(mean)
     faults += [("", fault) for fault in found]
@@ -252,7 +261,7 @@ def _judge(
         record |= {"status": "diverged", "reason": f"the loss is not finite from update {diverged:g} on"}
         return
     spacing = max((float(one.at[-1] - one.at[-2]) for one in (train, validation) if one and len(one) > 1), default=1.0)
-    early = audit.short_of_horizon(last, spacing, facts["declared_steps"]) if "declared_steps" in facts else []
+    early = short_of_horizon(last, spacing, facts["declared_steps"]) if "declared_steps" in facts else []
     faults += [("", fault) for fault in early]
     if early:
         record |= {"status": "excluded", "reason": early[0].detail}

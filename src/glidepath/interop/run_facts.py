@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glidepath.interop.run_audit import Fault, changing_facts
+from glidepath.interop.run_audit.fault import Fault
+from glidepath.interop.run_audit.whole_runs import changing_facts
 from glidepath.interop.run_rows import Rows
 from glidepath.study.import_columns import FACTORS, TOKENS
 from glidepath.study.import_sources import ALONG, Source

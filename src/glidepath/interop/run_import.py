@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from glidepath.interop.run_assembly import NO_EVALUATION, ImportedRun, assemble
-from glidepath.interop.run_audit import Evaluated, Fault, unequal_evaluations
+from glidepath.interop.run_audit.fault import Fault
+from glidepath.interop.run_audit.whole_runs import Evaluated, unequal_evaluations
 from glidepath.interop.run_lr import LrTables
 from glidepath.interop.run_rows import Logs, read_logs
 from glidepath.study import tables

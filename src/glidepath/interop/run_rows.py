@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from glidepath.interop.run_audit import Fault
+from glidepath.interop.run_audit.fault import Fault
 from glidepath.interop.run_logs.part import Part, Seen, array_of, numbers, texts, times
 from glidepath.interop.run_logs.reading import constants_of, parts_of
 from glidepath.interop.run_spool import Names, Spool, rows_of_each, spool

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glidepath.interop import run_audit as audit
-from glidepath.interop.run_audit import Fault
+from glidepath.interop.run_audit import row_order
+from glidepath.interop.run_audit.fault import Fault
 from glidepath.interop.run_facts import factor, in_nats
 from glidepath.interop.run_rows import Rows
 from glidepath.study.import_columns import LOSSES
@@ -135,26 +135,26 @@ def _place(one: Mapped, faults: list[tuple[str, Fault]]) -> None:
     # A quantity of few rows has as many restarts as one of many: what is said most often tells an order.
     densest = max((mine for _, mine in rows_with), key=len, default=order)
     steps = one.position[densest]
-    if audit.is_unsorted(steps):
-        back = int(audit.going_back(steps).sum())
+    if row_order.is_unsorted(steps):
+        back = int(row_order.going_back(steps).sum())
         detail = f"the step goes back {back} times in {len(steps)} rows: they are in no order of training"
         fault = Fault("unsorted", float(steps.min()), float(steps.max()), back, detail, "sorted by step")
         faults.append((one.source.name, fault))
         return
-    restarts = int(audit.going_back(steps).sum())
+    restarts = int(row_order.going_back(steps).sum())
     told = False
     for name, mine in rows_with:
         steps = one.position[mine]
-        back = int(audit.going_back(steps).sum())
-        if back > restarts and audit.is_unsorted(steps):
+        back = int(row_order.going_back(steps).sum())
+        if back > restarts and row_order.is_unsorted(steps):
             detail = f"{name}: the step goes back {back} times in {len(steps)} rows, and {restarts} times in all others"
             fault = Fault("unsorted", float(steps.min()), float(steps.max()), back, detail, "it is sorted by step")
             faults.append((one.source.name, fault))
             continue
-        void = audit.superseded(steps)
+        void = row_order.superseded(steps)
         one.void[name][mine] |= void
         if void.any() and not told:
-            faults.extend((one.source.name, fault) for fault in audit.restarts(steps))
+            faults.extend((one.source.name, fault) for fault in row_order.restarts(steps))
             told = True
         if name == "train_loss" and void.any() and "val_loss" in one.values:
             _void_evaluations(one, order, mine)
@@ -185,7 +185,7 @@ def _void_evaluations(one: Mapped, order: Rank, trained: Rank) -> None:
     """Evaluations that stand before a restart of training from an earlier step say nothing of what was trained anew."""
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    back = trained[audit.going_back(one.position[trained])]
+    back = trained[row_order.going_back(one.position[trained])]
     restart = np.full(len(order), np.inf)
     restart[place[back]] = one.position[back]
     later = np.append(np.minimum.accumulate(restart[::-1])[::-1][1:], np.inf)[place]
@@ -224,11 +224,11 @@ def merged(
     if not any(len(rows) for rows in chosen):
         return Series(np.empty(0), np.empty(0), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)))
     all_at, all_values, all_source, all_rows = map(np.concatenate, (at, values, source, chosen))
-    kept = audit.last_of_each(all_at)
+    kept = row_order.last_of_each(all_at)
     if faults is not None and len(kept) < len(all_at):
         named = {points[i].source.name for i in np.unique(all_source)}
         where = named.pop() if len(named) == 1 else ""
-        faults.extend((where, fault) for fault in audit.duplicates(all_at, all_values, name))
+        faults.extend((where, fault) for fault in row_order.duplicates(all_at, all_values, name))
         for i, one in enumerate(points):
             mine = all_rows[all_source == i]
             dropped = np.setdiff1d(mine, all_rows[kept][all_source[kept] == i])

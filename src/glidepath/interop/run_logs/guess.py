@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from glidepath.interop.run_audit import going_back, is_unsorted
+from glidepath.interop.run_audit.row_order import going_back, is_unsorted
 from glidepath.interop.run_logs import csv_file, json_file
 from glidepath.interop.run_logs.part import Part, Seen, numbers, texts
 from glidepath.interop.run_logs.reading import parts_of
