@@ -7,6 +7,7 @@ is nothing to fit.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,8 @@ from glidepath.laws.law import DECLARED, SPANS_HORIZONS, Floats, LawTables, Sett
 from glidepath.laws.loss_size_horizon import PREDICTOR, axis_of
 from glidepath.laws.new_run import law_errors
 from glidepath.laws.predictors import Points
-from glidepath.laws.size_points import (
-    Bools,
-    SizePoints,
-    groups_of_points,
-    largest,
-    report_residuals,
-    score_hidden,
-)
+from glidepath.laws.size_holdouts import LARGEST_SIZE, LONGEST_HORIZON, MOST_EPOCHS, score_hidden, score_without
+from glidepath.laws.size_points import SizePoints, groups_of_points, report_residuals
 from glidepath.science.laws.data_constrained import (
     REPETITIONS_HIGH,
     REPETITIONS_LOW,
@@ -36,7 +31,7 @@ FRESH = {"E": "E", "A": "alpha", "B": "beta", "alpha": "alpha", "beta": "beta"}
 """Parameters of the law without repetition, and the coordinate whose profile says whether the data identify each."""
 REPEATED = ("R_D", "R_N")
 PARAMETERS = (*FRESH, *REPEATED)
-HOLDOUTS = {"largest_size": "sizes", "longest_horizon": "horizons", "most_epochs": "numbers of epochs"}
+HOLDOUTS = (LARGEST_SIZE, LONGEST_HORIZON, MOST_EPOCHS)
 EPOCHS = np.geomspace(1.0, 256.0, 17)
 """At which the worth of repeated tokens is predicted."""
 
@@ -53,16 +48,17 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
             for name in PARAMETERS:
                 out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(points), "not_identified")
             for holdout in HOLDOUTS:
-                out.not_scored(group, holdout, "val_loss", str(refusal))
+                out.not_scored(group, holdout.name, "val_loss", str(refusal))
             continue
-        for holdout, words in HOLDOUTS.items():
-            _score(out, group, holdout, words, points, losses)
+        score_on = partial(_score_on, out, group, losses)
+        for holdout in HOLDOUTS:
+            score_without(out, group, holdout, points, _fitted, score_on)
         samples = found.resampled(losses=points.samples, weights=points.weights)
         _parameters(out, group, found, samples, len(points))
         report_residuals(out, group, points, found.residuals)
         _worth(out, group, points, found.law, samples)
         if unseen:
-            _score_on(out, group, DECLARED, points, unseen, found, losses)
+            score_on(DECLARED, points, unseen, found)
     return tables
 
 
@@ -118,33 +114,14 @@ def _worth(
     )  # fmt: skip
 
 
-def _hidden(points: SizePoints, holdout: str) -> Bools:
-    if holdout == "most_epochs":
-        return largest(points.tokens / points.unique_tokens)
-    return largest(points.n_params if holdout == "largest_size" else points.tokens_per_parameter)
-
-
-def _score(
-    out: LawTables, group: dict[str, Any], holdout: str, words: str, points: SizePoints, losses: FinalLosses
-) -> None:
-    hidden = _hidden(points, holdout)
-    rest = points.where(~hidden)
-    try:
-        found = _fitted(rest)
-    except ValueError as refusal:
-        out.not_scored(group, holdout, "val_loss", f"without the largest {words}: {refusal}")
-        return
-    _score_on(out, group, holdout, rest, points.where(hidden), found, losses)
-
-
 def _score_on(
     out: LawTables,
     group: dict[str, Any],
+    losses: FinalLosses,
     holdout: str,
     points: SizePoints,
     hidden: SizePoints,
     found: DataConstrainedFit,
-    losses: FinalLosses,
 ) -> None:
     samples = found.resampled(losses=points.samples, weights=points.weights)
     at = hidden.n_params, hidden.tokens, hidden.unique_tokens

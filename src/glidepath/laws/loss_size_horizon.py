@@ -7,6 +7,7 @@ N is the study's parameter count, D the token horizon, the loss that at each cel
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,8 @@ import numpy as np
 from glidepath.laws.law import DECLARED, EXTRAPOLATION, GRID_POINTS, SPANS_HORIZONS, Floats, LawTables, Settings
 from glidepath.laws.new_run import law_errors
 from glidepath.laws.predictors import LOSS_PREDICTORS, Points
-from glidepath.laws.size_points import (
-    SizePoints,
-    groups_of_points,
-    largest,
-    report_residuals,
-    score_hidden,
-)
+from glidepath.laws.size_holdouts import LARGEST_SIZE, LONGEST_HORIZON, score_hidden, score_without
+from glidepath.laws.size_points import SizePoints, groups_of_points, report_residuals
 from glidepath.science.fitting import Profile
 from glidepath.science.laws.size_horizon import (
     FLOPS_PER_PARAMETER_AND_TOKEN,
@@ -36,7 +32,7 @@ OPTIMAL = ("optimal_size_exponent", "optimal_horizon_exponent")
 PARAMETERS = (*COORDINATES, *OPTIMAL)
 N_PARAMETERS = len(COORDINATES)
 PREDICTOR = next(predictor for predictor in LOSS_PREDICTORS if predictor.name == "loss_size_horizon")
-HOLDOUTS = {"largest_size": "sizes", "longest_horizon": "horizons"}
+HOLDOUTS = (LARGEST_SIZE, LONGEST_HORIZON)
 
 
 def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = None) -> LawTables:
@@ -45,10 +41,11 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
     tables = LawTables(settings, losses.resampling_unit)
     for group, points, unseen in groups_of_points(losses, settings, hidden):
         out = replace(tables, resampling_unit=points.resampling_unit)
-        for holdout, words in HOLDOUTS.items():
-            _score(out, group, holdout, words, points, losses)
+        score_on = partial(_score_on, out, group, losses)
+        for holdout in HOLDOUTS:
+            score_without(out, group, holdout, points, _fitted, score_on)
         try:
-            found = fit_size_horizon_law(points.n_params, points.tokens, points.losses)
+            found = _fitted(points)
         except ValueError:
             for name in PARAMETERS:
                 out.parameter(group, SPANS_HORIZONS, name, np.nan, np.empty(0), len(points), "not_identified")
@@ -59,8 +56,12 @@ def fit(losses: FinalLosses, settings: Settings, hidden: FinalLosses | None = No
         _curves(out, group, points, found.law, samples)
         _compute_optimal(out, group, points, found.law, samples)
         if unseen:
-            _score_on(out, group, DECLARED, points, unseen, found, losses)
+            score_on(DECLARED, points, unseen, found)
     return tables
+
+
+def _fitted(points: SizePoints) -> SizeHorizonFit:
+    return fit_size_horizon_law(points.n_params, points.tokens, points.losses)
 
 
 def statuses(found: SizeHorizonFit, level: float) -> dict[str, str]:
@@ -134,27 +135,14 @@ def axis_of(holdout: str, points: Points) -> Floats:
     return {"largest_size": points.n_params, "longest_horizon": points.tokens}.get(holdout, points.compute)
 
 
-def _score(
-    out: LawTables, group: dict[str, Any], holdout: str, words: str, points: SizePoints, losses: FinalLosses
-) -> None:
-    hidden = largest(points.n_params if holdout == "largest_size" else points.tokens_per_parameter)
-    rest = points.where(~hidden)
-    try:
-        found = fit_size_horizon_law(rest.n_params, rest.tokens, rest.losses)
-    except ValueError as refusal:
-        out.not_scored(group, holdout, "val_loss", f"without the largest {words}: {refusal}")
-        return
-    _score_on(out, group, holdout, rest, points.where(hidden), found, losses)
-
-
 def _score_on(
     out: LawTables,
     group: dict[str, Any],
+    losses: FinalLosses,
     holdout: str,
     points: SizePoints,
     hidden: SizePoints,
     found: SizeHorizonFit,
-    losses: FinalLosses,
 ) -> None:
     samples = found.resampled(losses=points.samples, weights=points.weights)
     at = hidden.n_params, hidden.tokens

@@ -1,5 +1,5 @@
-"""What laws over sizes and horizons are fitted to: the best loss of every sweep, how well it is known, and what is
-hidden from them."""
+"""What laws over sizes and horizons are fitted to: the best loss of every sweep, how well it is known, and what a law
+leaves of it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,12 @@ from glidepath.laws.law import (
     fresh_sweeps,
     sweeps,
 )
-from glidepath.laws.new_run import intervals, new_runs
 from glidepath.study.final_losses import FinalLosses
 
 Bools = NDArray[np.bool_]
 
 ALL_MODELS = "all"
 SIZES_OF_A_LAW = 3
-HIDDEN_SHARE = 0.1
-"""Of the points, at least one size or horizon: so many are hidden to test a law beyond what it was fitted to."""
 ROBUST_SD = 1.4826
 """Standard deviation of normal residuals over the median of their sizes."""
 OUTLYING = 5.0
@@ -174,52 +171,6 @@ def drawn_anew(trunks: Sequence[str], n_samples: int, seed: int) -> tuple[Floats
         unit = "trunks"
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=n_samples)
     return counts[:, labels].astype(np.float64), unit
-
-
-def largest(values: Floats) -> Bools:
-    """The points of the largest values: whole values, until `HIDDEN_SHARE` of the points are among them."""
-    hidden = np.zeros(len(values), dtype=np.bool_)
-    for value in np.unique(values)[::-1]:
-        hidden |= values == value
-        if hidden.sum() >= HIDDEN_SHARE * len(values):
-            break
-    return hidden
-
-
-def nearest(points: SizePoints, at: SizePoints) -> Floats:
-    """Loss of the nearest point in ln N and ln D: what is said without a law."""
-    distance = np.log(at.n_params[:, None] / points.n_params) ** 2 + np.log(at.tokens[:, None] / points.tokens) ** 2
-    return np.asarray(points.losses[distance.argmin(1)], np.float64)
-
-
-def score_hidden(
-    out: LawTables,
-    group: dict[str, Any],
-    holdout: str,
-    points: SizePoints,
-    hidden: SizePoints,
-    predicted: Floats,
-    samples: Floats,
-    errors: Floats,
-    residuals: Floats,
-    n_parameters: int,
-    losses: FinalLosses,
-) -> None:
-    """Score predictions [m] of hidden points, with the law's samples of them [n_samples, m], draws of its error beyond
-    its points (`new_run.law_errors`), and its residuals."""
-    drawn = new_runs(samples, predicted, errors, residuals, points.samples, n_parameters, losses, out.settings)
-    low, high = intervals(drawn, out.settings.ci_level)
-    out.score(
-        group,
-        holdout,
-        "val_loss",
-        predicted,
-        hidden.losses,
-        nearest(points, hidden),
-        low=low,
-        high=high,
-        hidden=hidden.names,
-    )
 
 
 def report_residuals(out: LawTables, group: dict[str, Any], points: SizePoints, residuals: Floats) -> None:
