@@ -17,7 +17,7 @@ from pathlib import Path
 
 from glidepath.stages.calibrate import Jobs, service
 from glidepath.study.config import read_study
-from glidepath.study.corpus import corpus_id, vocab_size_of
+from glidepath.study.corpus_identity import corpus_id, vocab_size_of
 from glidepath.study.segments import plan
 from glidepath.study.speed import Conditions, workloads
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from glidepath.corpus.store import TokenStore
 from glidepath.stages import tokenize
-from glidepath.study.corpus import CorpusConfig
+from glidepath.study.corpus_config import CorpusConfig
 
 WORDS = (
     "the",
@@ -33,6 +33,7 @@ WORDS = (
     "don't",
     "it's",
 )
+PYTHON = {"name": "python", "source": {"kind": "python_environment"}, "validation_fraction": 0.05}
 BPE = {"kind": "train_bpe", "vocab_size": 280}
 
 

@@ -12,7 +12,7 @@ from corpus_texts import documents, files_domain, refusal, validated, write_json
 
 from glidepath.corpus import sources
 from glidepath.corpus.sources import source_files
-from glidepath.study.corpus import RUNTIME_PACKAGES
+from glidepath.study.corpus_identity import RUNTIME_PACKAGES
 
 TEXTS = [*documents(5), "", "two\n\nparagraphs", "\u2028 ünïcode 🜁"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from glidepath.corpus.split import Divider, Split, training_documents_held_out
 from glidepath.corpus.spool import BUCKET_BITS, HEAD, Spool, read_heads
-from glidepath.study.corpus import Domain
+from glidepath.study.corpus_config import Domain
 
 FEW = st.lists(st.tuples(st.binary(min_size=1, max_size=2), st.integers(0, 1), st.booleans()), max_size=40)
 

@@ -11,7 +11,7 @@ import pytest
 
 from glidepath.__main__ import main
 from glidepath.study.config import read_study
-from glidepath.study.corpus import vocab_size_of
+from glidepath.study.corpus_identity import vocab_size_of
 from glidepath.study.segments import plan
 from glidepath.study.target import target_of
 from tests.study.studies import CORPUS_ID

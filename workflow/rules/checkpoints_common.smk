@@ -1,7 +1,7 @@
 # What the rules over checkpoints that were trained elsewhere share, and what they ask for.
 from glidepath.study.checkpoint_config import parse_checkpoints
 from glidepath.study.checkpoints import planned_trajectories, record_path
-from glidepath.study.corpus import corpus_id
+from glidepath.study.corpus_identity import corpus_id
 from glidepath.study.figure_list import CHECKPOINT_FIGURE_NAMES, entry as figure_entry, table_path
 from glidepath.study.speed import gpu_share, needs_gpu
 

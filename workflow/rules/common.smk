@@ -6,7 +6,7 @@ from glidepath.study.budget import budget, described
 from glidepath.study.cells import param_counts
 from glidepath.study.config import parse_study
 from glidepath.study.coordinates import coordinate_check_spec
-from glidepath.study.corpus import corpus_id, vocab_size_of
+from glidepath.study.corpus_identity import corpus_id, vocab_size_of
 from glidepath.study.figure_list import entry as figure_entry, figures_of, table_path
 from glidepath.study.layout import SEGMENT_TABLES, position_directory, segment_directory
 from glidepath.study.positions import position_specs

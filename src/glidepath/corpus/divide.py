@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from glidepath.corpus.ingest import Origin
 from glidepath.corpus.split import Divider, Split, training_documents_held_out
 from glidepath.corpus.spool import BUCKET_BITS, HEAD, Heads, read_heads, text_path
-from glidepath.study.corpus import Texts
+from glidepath.study.corpus_config import Texts
 
 
 @dataclass(frozen=True)

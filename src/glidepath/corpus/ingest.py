@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glidepath.corpus.sources import SourceFile, source_files
 from glidepath.corpus.spool import Spool
-from glidepath.study.corpus import Texts
+from glidepath.study.corpus_config import Texts
 
 
 @dataclass(frozen=True)

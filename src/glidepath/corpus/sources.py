@@ -16,18 +16,9 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glidepath.study.corpus import (
-    RUNTIME_PACKAGES,
-    CHeaders,
-    Domain,
-    Files,
-    HuggingFace,
-    MatchedFile,
-    PythonEnvironment,
-    dataset_directory,
-    matched_files,
-    runtime_version,
-)
+from glidepath.study.corpus_config import CHeaders, Domain, Files, HuggingFace, PythonEnvironment
+from glidepath.study.corpus_files import MatchedFile, dataset_directory, matched_files
+from glidepath.study.corpus_identity import RUNTIME_PACKAGES, runtime_version
 
 MAX_DOCUMENT_BYTES = 256 * 2**20
 """A document is read whole, hashed and held out or trained on whole, so its size bounds the memory [bytes].

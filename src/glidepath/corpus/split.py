@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glidepath.corpus.spool import Heads
-from glidepath.study.corpus import Domain
+from glidepath.study.corpus_config import Domain
 
 
 class Split(IntEnum):

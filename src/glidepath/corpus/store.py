@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from glidepath.corpus.split import Split
-from glidepath.study.corpus import CORPUS_VERSION
+from glidepath.study.corpus_identity import CORPUS_VERSION
 
 if TYPE_CHECKING:
     # Every training job reads a store; few write one.

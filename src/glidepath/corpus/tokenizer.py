@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from glidepath.study.corpus import Texts, TokenizerFile, TokenizerHub, TrainBPE, vocab_size_of
+from glidepath.study.corpus_config import Texts, TokenizerFile, TokenizerHub, TrainBPE
+from glidepath.study.corpus_identity import vocab_size_of
 
 END_OF_DOCUMENT = "<|endoftext|>"
 """Ends a document of a tokenizer trained here; its id is 0."""

@@ -13,7 +13,7 @@ from glidepath.study import tables
 from glidepath.study.averages import AverageSpec, average_specs, chain_of
 from glidepath.study.cells import Cell
 from glidepath.study.config import parse_study
-from glidepath.study.corpus import corpus_id, vocab_size_of
+from glidepath.study.corpus_identity import corpus_id, vocab_size_of
 from glidepath.study.segments import Plan, plan
 from glidepath.study.size_groups import architecture
 

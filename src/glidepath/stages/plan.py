@@ -18,7 +18,7 @@ from glidepath.study import tables
 from glidepath.study.batch_sweeps import no_sweeps
 from glidepath.study.budget import Budget, budget, described
 from glidepath.study.config import StudyConfig, parse_study, read_study
-from glidepath.study.corpus import corpus_id, vocab_size_of
+from glidepath.study.corpus_identity import corpus_id, vocab_size_of
 from glidepath.study.layout import segment_directory
 from glidepath.study.segments import Plan, plan
 from glidepath.study.speed import Conditions, Speed, gpu_here, keep_speeds, kept_file, read_speeds, runs_warm, workloads

@@ -28,7 +28,7 @@ from glidepath.corpus.tokenize import (
     write_training_tokens,
 )
 from glidepath.corpus.tokenizer import Encoder, obtain
-from glidepath.study.corpus import CorpusConfig, Domain, Texts, ValidationCorpus
+from glidepath.study.corpus_config import CorpusConfig, Domain, Texts, ValidationCorpus
 
 log = logging.getLogger(__name__)
 

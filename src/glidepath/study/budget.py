@@ -17,7 +17,8 @@ from glidepath.study.averages import AverageSpec, average_specs
 from glidepath.study.cells import flops_per_token, param_counts
 from glidepath.study.config import StudyConfig
 from glidepath.study.coordinates import CoordinateCheckSpec, coordinate_check_spec
-from glidepath.study.corpus import CorpusConfig, Domain, Files, matched_files
+from glidepath.study.corpus_config import CorpusConfig, Domain, Files
+from glidepath.study.corpus_files import matched_files
 from glidepath.study.figure_list import figures_of
 from glidepath.study.positions import PositionSpec, position_specs
 from glidepath.study.segments import Plan, Segment

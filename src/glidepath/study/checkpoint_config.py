@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from glidepath.study.averaging_config import BEST_WINDOW, RAW, SOME, Scheme
 from glidepath.study.config_errors import explain
-from glidepath.study.corpus import ValidationCorpus
+from glidepath.study.corpus_config import ValidationCorpus
 from glidepath.study.section import Count, Name, Number, Positive, Section, StudyError, Text, check_rising
 
 UPDATES = "{updates}"

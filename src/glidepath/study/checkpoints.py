@@ -27,8 +27,7 @@ from glidepath.study.checkpoint_config import (
     Revision,
     TrajectoryConfig,
 )
-from glidepath.study.corpus import fingerprint
-from glidepath.study.identity import canonical_json, digest
+from glidepath.study.identity import canonical_json, digest, fingerprint
 from glidepath.study.section import StudyError
 from glidepath.study.specs import Spec
 

@@ -14,7 +14,7 @@ from glidepath.study.averaging_config import AveragingConfig
 from glidepath.study.batch_sweeps import batch_sweeps, no_sweeps
 from glidepath.study.config_errors import explain
 from glidepath.study.coordinate_check import CoordinateCheckConfig
-from glidepath.study.corpus import CorpusConfig
+from glidepath.study.corpus_config import CorpusConfig
 from glidepath.study.grid_config import GridConfig, replicates_of
 from glidepath.study.model_config import ModelConfig, OptimizerConfig, WarmupConfig
 from glidepath.study.schedule_config import ScheduleConfig
