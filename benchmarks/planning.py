@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from glidepath.study.averages import average_specs
-from glidepath.study.budget import budget, described
+from glidepath.study.budget import budget
+from glidepath.study.budget_words import described
 from glidepath.study.config import parse_study
 from glidepath.study.segments import plan
 from glidepath.study.speed import Conditions

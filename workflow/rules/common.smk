@@ -2,7 +2,8 @@
 from glidepath.study.averages import average_specs
 from glidepath.study.batch_pairs import batch_pairs
 from glidepath.study.batch_sweeps import batch_sweeps
-from glidepath.study.budget import budget, described
+from glidepath.study.budget import budget
+from glidepath.study.budget_words import described
 from glidepath.study.cells import param_counts
 from glidepath.study.config import parse_study
 from glidepath.study.coordinates import coordinate_check_spec

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from glidepath.study import tables
 from glidepath.study.batch_sweeps import no_sweeps
-from glidepath.study.budget import Budget, budget, described
+from glidepath.study.budget import Budget, budget
+from glidepath.study.budget_words import described
 from glidepath.study.config import StudyConfig, parse_study, read_study
 from glidepath.study.corpus_identity import corpus_id, vocab_size_of
 from glidepath.study.layout import segment_directory

@@ -1,44 +1,30 @@
 """What a study will cost, stage by stage, before anything runs: jobs, FLOPs, time here, disk, and what sharing saves.
 
-Times come from speeds that were measured on this machine (`study.speed`); without them there are none. Everything here
-is cheap: the workflow prints it whenever it starts.
+Times come from speeds that were measured on this machine (`study.job_times`); without them there are none. Everything
+here is cheap: the workflow prints it whenever it starts.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from glidepath.study.averages import AverageSpec, average_specs
-from glidepath.study.cells import flops_per_token, param_counts
+from glidepath.study.cells import param_counts
 from glidepath.study.config import StudyConfig
 from glidepath.study.coordinates import CoordinateCheckSpec, coordinate_check_spec
 from glidepath.study.corpus_config import CorpusConfig, Domain, Files
 from glidepath.study.corpus_files import matched_files
 from glidepath.study.figure_list import figures_of
+from glidepath.study.job_times import JobTimes
 from glidepath.study.positions import PositionSpec, position_specs
-from glidepath.study.segments import Plan, Segment
-from glidepath.study.specs import ModelSpec
-from glidepath.study.speed import (
-    Conditions,
-    Speed,
-    Workload,
-    batches_of,
-    gpu_share,
-    shape_digest,
-    workloads,
-)
-from glidepath.study.units import duration, size
+from glidepath.study.segments import Plan
+from glidepath.study.speed import Conditions, Speed, gpu_share
 
 BYTES_PER_PARAMETER = 4
 STATE_COPIES = 3
 """A state holds the weights and both moments."""
-RESUME_SECONDS = 60.0
-"""A training job saves its state this often."""
 READ_BYTES_PER_SECOND = 30e6
 """Reading and dividing a source, by one process."""
 ENVIRONMENT_BYTES = {"python_environment": 127e6, "c_headers": 45e6}
@@ -135,128 +121,19 @@ def budget(
     start before its parent ends. Jobs that a GPU trains wait for their
     share of it.
     """
-    known = _Known.of(study, planned, conditions, speeds)
+    job_times = JobTimes.of(study, planned, conditions, speeds)
     return Budget(
         study=study.study,
         conditions=conditions,
         stages=(
             _tokenize(study.corpus, conditions, base),
-            _train(planned, known),
-            _average(planned, average_specs(planned, study.averaging), position_specs(planned, study), known),
-            _coordinate_check(coordinate_check_spec(study, planned.cells[0].trajectory.model.vocab_size), known),
+            _train(planned, job_times),
+            _average(planned, average_specs(planned, study.averaging), position_specs(planned, study), job_times),
+            _coordinate_check(coordinate_check_spec(study, planned.cells[0].trajectory.model.vocab_size), job_times),
             _analysis(study, len(planned.cells), conditions),
         ),
-        unmeasured=tuple(sorted(known.unmeasured(planned))),
+        unmeasured=tuple(sorted(job_times.unmeasured(planned))),
     )
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Speeds by shape of the jobs, and what else the time of a job depends on."""
-
-    conditions: Conditions
-    validation_tokens: tuple[int, ...]
-    """Of every domain."""
-    by_shape: dict[str, tuple[list[int], list[Speed]]]
-    """Batches, ascending, and the speeds measured at them; a shape that was not measured is absent."""
-    measured: tuple[tuple[Workload, Speed], ...]
-    """Every measurement."""
-
-    @classmethod
-    def of(cls, study: StudyConfig, planned: Plan, conditions: Conditions, speeds: Mapping[str, Speed]) -> _Known:
-        wanted = workloads(planned, conditions)
-        return cls(
-            conditions,
-            tuple(domain.validation_tokens for domain in study.corpus.domains),
-            {
-                shape: ([w.batch_sequences for w in several], [speeds[w.digest] for w in several])
-                for shape, several in wanted.items()
-                if all(w.digest in speeds for w in several)
-            },
-            tuple((w, speeds[w.digest]) for several in wanted.values() for w in several if w.digest in speeds),
-        )
-
-    def unmeasured(self, planned: Plan) -> set[str]:
-        """Names of models with a cell of unknown speed."""
-        return {
-            cell.model_name
-            for cell in planned.cells
-            if shape_digest(planned.segments[planned.chains[cell.cell_id][0]]) not in self.by_shape
-        }
-
-    def job_seconds(self, segment: Segment) -> float | None:
-        """Time that one training job holds its threads."""
-        if (found := self.by_shape.get(shape_digest(segment))) is None:
-            return None
-        measured_at, speeds = found
-        recording, trajectory = segment.spec.recording, segment.spec.trajectory
-        batches = batches_of(segment)
-        at_probes = (
-            batches[-(segment.spec.start + 1) % every :: every] if (every := recording.probe_every) else batches[:0]
-        )
-        update_seconds = [speed.update_seconds for speed in speeds]
-        extra = [speed.probed_update_seconds - speed.update_seconds for speed in speeds]
-        evaluated = len(recording.evaluate_full_at) * sum(self.validation_tokens)
-        subset_tokens = recording.subset_blocks * trajectory.model.context_length
-        evaluated += len(set(recording.evaluate_subset_at) - set(recording.evaluate_full_at)) * subset_tokens
-        if trajectory.plateau is not None:
-            steps = len(batches) // trajectory.plateau.evaluate_every
-            evaluated += steps * trajectory.plateau.subset_blocks * trajectory.model.context_length
-        mean = _mean_of(speeds)
-        seconds = (
-            float(np.interp(batches, measured_at, update_seconds).sum())
-            + float(np.interp(at_probes, measured_at, extra).sum())
-            + evaluated * mean.evaluation_token_seconds
-        )
-        saves = 1 + len(recording.snapshot_at) + int(seconds / RESUME_SECONDS)
-        return seconds + saves * mean.save_seconds + mean.job_seconds
-
-    def average_seconds(self, planned: Plan, spec: AverageSpec) -> float | None:
-        """Time of evaluating the raw weights and all averages at the points of one segment, by a job that starts like
-        one that trains."""
-        found = self.by_shape.get(shape_digest(planned.segments[spec.segment]))
-        if found is None:
-            return None
-        mean = _mean_of(found[1])
-        evaluations = len(spec.evaluate_at) * (1 + len(spec.schemes))
-        return evaluations * sum(self.validation_tokens) * mean.evaluation_token_seconds + mean.job_seconds
-
-    def position_seconds(self, planned: Plan, spec: PositionSpec) -> float | None:
-        """Time of evaluating the snapshots of one segment by position, on the first domain."""
-        found = self.by_shape.get(shape_digest(planned.segments[spec.segment]))
-        if found is None:
-            return None
-        mean = _mean_of(found[1])
-        return len(spec.evaluate_at) * self.validation_tokens[0] * mean.evaluation_token_seconds + mean.job_seconds
-
-    def coordinate_check_seconds(self, spec: CoordinateCheckSpec) -> float | None:
-        """Time of the check, by FLOPs: each of its models at the rate of the measured one that is nearest in width, on
-        which the rate depends most, and then in FLOPs.
-
-        A measurement passes the validation sequences forward twice: for activations, and for what changes of weights do
-        to them.
-        """
-        if not self.measured:
-            return None
-        trained = spec.path.sequences + (1 + len(spec.record_after)) * spec.validation_sequences * 2 / 3
-        seconds = 0.0
-        for model in spec.models:
-            flops = trained * _sequence_flops(model)
-            workload, speed = min(self.measured, key=lambda found: _distance(found[0].model, model))
-            rate = workload.batch_sequences * _sequence_flops(workload.model) / speed.update_seconds
-            seconds += len(spec.replicates) * flops / rate
-        return seconds + float(np.mean([speed.job_seconds for _, speed in self.measured]))
-
-
-def _sequence_flops(model: ModelSpec) -> float:
-    """Training FLOPs of one sequence."""
-    return flops_per_token(model) * model.context_length
-
-
-def _distance(model: ModelSpec, other: ModelSpec) -> tuple[float, float]:
-    """In width, then in FLOPs."""
-    ratio = _sequence_flops(model) / _sequence_flops(other)
-    return abs(math.log(model.d_model / other.d_model)), abs(math.log(ratio))
 
 
 def _tokenize(corpus: CorpusConfig, conditions: Conditions, base: Path) -> StageBudget:
@@ -285,14 +162,14 @@ def _source_bytes(domain: Domain, base: Path) -> float | None:
     return ENVIRONMENT_BYTES.get(domain.source.kind, domain.max_bytes)
 
 
-def _train(planned: Plan, known: _Known) -> StageBudget:
-    threads = known.conditions.threads
-    seconds = {name: known.job_seconds(segment) for name, segment in planned.segments.items()}
+def _train(planned: Plan, job_times: JobTimes) -> StageBudget:
+    threads = job_times.conditions.threads
+    seconds = {name: job_times.job_seconds(segment) for name, segment in planned.segments.items()}
     ends: dict[str, float] = {}
     for name, segment in planned.segments.items():
         ends[name] = (seconds[name] or 0.0) + (ends[segment.parent] if segment.parent else 0.0)
     core_seconds = _sum(_times(s, threads) for s in seconds.values())
-    shares = {name: gpu_share(s.n_params) if known.conditions.gpu else 0 for name, s in planned.segments.items()}
+    shares = {name: gpu_share(s.n_params) if job_times.conditions.gpu else 0 for name, s in planned.segments.items()}
     gpu_seconds = sum(share / 100 * (seconds[name] or 0.0) for name, share in shares.items())
     on_cores = sum(threads * (seconds[name] or 0.0) for name, share in shares.items() if not share)
     return StageBudget(
@@ -308,7 +185,7 @@ def _train(planned: Plan, known: _Known) -> StageBudget:
         ),
         wall_seconds=None
         if core_seconds is None
-        else max(on_cores / known.conditions.cores, gpu_seconds, *ends.values()),
+        else max(on_cores / job_times.conditions.cores, gpu_seconds, *ends.values()),
         disk_bytes=sum(
             BYTES_PER_PARAMETER
             * param_counts(segment.spec.trajectory.model).n_params_total
@@ -319,13 +196,13 @@ def _train(planned: Plan, known: _Known) -> StageBudget:
 
 
 def _average(
-    planned: Plan, averages: Mapping[str, AverageSpec], positions: Mapping[str, PositionSpec], known: _Known
+    planned: Plan, averages: Mapping[str, AverageSpec], positions: Mapping[str, PositionSpec], job_times: JobTimes
 ) -> StageBudget:
     """What is done with snapshots: averages, and losses by position."""
     core_seconds = _sum(
         [
-            *(known.average_seconds(planned, spec) for spec in averages.values()),
-            *(known.position_seconds(planned, spec) for spec in positions.values()),
+            *(job_times.average_seconds(planned, spec) for spec in averages.values()),
+            *(job_times.position_seconds(planned, spec) for spec in positions.values()),
         ]
     )
     return _stage(
@@ -333,12 +210,12 @@ def _average(
         cells=len(averages),
         jobs=len(averages) + len(positions),
         core_seconds=core_seconds,
-        wall_seconds=None if core_seconds is None else core_seconds / known.conditions.cores,
+        wall_seconds=None if core_seconds is None else core_seconds / job_times.conditions.cores,
     )
 
 
-def _coordinate_check(spec: CoordinateCheckSpec | None, known: _Known) -> StageBudget:
-    seconds = known.coordinate_check_seconds(spec) if spec else 0.0
+def _coordinate_check(spec: CoordinateCheckSpec | None, job_times: JobTimes) -> StageBudget:
+    seconds = job_times.coordinate_check_seconds(spec) if spec else 0.0
     return _stage("coordinate_check", jobs=1 if spec else 0, core_seconds=seconds, wall_seconds=seconds)
 
 
@@ -387,16 +264,6 @@ def _stage(
     )
 
 
-def _mean_of(speeds: Sequence[Speed]) -> Speed:
-    """What does not depend on the batch, as a mean over the batches it was measured at."""
-    means = {
-        name: float(np.mean([getattr(speed, name) for speed in speeds]))
-        for name in Speed.model_fields
-        if name != "device"
-    }
-    return Speed(device=speeds[0].device, **means)
-
-
 def _times(seconds: float | None, threads: int) -> float | None:
     return None if seconds is None else seconds * threads
 
@@ -405,47 +272,3 @@ def _sum(terms: Iterable[float | None]) -> float | None:
     """The sum, unknown if a term is."""
     known = list(terms)
     return None if None in known else sum(term for term in known if term is not None)
-
-
-def described(budget: Budget) -> str:
-    """The budget as an aligned table and a sentence on what sharing saves."""
-    rows = [("stage", "cells", "jobs", "FLOP", "core time", "time", "disk")]
-    there = tuple(stage for stage in budget.stages if stage.jobs)
-    for stage, parts in (*((stage, (stage,)) for stage in there), (budget.total, there)):
-        rows.append(
-            (
-                stage.stage,
-                f"{stage.cells:,}" if stage.cells else "",
-                f"{stage.jobs:,}",
-                f"{stage.train_flops_exact:.3g}" if stage.train_flops_exact else "",
-                _time([part.core_seconds for part in parts]),
-                _time([part.wall_seconds for part in parts]),
-                size(stage.disk_bytes) if stage.disk_bytes else "",
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    total = budget.total
-    sentences = [
-        f"{budget.study}: {total.cells:,} cells, {total.tokens / 1e6:.4g}M tokens. Without shared prefixes training "
-        f"would take {total.unshared_train_flops_exact:.3g} FLOP, {total.sharing_factor or 1.0:.2f} times as much"
-    ]
-    if total.core_seconds is not None and total.unshared_core_seconds is not None:
-        saved = (total.unshared_core_seconds - total.core_seconds) / budget.conditions.cores
-        sentences[-1] += f"; sharing saves {duration(saved)} on {budget.conditions.cores} cores"
-    if budget.unmeasured:
-        sentences.append(f"The speed of {', '.join(budget.unmeasured)} on this machine is not known")
-    return "\n".join([f"{'. '.join(sentences)}.", *lines])
-
-
-def _time(parts: Sequence[float | None]) -> str:
-    """The sum, of which unknown parts make a lower bound."""
-    known = [part for part in parts if part is not None]
-    if not known:
-        return "not known"
-    return f"{'> ' if len(known) < len(parts) else ''}{duration(sum(known))}"
