@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from glidepath.stages import refine
 from glidepath.study import tables
-from glidepath.study.points import Points
+from glidepath.study.schedule_points import Points
 from tests.figures import planted
 
 STEPS, BATCH_TOKENS = 2000, 64

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from glidepath.study.batch_ramp import BatchRamp, LinearRamp
-from glidepath.study.points import Points
 from glidepath.study.schedule import Schedule
-from glidepath.study.schedule_config import WSD, WSDS, Constant, Cyclic, Decay, HorizonFree, OneCycle, Plateau, Step
+from glidepath.study.schedule_constants import Constant, Plateau
+from glidepath.study.schedule_cooldowns import WSD, WSDS
+from glidepath.study.schedule_cycles import Cyclic, OneCycle
+from glidepath.study.schedule_descents import Decay, HorizonFree, Step
+from glidepath.study.schedule_points import Points
 
 SHAPES = {"one_minus_sqrt": "1 − √", "mirror_cosine": "mirrored cosine", "inverse_sqrt": "inverse square root"}
 

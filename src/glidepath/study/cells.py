@@ -20,7 +20,7 @@ from glidepath.study.grid_config import GridConfig
 from glidepath.study.identity import digest
 from glidepath.study.model_config import ModelConfig, OptimizerConfig, WarmupConfig
 from glidepath.study.schedule import Room, Schedule
-from glidepath.study.schedule_config import Plateau
+from glidepath.study.schedule_constants import Plateau
 from glidepath.study.section import StudyError
 from glidepath.study.specs import ModelSpec, OptimizerSpec, PathSpec, PlateauSpec, Trajectory
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
 
 from glidepath.science import schedules
 from glidepath.science.schedules import Path, Positions, join
@@ -14,6 +15,7 @@ from glidepath.study.section import Section, StudyError
 
 MAX_PIECES = 400
 """A path travels on the command line of its jobs, which holds so many pieces."""
+SOME = Field(min_length=1, max_length=MAX_PIECES)
 
 
 @dataclass(frozen=True)
@@ -113,3 +115,16 @@ class Schedule(Section):
     @abstractmethod
     def shape(self) -> str:
         """Shape of the final descent, "none" without one."""
+
+
+def check_exponent(key: str, exponent: float | None, of: str, shape: str, needs: str) -> None:
+    """Raises ValueError for an exponent that its shape does not have, or lacks."""
+    if (shape == needs) != (exponent is not None):
+        rule = f"only {of} {needs} has it. Remove it" if exponent else f"{of} {needs} needs it. Add it"
+        raise ValueError(f"{key} {exponent} with {of} {shape}: {rule}")
+
+
+def check_exponential(shape: str, final_lr_fraction: float) -> None:
+    """Raises ValueError for an exponential to zero."""
+    if shape == "exponential" and final_lr_fraction == 0.0:
+        raise ValueError("final_lr_fraction 0 with an exponential: it never gets there. Give, say, 0.01")
