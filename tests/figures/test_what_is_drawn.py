@@ -11,7 +11,7 @@ import pytest
 from matplotlib.lines import Line2D
 
 from glidepath import figures
-from glidepath.figures import select, style, text
+from glidepath.figures import marks, select, style, text
 from glidepath.study import figure_list
 from tests.figures import planted
 
@@ -299,11 +299,11 @@ def test_a_kind_has_one_colour_and_ranks_differ_in_more_than_colour(
 
 
 def test_labels_are_moved_apart_and_stay_inside() -> None:
-    moved = style.spread([0.0, 0.0, 0.5, 0.51, 1.0, 1.0], 0.1)
+    moved = marks.spread([0.0, 0.0, 0.5, 0.51, 1.0, 1.0], 0.1)
     assert min(np.diff(moved)) >= 0.1 - 1e-12
     assert min(moved) >= 0.0
     assert max(moved) <= 1.0 + 1e-12
-    assert style.spread([0.2, 0.8], 0.1) == [0.2, 0.8]
+    assert marks.spread([0.2, 0.8], 0.1) == [0.2, 0.8]
 
 
 @pytest.mark.parametrize(

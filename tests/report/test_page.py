@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from glidepath.figures import style
+from glidepath.figures import layout, style
 from glidepath.report.answers import QUESTIONS
 from glidepath.report.overview import best_tables, lost_cells
 from glidepath.stages import report as report_stage
@@ -53,7 +53,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, whole: Tables) -> Path:
     (folder / "recommendation.json").write_text(recommended().model_dump_json())
     (folder / "manifest.json").write_text(json.dumps(MANIFEST))
     with style.look():
-        picture = style.nothing_to_draw("A figure", "It is drawn elsewhere.", "See tests/figures.")
+        picture = layout.nothing_to_draw("A figure", "It is drawn elsewhere.", "See tests/figures.")
     for name in figure_list.FIGURE_NAMES:
         style.save(picture, folder / "figures" / name)
     study = read_study(ROOT / "config" / "smoke.yaml").model_copy(

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, marks, scales, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.laws.averaging import half_width, replicate_means, usable_averages
 from glidepath.study.final_losses import open_to_fits
@@ -108,7 +108,7 @@ def _means(rows: pd.DataFrame) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No checkpoints were averaged.",
             "Add an `averaging` section to the study that names a constant schedule; segments are then "
@@ -119,7 +119,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     frame = frame[frame["peak_lr"].isin(shown)]
     gaps = bool(np.isfinite(frame["gap_to_cooldown"]).any())
     columns = len(shown)
-    figure, axes = style.panels(
+    figure, axes = layout.panels(
         columns * (2 if gaps else 1),
         columns=columns,
         width=3.4,
@@ -137,12 +137,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         for ax in row[1:]:
             ax.yaxis.set_tick_params(labelleft=False)
     for ax in axes[-columns:]:
-        style.log_steps(ax, "x", text.compact)
+        scales.log_steps(ax, "x", text.compact)
         ax.set_xlabel("training tokens")
     axes[0].set_ylabel("val. loss [nat/token]")
     if gaps:
         axes[columns].set_ylabel("above cooldown\n[nat/token]")
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         _note(frame, gaps=gaps, omitted=len(rates) - columns),
@@ -189,7 +189,7 @@ def _draw_gaps(ax: Axes, rows: pd.DataFrame) -> None:
             at = aside * points["tokens_seen"]
             ax.plot(at, points["gap_to_cooldown"], color=color, marker=marker, linestyle=line, linewidth=1.6)
             for x, point in zip(at, points.itertuples(), strict=True):
-                style.error_bars(ax, x, point.gap_to_cooldown, point.ci_low, point.ci_high, color)
+                marks.error_bars(ax, x, point.gap_to_cooldown, point.ci_low, point.ci_high, color)
 
 
 def _same_limits(axes: list[Axes]) -> None:

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, marks, scales, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.laws.averaging import SETTING, at_cell_ends, half_width, replicate_means
 
@@ -130,7 +130,7 @@ def _alike(lengths: pd.Series[Any]) -> pd.Series[Any]:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No checkpoints were averaged.",
             "Add an `averaging` section to the study that names a constant schedule, with several windows.",
@@ -143,7 +143,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     # A length with one number of checkpoints says nothing about their distance.
     spaced = spaced[spaced["length_fraction"].isin(spacings[spacings > 1].reset_index()["length_fraction"])]
     columns, n_rows = len(shown), 2 if len(spaced) else 1
-    figure, axes = style.panels(
+    figure, axes = layout.panels(
         columns * n_rows, columns=columns, width=3.4, height=3.1 if n_rows == 2 else 3.9, share_y=True
     )
     for i, lr in enumerate(shown):
@@ -153,7 +153,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             _draw_by_spacing(axes[columns + i], spaced[spaced["peak_lr"] == lr], spaced, frame)
     for first in axes[::columns]:
         first.set_ylabel("gain [nat/token]")
-    style.heading(figure, TITLE, _note(frame, spaced, len(rates) - columns), _handles(frame, spaced))
+    layout.heading(figure, TITLE, _note(frame, spaced, len(rates) - columns), _handles(frame, spaced))
     return figure
 
 
@@ -194,7 +194,7 @@ def _lengths(spaced: pd.DataFrame) -> dict[float, str]:
 def _percent_axis(ax: Axes, values: pd.Series[Any], label: str) -> None:
     values = values[values > 0]
     ax.set_xlim(values.min() / 1.4, values.max() * 1.4)
-    style.log_steps(ax, "x", lambda value: f"{100 * value:.2g} %")
+    scales.log_steps(ax, "x", lambda value: f"{100 * value:.2g} %")
     ax.set_xlabel(label)
 
 
@@ -202,7 +202,7 @@ def _draw_points(ax: Axes, points: pd.DataFrame, x: str, color: str, marker: str
     columns = [x, "gain", "ci_low", "ci_high"]
     for (at, gain, low, high), before in zip(points[columns].to_numpy(float), points["ended_before"], strict=True):
         ax.plot(at, gain, marker, color=color, markerfacecolor="white" if before else color, zorder=3)
-        style.error_bars(ax, at, gain, low, high, color)
+        marks.error_bars(ax, at, gain, low, high, color)
 
 
 def _look(kind: str, checkpoints: Any, frame: pd.DataFrame) -> tuple[str, str]:

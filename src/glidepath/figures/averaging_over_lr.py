@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from glidepath.figures import style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, scales, style, text
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -64,12 +64,12 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if not (frame["item"] == "cell").any():
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE, "The study has no constant schedule.", "Add one to schedules and grid, and to averaging.schedules."
         )
     panels = list(frame.groupby(PANEL, sort=False))
     shown = panels[:MOST_PANELS]
-    figure, axes = style.panels(len(shown), columns=3, width=4.6, height=3.8)
+    figure, axes = layout.panels(len(shown), columns=3, width=4.6, height=3.8)
     for ax, ((model, batch, schedule, tpp), rows) in zip(axes, shown, strict=True):
         _draw_panel(ax, rows)
         ax.set_title(f"{model}, {schedule}, {batch} sequences, {tpp:g} tokens/parameter" if len(shown) > 1 else "")
@@ -91,13 +91,13 @@ def draw(frame: pd.DataFrame) -> Figure:
         "" if len(shown) > 1 else f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter. "
     )
     omitted = f" {len(panels) - len(shown)} more panels are in the Parquet only." if len(panels) > len(shown) else ""
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"{where}A mark is a cell, a line the mean of replicates where all have a loss. Background: regime of the "
         "constant learning rate, undecided where replicates differ. Dotted: the two learning rates between which "
         f"training stops converging. A star is the optimum of a parabola with its "
-        f"{text.interval(style.level_of(frame))} (hollow: at the edge of the grid or too few points). Triangles at the "
+        f"{text.interval(level_of(frame))} (hollow: at the edge of the grid or too few points). Triangles at the "
         f"top edge are more than {HIGHEST:g} nat/token above the lowest, crosses diverged.{omitted}",
         handles,
     )
@@ -113,7 +113,7 @@ def _draw_panel(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set_ylim(low - pad, high + pad)
     if losses.empty:
         ax.set_yticks([])
-    style.log_ticks(ax, "x", cells["peak_lr"], text.learning_rate, most=6)
+    scales.log_ticks(ax, "x", cells["peak_lr"], text.learning_rate, most=6)
     _shade(ax, cells)
     for weights, (_, color, marker, line) in WEIGHTS.items():
         mine = cells[cells["weights"] == weights]
@@ -123,9 +123,9 @@ def _draw_panel(ax: Axes, rows: pd.DataFrame) -> None:
         ax.plot(means.index, means, color=color, linestyle=line, linewidth=1.8)
         inside = mine[mine["val_loss"] <= high + pad]
         ax.plot(inside["peak_lr"], inside["val_loss"], marker, color=color, markersize=5.5)
-        style.edge_marks(ax, sorted(set(mine.loc[mine["val_loss"] > high + pad, "peak_lr"])), color, marker="^")
+        marks.edge_marks(ax, sorted(set(mine.loc[mine["val_loss"] > high + pad, "peak_lr"])), color, marker="^")
     lost = cells[(cells["weights"] == "raw") & cells["val_loss"].isna()]
-    style.edge_marks(ax, sorted(set(lost["peak_lr"])), style.ALARM)
+    marks.edge_marks(ax, sorted(set(lost["peak_lr"])), style.ALARM)
     for _, threshold in rows[rows["item"] == "threshold"].iterrows():
         for end in (threshold["ci_low"], threshold["ci_high"]):
             if np.isfinite(end):

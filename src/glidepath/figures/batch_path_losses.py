@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, scales, select, style, text
 from glidepath.figures.batch_paths import LOOKS, names_by_rank, shown_pairs
 from glidepath.figures.frames import tidy
 
@@ -71,7 +71,7 @@ def _batches(cell: pd.Series[Any], updates: pd.DataFrame) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No schedule with a batch path was trained beside the one that is equal but for it.",
             "Give a schedule of the study a `batch` and train it at a learning rate that the other one has too.",
@@ -91,12 +91,12 @@ def draw(frame: pd.DataFrame) -> Figure:
     horizon = float(losses["tokens_seen"].max())
     whole.set_xscale("log")
     whole.set_xlim(float(losses["tokens_seen"].min()) / 1.1, horizon * 1.05)
-    style.log_steps(whole, "x", text.compact)
+    scales.log_steps(whole, "x", text.compact)
     shown = losses.loc[losses["tokens_seen"] >= (1 - LAST_PART) * horizon, "val_loss"]
     margin = 0.06 * float(np.ptp(shown)) or 0.01
     last.set_xlim((1 - LAST_PART) * horizon, horizon * 1.01)
     last.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)
-    style.count_axis(last, "x", most=5)
+    scales.count_axis(last, "x", most=5)
     whole.set_title("whole training")
     last.set_title(f"last {100 * LAST_PART:.0f} %")
     whole.set_ylabel("validation loss [nat/token]")
@@ -108,7 +108,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         Line2D([], [], color=LOOKS[rank][0], linestyle=LOOKS[rank][1], label=f"{name}, fixed" if rank == 0 else name)
         for rank, name in names.items()
     ]
-    style.heading(figure, TITLE, _note(frame), handles)
+    layout.heading(figure, TITLE, _note(frame), handles)
     return figure
 
 

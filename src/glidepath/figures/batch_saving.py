@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from glidepath.figures import style, text
+from glidepath.figures import layout, marks, style, text
 from glidepath.figures.batch_paths import LOOKS, names_by_rank, shown_pairs
-from glidepath.figures.frames import tidy
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -47,7 +47,7 @@ def _as(rows: pd.DataFrame, item: str, unit: str) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No schedule with a batch path was trained beside the one that is equal but for it.",
             "Give a schedule of the study a `batch` and train it with replicates that the other one has too.",
@@ -72,7 +72,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         Line2D([], [], color=LOOKS[rank][0], linestyle=LOOKS[rank][1], marker=LOOKS[rank][2], label=name)
         for rank, name in names.items()
     ]
-    style.heading(figure, TITLE, _note(frame), handles)
+    layout.heading(figure, TITLE, _note(frame), handles)
     return figure
 
 
@@ -97,7 +97,7 @@ def _draw_ends(ax: Axes, rows: pd.DataFrame, ranks: list[int]) -> None:
             values = here[["saved_fraction", "ci_low", "ci_high"]].to_numpy(float)
             for (saved, low, high), at_edge in zip(values, here["edge_of_grid"], strict=True):
                 ax.plot(x, saved, marker, color=color, markerfacecolor="white" if at_edge else color, zorder=3)
-                style.error_bars(ax, x, saved, low, high, color)
+                marks.error_bars(ax, x, saved, low, high, color)
     ax.set_xticks(range(len(shown)), [label for label, _ in shown])
     ax.set_xlim(-0.6, len(shown) - 0.4)
     ax.grid(visible=False, axis="x")
@@ -120,7 +120,7 @@ def _note(frame: pd.DataFrame) -> str:
     at = f" at the peak learning rate {text.learning_rate(equal.iloc[0])}" if len(equal) else ""
     n = int(frame["n_replicates"].max())
     interval = (
-        f"Bands and bars: {text.interval(style.level_of(frame))} over {n} replicates."
+        f"Bands and bars: {text.interval(level_of(frame))} over {n} replicates."
         if n > 1
         else "One replicate: no intervals."
     )

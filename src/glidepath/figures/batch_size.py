@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import noise_scale, select, style, text
+from glidepath.figures import layout, marks, noise_scale, scales, select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ def data(tables: Tables) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     losses = frame[frame["item"] == "loss"]
     if losses.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No schedule was trained at two batch sizes of the same horizon.",
             "Add values to `batch_sequences` of a grid block; tune `peak_lrs` at each of them.",
         )
     panels = sorted({(m, h) for m, h in losses[["model", "tokens_per_parameter"]].itertuples(index=False)})
-    figure, axes = style.panels(len(panels), columns=3, width=4.6, height=4.2)
+    figure, axes = layout.panels(len(panels), columns=3, width=4.6, height=4.2)
     for ax, (model, horizon) in zip(axes, panels, strict=True):
         here = frame[(frame["model"] == model) & (frame["tokens_per_parameter"] == horizon)]
         _draw_panel(ax, here)
@@ -61,7 +61,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     handles = [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(losses)]
     if (frame["item"] == "noise_scale").any():
         handles.append(Line2D([], [], color=style.FAINT, linestyle=(0, (2, 2)), label="noise scale at the end"))
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Each batch at its own best peak learning rate of the grid (beside the point, † at the edge of its "
@@ -86,7 +86,7 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame) -> None:
         )
         for _, point in points.iterrows():
             x, y = point["batch_tokens"], point["val_loss"]
-            style.error_bars(ax, x, y, y - point["val_loss_se"], y + point["val_loss_se"], look.color)
+            marks.error_bars(ax, x, y, y - point["val_loss_se"], y + point["val_loss_se"], look.color)
             ax.annotate(
                 text.learning_rate(point["peak_lr"]) + ("†" if point["edge_of_grid"] else ""),
                 (x, y),
@@ -98,5 +98,5 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame) -> None:
         for scale in rows.loc[rows["item"] == "noise_scale", "batch_tokens"]:
             ax.axvline(scale, color=look.color, linewidth=1.4, linestyle=(0, (2, 2)))
     batches = frame.loc[frame["item"] == "loss", "batch_tokens"]
-    style.log_ticks(ax, "x", batches[np.isfinite(batches)], text.compact)
+    scales.log_ticks(ax, "x", batches[np.isfinite(batches)], text.compact)
     ax.margins(x=0.18, y=0.15)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style
+from glidepath.figures import layout, scales, style
 from glidepath.figures.frames import tidy
 from glidepath.study.averaging_config import BEST_WINDOW
 
@@ -46,12 +46,12 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(TITLE, *NO_AVERAGE)
+        return layout.nothing_to_draw(TITLE, *NO_AVERAGE)
     trajectories = list(frame["cell_id"].unique())
     shown = trajectories[:MOST_COLUMNS]
     averages = chosen_averages(frame)
     columns = len(shown)
-    figure, axes = style.panels(2 * columns, columns=columns, width=3.9, height=3.0)
+    figure, axes = layout.panels(2 * columns, columns=columns, width=3.9, height=3.0)
     for i, name in enumerate(shown):
         above, below = axes[i], axes[columns + i]
         rows = frame[frame["cell_id"] == name]
@@ -72,7 +72,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         late = rows.loc[rows["tokens_seen"] >= rows["tokens_seen"].max() / 2**OCTAVES, "val_loss"]
         margin = 0.05 * (late.max() - late.min())
         above.set_ylim(late.min() - margin, late.max() + margin)
-        style.count_axis(below, "x", most=4)
+        scales.count_axis(below, "x", most=4)
         below.set_xlabel("training tokens")
     axes[0].set_ylabel("val. loss [nat/token]")
     axes[columns].set_ylabel("gain of averaging\n[nat/token]")
@@ -82,7 +82,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         *(str(name) for name in frame["average"].unique() if name not in drawn),
     ]
     only = ", ".join(left_out)
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Above: loss of the checkpoints themselves and of their averages on the same validation blocks. Below: raw "

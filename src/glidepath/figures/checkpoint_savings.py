@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style, text
+from glidepath.figures import layout, scales, style, text
 from glidepath.figures.checkpoint_averages import COLORS, MANY_POINTS, MOST_AVERAGES, MOST_COLUMNS, NO_AVERAGE
-from glidepath.figures.frames import tidy
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -35,13 +35,13 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(TITLE, *NO_AVERAGE)
+        return layout.nothing_to_draw(TITLE, *NO_AVERAGE)
     trajectories = list(frame["cell_id"].unique())
     shown = trajectories[:MOST_COLUMNS]
     best = frame.groupby("average")["updates_saved"].median().sort_values(ascending=False, kind="stable")
     kept = set(best.index[:MOST_AVERAGES])
     averages = dict(zip([name for name in frame["average"].unique() if name in kept], COLORS, strict=False))
-    figure, axes = style.panels(len(shown), columns=2, width=5.0, height=3.4)
+    figure, axes = layout.panels(len(shown), columns=2, width=5.0, height=3.4)
     for ax, name in zip(axes, shown, strict=True):
         rows = frame[frame["cell_id"] == name]
         marker = "o" if rows["tokens_seen"].nunique() <= MANY_POINTS else None
@@ -70,8 +70,8 @@ def draw(frame: pd.DataFrame) -> Figure:
                 color=color,
             )
         ax.set_title(str(name))
-        style.count_axis(ax, "x")
-        style.count_axis(ax, "y")
+        scales.count_axis(ax, "x")
+        scales.count_axis(ax, "y")
         ax.set_ylim(bottom=0.0, top=max(1.0, 1.05 * float(np.nanmax(rows["updates_saved"]))))
         ax.set_xlabel("training tokens")
     axes[0].set_ylabel("updates saved")
@@ -81,12 +81,12 @@ def draw(frame: pd.DataFrame) -> Figure:
             Line2D([], [], color=style.INK, marker="^", markerfacecolor="white", linestyle="none", label="at least")
         )
     more = "" if len(trajectories) == len(shown) else f" {len(trajectories) - len(shown)} more are in the Parquet only."
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Updates from a point on until the raw weights first reach the loss that the average has at that point; at "
         "least, where they do not within the trajectory. Bands: "
-        f"{text.interval(style.level_of(frame))} from the noise of checkpoints and of the text, up to the end of "
+        f"{text.interval(level_of(frame))} from the noise of checkpoints and of the text, up to the end of "
         f"training where they are open; another training is not in them.{more}",
         handles,
     )

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from glidepath.figures import laws, select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import laws, layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.figure_list import LOSS_HORIZON
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No compute saving could be computed.",
             "It needs two horizons at least that both a schedule and the reference were trained at "
             "(`tokens_per_parameter`).",
         )
     models = sorted(frame["model"].unique())
-    figure, axes = style.panels(len(models), columns=3, width=4.8, height=4.2, share_y=True)
+    figure, axes = layout.panels(len(models), columns=3, width=4.8, height=4.2, share_y=True)
     for ax, model in zip(axes, models, strict=True):
         _draw_model(ax, frame[frame["model"] == model])
         if len(models) > 1:
@@ -53,12 +53,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_xlabel("tokens per parameter of the reference")
     reference = str(frame["reference_schedule"].iloc[0]) or "the reference"
     axes[0].set_ylabel("compute saved")
-    style.heading(
+    layout.heading(
         figure,
         f"{TITLE} ({reference})",
         f"1 - tokens that the schedule needs to reach {reference}'s loss / tokens of {reference}, both at "
         "their best peak learning rate, by the curves through the trained horizons. Above zero is a "
-        f"saving. Bars or bands: {text.interval(style.level_of(frame))}; grey background: extrapolated.",
+        f"saving. Bars or bands: {text.interval(level_of(frame))}; grey background: extrapolated.",
         [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure
@@ -79,7 +79,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
         x = rows["tokens_per_parameter"] * (1.0 + 0.03 * (i - (len(schedules) - 1) / 2))
         ax.plot(x, rows["compute_saving"], color=look.color, linestyle=look.line_style)
         for at, (_, row) in zip(x, rows.iterrows(), strict=True):
-            style.error_bars(ax, at, row["compute_saving"], row["ci_low"], row["ci_high"], look.color)
+            marks.error_bars(ax, at, row["compute_saving"], row["ci_low"], row["ci_high"], look.color)
             face = "white" if row["extrapolated"] else look.color
             ax.plot(
                 [at],
@@ -91,7 +91,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
                 zorder=4,
             )
     horizons = frame["tokens_per_parameter"]
-    style.log_ticks(ax, "x", horizons, lambda value: f"{value:.3g}", unit_gap=0.09)
+    scales.log_ticks(ax, "x", horizons, lambda value: f"{value:.3g}", unit_gap=0.09)
     inside = horizons[~frame["extrapolated"]]
     left, right = ax.get_xlim()
     if len(inside) and (horizons > inside.max()).any():

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, style, text
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -43,13 +43,13 @@ def data(tables: Tables) -> pd.DataFrame:
 def draw(frame: pd.DataFrame) -> Figure:
     cooldowns, scores = frame[frame["item"] == "cooldown"], frame[frame["item"] == "score"]
     if cooldowns.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No real cooldown could be predicted without its trunk.",
             "Train wsd schedules from at least four constant trunks (learning rates or replicates) whose snapshots are "
             "averaged.",
         )
-    figure, (left, right) = style.panels(2, columns=2, width=5.0, height=4.2)
+    figure, (left, right) = layout.panels(2, columns=2, width=5.0, height=4.2)
     shapes = sorted(cooldowns["decay_shape"].unique())
     colors = {shape: COLORS[min(i, len(COLORS) - 1)] for i, shape in enumerate(shapes)}
     _draw_cooldowns(left, cooldowns, colors)
@@ -60,12 +60,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         for label, marker in VALIDATIONS.values()
     ]
     n_trunks = int(scores["n_trunks"].max())
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Left: loss after the study's own {len(cooldowns)} cooldowns of {n_trunks} trunks, and what was predicted "
         "from the snapshots before each with the other trunks alone; bars: "
-        f"{text.interval(style.level_of(cooldowns))}, line: equality. Right: root mean square error of the prediction "
+        f"{text.interval(level_of(cooldowns))}, line: equality. Right: root mean square error of the prediction "
         "and of two naive ones, each cooldown left out with its trunk, or with all trunks of its peak learning rate.",
         handles,
     )
@@ -80,7 +80,7 @@ def _draw_cooldowns(ax: Axes, rows: pd.DataFrame, colors: dict[str, str]) -> Non
     for _, row in rows.iterrows():
         color, real, found = colors[row["decay_shape"]], row["val_loss_cooldown"], row["val_loss_predicted"]
         ax.plot([real], [found], "o", color=color, markersize=5)
-        style.error_bars(ax, real, found, row["ci_low"], row["ci_high"], color, alpha=0.45, capsize=0)
+        marks.error_bars(ax, real, found, row["ci_low"], row["ci_high"], color, alpha=0.45, capsize=0)
     ax.set_xlim(low - pad, high + pad)
     ax.set_xlabel("real loss after the cooldown [nat/token]")
     ax.set_ylabel("predicted [nat/token]")

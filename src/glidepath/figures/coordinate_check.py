@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style, text
+from glidepath.figures import layout, marks, scales, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ def _geometric_mean(values: pd.Series[float]) -> float:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE, "The coordinate check has no sizes to compare.", "Give `coordinate_check.widths` or `depths`."
         )
     varied = [name for name in AXES if (frame["varied"] == name).any()]
     parametrizations = list(dict.fromkeys(frame["parametrization"]))
-    figure, axes = style.panels(
+    figure, axes = layout.panels(
         len(varied) * len(parametrizations), columns=len(parametrizations), width=4.2, height=3.4, share_y=True
     )
     for i, ax in enumerate(axes):
@@ -90,15 +90,15 @@ def draw(frame: pd.DataFrame) -> Figure:
     for i, ax in enumerate(axes):
         row, column = divmod(i, len(parametrizations))
         here = frame[(frame["varied"] == varied[row]) & (frame["parametrization"] == parametrizations[column])]
-        style.end_labels(ax, _ends(here), gap=0.085)
-    style.log_steps(axes[0], "y", text.scientific)
+        marks.end_labels(ax, _ends(here), gap=0.085)
+    scales.log_steps(axes[0], "y", text.scientific)
     handles = [
         Line2D([], [], color=color, marker=marker, label=place.replace("_", "-"))
         for place, (color, marker) in PLACES.items()
         if (frame["place"] == place).any()
     ]
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Root mean square of the change from initialisation after {first['updates_done']} updates at learning rate "
@@ -116,10 +116,10 @@ def _draw_panel(ax: Axes, frame: pd.DataFrame) -> None:
         rows = frame[frame["place"] == place]
         ax.plot(rows["size"], rows["rms_change"], color=color, marker=marker)
         for _, point in rows.iterrows():
-            style.error_bars(
+            marks.error_bars(
                 ax, point["size"], point["rms_change"], point["rms_change_min"], point["rms_change_max"], color
             )
-    style.log_ticks(ax, "x", frame["size"], text.compact)
+    scales.log_ticks(ax, "x", frame["size"], text.compact)
 
 
 MARKS = {"stable": "=", "grows": "▲", "shrinks": "▼", "not resolved": "?"}

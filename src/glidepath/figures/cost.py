@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, scales, select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
-    figure, axes = style.panels(2, width=5.4, height=1.4 + 0.55 * len(frame), share_y=True)
+        return layout.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
+    figure, axes = layout.panels(2, width=5.4, height=1.4 + 0.55 * len(frame), share_y=True)
     labels = [f"{name} ({n} cells)" for name, n in zip(frame["schedule"], frame["n_cells"], strict=True)]
     hours = text.time_unit(float(frame["unshared_seconds"].max()))
     for ax, (what, unit, scale) in zip(
@@ -56,11 +56,11 @@ def draw(frame: pd.DataFrame) -> Figure:
             ax.barh([y], [row[f"own_{what}"] / scale], height=0.62, color=color)
         ax.grid(visible=False, axis="y")
         ax.set_xlabel(f"{'training time' if what == 'seconds' else 'training of all cells'} [{unit}]")
-        style.count_axis(ax, "x", most=5)
+        scales.count_axis(ax, "x", most=5)
     axes[0].set_yticks(range(len(frame)), labels)
     axes[0].set_ylim(len(frame) - 0.4, -0.6)
     total, own = float(frame["unshared_updates"].sum()), float(frame["own_updates"].sum())
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Full bars: every cell trained alone ({text.compact(total)} updates in all). Dark: updates that no "

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, scales, style, text
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -123,7 +123,7 @@ def _of_fit(fitted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No schedule without a horizon reaches one loss at three batches.",
             "Train a constant schedule at three or more `batch_sequences` around the target's, with `batch_lr` or "
@@ -132,7 +132,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     panels = list(frame.groupby(["weights", "lr_rule"], sort=False))
     n_ranks = int(frame["rank"].max()) + 1
     colors = style.sequence(n_ranks)[::-1]
-    figure, axes = style.panels(len(panels), columns=2, width=5.6, height=4.3, share_x=True, share_y=True)
+    figure, axes = layout.panels(len(panels), columns=2, width=5.6, height=4.3, share_x=True, share_y=True)
     # The asymptotes that a sweep identifies belong into view.
     ends = frame["item"].isin(("steps_min", "examples_min")) & (frame["status"] == "converged")
     drawn = frame[frame["item"].isin(("batch", "fit")) | (ends & (frame["rank"] == frame["rank"].min()))]
@@ -142,8 +142,8 @@ def draw(frame: pd.DataFrame) -> Figure:
             _draw_front(ax, here[here["rank"] == rank], colors[rank], lowest=rank == here["rank"].min())
         ax.set_xlim(0.75 * drawn["tokens"].min(), 1.25 * drawn["tokens"].max())
         ax.set_ylim(0.75 * drawn["steps"].min(), 1.25 * drawn["steps"].max())
-        style.log_steps(ax, "x", text.compact)
-        style.log_steps(ax, "y", text.compact)
+        scales.log_steps(ax, "x", text.compact)
+        scales.log_steps(ax, "y", text.compact)
         lowest = here[here["rank"] == here["rank"].min()]
         _draw_ends(ax, lowest)
         ax.set_title(RULES[str(rule)] if weights == RAW else f"averaged: {weights}, re-tuned", pad=38)
@@ -153,7 +153,7 @@ def draw(frame: pd.DataFrame) -> Figure:
             ax.set_ylabel("updates")
         if i >= len(axes) - 2:
             ax.set_xlabel("training tokens")
-    style.heading(figure, TITLE, _note(frame), _handles(frame, colors))
+    layout.heading(figure, TITLE, _note(frame), _handles(frame, colors))
     return figure
 
 
@@ -186,7 +186,7 @@ def _draw_front(ax: Axes, front: pd.DataFrame, color: str, *, lowest: bool) -> N
             markerfacecolor="white" if point["edge_of_grid"] else color, zorder=4,
         )  # fmt: skip
         bar = np.exp(ERRORS * point["ln_steps_se"])
-        style.error_bars(ax, point["tokens"], point["steps"], point["steps"] / bar, point["steps"] * bar, color)
+        marks.error_bars(ax, point["tokens"], point["steps"], point["steps"] / bar, point["steps"] * bar, color)
         if lowest:
             ax.annotate(
                 f"{point['batch_sequences']:g}", (point["tokens"], point["steps"]), xytext=(6, 6),
@@ -273,7 +273,7 @@ def _note(frame: pd.DataFrame) -> str:
     return (
         f"Model {first['model']}, schedule {first['schedule']}: numbers beside points are the batch in "
         f"sequences;{bars} hollow: learning rate at the edge of its grid. Lines: updates = fewest + c/batch, dashed "
-        f"where the sweep does not identify it; thick: {text.interval(style.level_of(frame))} of the batch with twice "
+        f"where the sweep does not identify it; thick: {text.interval(level_of(frame))} of the batch with twice "
         "the fewest updates and tokens. 20 % overhead: a fifth more tokens than in proportion from the reference batch "
         f"on.{left_out}"
     )

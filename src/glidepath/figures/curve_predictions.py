@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, scales, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.study.figure_list import CURVES_OF
 
@@ -44,23 +44,23 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No run was hidden from the law of loss curves.",
             "Train two schedules at one peak learning rate, with evaluations along training, and add annealing to "
             "analysis.laws.",
         )
     schedules = style.schedules_in_order(frame)[:MOST]
-    figure, axes = style.panels(len(schedules), columns=4, share_y=True)
+    figure, axes = layout.panels(len(schedules), columns=4, share_y=True)
     for ax, (name, kind, rank) in zip(axes, schedules, strict=True):
         _draw_schedule(ax, frame[frame["schedule"] == name], style.schedule_look(kind, rank).color)
         ax.set_title(name)
         ax.set_xlabel("updates")
-        style.count_axis(ax, "x", most=4)
+        scales.count_axis(ax, "x", most=4)
     axes[0].set_ylabel("validation loss [nat/token]")
     first = frame.iloc[0]
     rest = len(style.schedules_in_order(frame)) - len(schedules)
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Law: {first['law']}; {first['model']}, batch {first['batch_sequences']} sequences, peak learning rate "

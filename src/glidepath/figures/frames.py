@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pyarrow as pa
 
@@ -23,6 +25,12 @@ def tidy(name: str, *parts: pd.DataFrame) -> pd.DataFrame:
             if integers.null_count:
                 frame[column.name] = integers.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
     return frame
+
+
+def level_of(frame: pd.DataFrame) -> float:
+    """The one interval level that the rows carry; NaN if none."""
+    levels = frame["ci_level"].dropna().unique()
+    return float(levels[0]) if len(levels) else math.nan
 
 
 def _part(part: pd.DataFrame, table: tables.Table, schema: pa.Schema) -> pa.Table:

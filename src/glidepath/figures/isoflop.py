@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.science.laws.isoflop import MIN_POINTS, budgets
 from glidepath.science.laws.size_horizon import FLOPS_PER_PARAMETER_AND_TOKEN
 from glidepath.study.figure_list import ISOFLOP
@@ -63,13 +63,13 @@ def _profiles(runs: pd.DataFrame, compute: str) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No compute has a minimum of the loss over the sizes.",
             f"Train {MIN_POINTS} sizes or more at equal compute, of three computes or more, with the best size "
             "between them.",
         )
-    figure, (left, right) = style.panels(2, columns=2, width=5.2, height=4.4)
+    figure, (left, right) = layout.panels(2, columns=2, width=5.2, height=4.4)
     _draw_profiles(left, frame)
     _draw_law(right, frame)
     schedule, batch = frame["schedule"].iloc[0], int(frame["batch_sequences"].iloc[0])
@@ -79,12 +79,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         Line2D([], [], color=PARABOLA, marker="x", markeredgewidth=2, linestyle="none", label="parabola's vertex"),
         Line2D([], [], color=LAW, label="law"),
     ]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Schedule {schedule}{of_batch}. Left: a line per compute, darker is more; the lowest run of every size. "
         "Minima are those of Akima's interpolation of ln loss, bars and band the "
-        f"{text.interval(style.level_of(frame))}; grey background: extrapolated. A parabola through seven points is "
+        f"{text.interval(level_of(frame))}; grey background: extrapolated. A parabola through seven points is "
         "biased where profiles are not symmetric.",
         handles,
     )
@@ -110,7 +110,7 @@ def _draw_profiles(ax: Axes, frame: pd.DataFrame) -> None:
     margin = 0.06 * (top - low) or 0.05
     ax.set_ylim(low - margin, top + margin)
     ax.set_xscale("log")
-    style.log_steps(ax, "x", text.compact)
+    scales.log_steps(ax, "x", text.compact)
     ax.set_xlabel("parameters")
     ax.set_ylabel("validation loss [nat/token]")
     ax.set_title("Profiles")
@@ -123,13 +123,13 @@ def _draw_law(ax: Axes, frame: pd.DataFrame) -> None:
     ax.fill_between(law["train_flops"], low, high, color=LAW, alpha=0.13, linewidth=0)
     for _, row in minima.iterrows():
         x, y = row["train_flops"], row["n_params_counted"]
-        style.error_bars(ax, x, y, row["ci_low"], row["ci_high"], LAW)
+        marks.error_bars(ax, x, y, row["ci_low"], row["ci_high"], LAW)
     ax.plot(minima["train_flops"], minima["n_params_counted"], "*", color=LAW, markersize=13, zorder=5)
     ax.plot(parabolas["train_flops"], parabolas["n_params_counted"], "x", color=PARABOLA, markeredgewidth=2)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    style.log_steps(ax, "x", text.scientific)
-    style.log_steps(ax, "y", text.compact)
+    scales.log_steps(ax, "x", text.scientific)
+    scales.log_steps(ax, "y", text.compact)
     inside = law.loc[~law["extrapolated"], "train_flops"]
     left, right = ax.get_xlim()
     if len(inside) and law["extrapolated"].any():

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style
+from glidepath.figures import layout, scales, style
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE, "No law could be tried on hidden losses.", "Add horizons, sizes or schedules."
         )
     kinds = list(dict.fromkeys(frame["holdout_kind"]))
@@ -47,9 +47,9 @@ def draw(frame: pd.DataFrame) -> Figure:
     if len(errors):
         axes[0].set_xscale("log")
         axes[0].set_xlim(errors.min() / 1.5, errors.max() * 3.2)
-        style.log_steps(axes[-1], "x", lambda value: f"{value:g}")
+        scales.log_steps(axes[-1], "x", lambda value: f"{value:g}")
     axes[-1].set_xlabel("mean absolute error [nat/token]")
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Mean over the hidden points. Right of a law: how many, and the share of them inside its interval for a single "

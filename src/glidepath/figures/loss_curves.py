@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, marks, scales, select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -52,12 +52,12 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No completed cell has losses along training.",
             "Cells are evaluated from `evaluation.first_update` on; lower it if the horizons are shorter.",
         )
-    figure, (whole, last) = style.panels(2, width=5.4, height=4.2)
+    figure, (whole, last) = layout.panels(2, width=5.4, height=4.2)
     horizon = float(frame["tokens_seen"].max())
     ends = []
     for name, kind, rank in style.schedules_in_order(frame):
@@ -82,8 +82,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     last.set_xlim((1 - LAST_PART) * horizon, horizon)
     last.set_ylim(low - margin, high + margin)
     whole.set_xscale("log")
-    style.log_ticks(whole, "x", octaves(frame["tokens_seen"].min(), horizon), text.compact, most=5)
-    style.count_axis(last, "x", most=4)
+    scales.log_ticks(whole, "x", octaves(frame["tokens_seen"].min(), horizon), text.compact, most=5)
+    scales.count_axis(last, "x", most=4)
     whole.set_title("whole training")
     last.set_title(f"last {100 * LAST_PART:.0f} %")
     whole.set_ylabel("validation loss [nat/token]")
@@ -97,9 +97,9 @@ def draw(frame: pd.DataFrame) -> Figure:
         bits.set_ylabel("bit/byte", color=style.FAINT)
         bits.yaxis.set_major_locator(MaxNLocator(5))
         bits.spines["right"].set_visible(True)
-    style.end_labels(last, ends, gap=0.07)
+    marks.end_labels(last, ends, gap=0.07)
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter; each schedule at "

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import laws, select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import laws, layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.figure_list import LOSS_HORIZON
 
 if TYPE_CHECKING:
@@ -42,22 +42,22 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
+        return layout.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
     models = sorted(frame["model"].unique())
-    figure, axes = style.panels(len(models), columns=3, width=4.8, height=4.4)
+    figure, axes = layout.panels(len(models), columns=3, width=4.8, height=4.4)
     for ax, model in zip(axes, models, strict=True):
         _draw_model(ax, frame[frame["model"] == model], names=len(models) == 1)
         ax.set_title(model)
         ax.set_xlabel("tokens per parameter")
     axes[0].set_ylabel("validation loss [nat/token]")
-    interval = text.interval(style.level_of(frame))
+    interval = text.interval(level_of(frame))
     law = (
         f"Lines: law fitted to the filled points, with its {interval} as a band; grey background: "
         "extrapolated, with the loss that the law leads to."
         if (frame["item"] == "law").any()
         else "No law: it needs more horizons than were trained."
     )
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Each schedule at its best peak learning rate of the grid; bars: replicate noise, pooled over the "
@@ -91,7 +91,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame, *, names: bool) -> None:
         nudge = 1.0 + 0.02 * (i - (len(schedules) - 1) / 2)
         for _, point in rows[rows["item"] == "loss"].iterrows():
             x = point["tokens_per_parameter"] * nudge
-            style.error_bars(ax, x, point["val_loss"], point["ci_low"], point["ci_high"], look.color)
+            marks.error_bars(ax, x, point["val_loss"], point["ci_low"], point["ci_high"], look.color)
             ax.plot(
                 [x],
                 [point["val_loss"]],
@@ -101,10 +101,10 @@ def _draw_model(ax: Axes, frame: pd.DataFrame, *, names: bool) -> None:
                 markerfacecolor="white" if point["holdout"] else look.color,
                 zorder=4,
             )
-        style.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "tokens_per_parameter"] * nudge), look.color)
+        marks.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "tokens_per_parameter"] * nudge), look.color)
     law = frame[frame["item"] == "law"]
     measured = frame.loc[frame["item"] != "law", "tokens_per_parameter"]
-    style.log_ticks(
+    scales.log_ticks(
         ax,
         "x",
         [*measured, *law["tokens_per_parameter"].tail(1)],
@@ -135,4 +135,4 @@ def _draw_model(ax: Axes, frame: pd.DataFrame, *, names: bool) -> None:
             label = f"{name}\N{EN SPACE}{last['val_loss']:.3f}" if names else f"{last['val_loss']:.3f}"
             color = style.schedule_look(kind, rank).color
             ends.append((float(last["tokens_per_parameter"]), float(last["val_loss"]), label, color))
-    style.end_labels(ax, ends)
+    marks.end_labels(ax, ends)

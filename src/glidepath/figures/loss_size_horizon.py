@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from glidepath.figures import select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.figure_list import LOSS_SIZE_HORIZON
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "The law in size and horizon could not be fitted.",
             "It needs three sizes (`models`) and three horizons (`tokens_per_parameter`) of one schedule.",
         )
-    figure, (left, right) = style.panels(2, columns=2, width=5.2, height=4.4)
+    figure, (left, right) = layout.panels(2, columns=2, width=5.2, height=4.4)
     schedules = style.schedules_in_order(frame)
     for name, kind, rank in schedules:
         look, rows = style.schedule_look(kind, rank), frame[frame["schedule"] == name]
@@ -76,10 +76,10 @@ def draw(frame: pd.DataFrame) -> Figure:
     right.set_ylabel("parameters")
     right.set_title("Size of least loss")
     right.set_yscale("log")
-    style.log_steps(right, "y", text.compact)
+    scales.log_steps(right, "y", text.compact)
     for ax in (left, right):
         ax.set_xscale("log")
-        style.log_steps(ax, "x", text.scientific)
+        scales.log_steps(ax, "x", text.scientific)
         ax.set_xlabel("training compute 6·N·D [FLOP]")
     handles = [style.schedule_handle(*schedule) for schedule in schedules]
     if frame["outlying"].any():
@@ -87,11 +87,11 @@ def draw(frame: pd.DataFrame) -> Figure:
         ring = Line2D([], [], color=style.ALARM, marker="o", markersize=11, linestyle="none", label=label)
         ring.set_markerfacecolor("none")
         handles.append(ring)
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Points: runs, each at the best peak learning rate of its sweep. Lines: the size of least loss at a compute "
-        f"by the law, with its {text.interval(style.level_of(frame))} where the law is identified; thin: "
+        f"by the law, with its {text.interval(level_of(frame))} where the law is identified; thin: "
         "extrapolated. All runs are in the fit, outlying ones too.",
         handles,
     )

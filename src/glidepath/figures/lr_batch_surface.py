@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, scales, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.figure_list.figure_entry import LR_BATCH_SURFACE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No size and horizon was trained at three learning rates and three batches.",
             "Train one size and horizon with several batches at several peak learning rates each.",
@@ -59,7 +59,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     wanted = list(most.sort_values(["schedule", "size"], kind="stable").index)
     horizons = sorted(shown["token_horizon"].unique())
     colors = dict(zip(horizons, style.sequence(len(horizons)), strict=True))
-    figure, axes = style.panels(len(wanted), columns=3, width=4.4, height=3.8, share_y=True)
+    figure, axes = layout.panels(len(wanted), columns=3, width=4.4, height=3.8, share_y=True)
     for ax, (schedule, model) in zip(axes, wanted, strict=True):
         here = shown[(shown["schedule"] == schedule) & (shown["model"] == model)]
         _draw_grid(ax, here, colors)
@@ -69,11 +69,11 @@ def draw(frame: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("peak learning rate")
     left_out = len(of_model) - len(wanted)
     more = f" {left_out} more models and schedules are in the table." if left_out else ""
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Lines: best rate at a given batch, by the law of all grids; stars: rate and batch that are best together in "
-        f"one grid, with their {text.interval(style.level_of(frame))} (hollow: not inside the grid). Colours: horizon, "
+        f"one grid, with their {text.interval(level_of(frame))} (hollow: not inside the grid). Colours: horizon, "
         f"light to dark. {_exponents(frame)}{more}",
         [Line2D([], [], color=style.INK, label="best rate at a batch"), _star(style.INK)],
     )
@@ -93,7 +93,7 @@ def _draw_grid(ax: Axes, frame: pd.DataFrame, colors: dict[float, str]) -> None:
         for row in rows[rows["item"] == "optimum"].to_dict("records"):
             x, y = row["batch_tokens"], row["peak_lr"]
             if row["status"] == "converged":
-                style.error_bars(ax, x, y, row["ci_low"], row["ci_high"], color)
+                marks.error_bars(ax, x, y, row["ci_low"], row["ci_high"], color)
                 if np.isfinite(row["batch_low"]) and np.isfinite(row["batch_high"]):
                     ax.plot([row["batch_low"], row["batch_high"]], [y, y], color=color, linewidth=1.6)
             face = color if row["status"] == "converged" else "white"
@@ -102,10 +102,10 @@ def _draw_grid(ax: Axes, frame: pd.DataFrame, colors: dict[float, str]) -> None:
     rules = frame[frame["item"] == "rule"]
     # An optimum far outside its grid would take the scale with it.
     batches, rates = rules["batch_tokens"], rules["peak_lr"]
-    style.log_ticks(ax, "x", sorted(batches.unique())[::6], text.compact, most=4)
+    scales.log_ticks(ax, "x", sorted(batches.unique())[::6], text.compact, most=4)
     ax.set_xlim(float(batches.min()) / 1.3, float(batches.max()) * 1.3)
     ax.set_ylim(float(rates.min()) / 2, float(rates.max()) * 2)
-    style.log_steps(ax, "y", text.learning_rate)
+    scales.log_steps(ax, "y", text.learning_rate)
 
 
 def _exponents(frame: pd.DataFrame) -> str:

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import laws, select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import laws, layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.figure_list import LR_HORIZON, LR_OPTIMUM
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No schedule has an optimal peak learning rate.",
             "Each needs at least three peak learning rates at a horizon, around its best one; add values "
             "to `peak_lrs`.",
         )
     models = sorted(frame["model"].unique())
-    figure, axes = style.panels(len(models), columns=2, width=6.2, height=4.4, share_y=True)
+    figure, axes = layout.panels(len(models), columns=2, width=6.2, height=4.4, share_y=True)
     for ax, model in zip(axes, models, strict=True):
         _draw_model(ax, frame[frame["model"] == model])
         if len(models) > 1:
@@ -61,10 +61,10 @@ def draw(frame: pd.DataFrame) -> Figure:
         ax.set_xlabel("token horizon [tokens]")
     axes[0].set_ylabel("optimal peak learning rate")
     handles = [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)]
-    interval = text.interval(style.level_of(frame))
+    interval = text.interval(level_of(frame))
     extrapolated = " Shaded: outside the horizons that were tuned." if frame["extrapolated"].any() else ""
     no_law = "" if (frame["item"] == "law").any() else " No law: it needs optima at two horizons or more."
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Points: optimum of the parabola at one horizon, with its {interval} (hollow: not converged). "
@@ -87,7 +87,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
         nudge = 1.0 + 0.035 * (i - (len(schedules) - 1) / 2)
         for _, optimum in rows[rows["item"] == "optimum"].iterrows():
             x = optimum["token_horizon"] * nudge
-            style.error_bars(ax, x, optimum["peak_lr"], optimum["ci_low"], optimum["ci_high"], look.color)
+            marks.error_bars(ax, x, optimum["peak_lr"], optimum["ci_low"], optimum["ci_high"], look.color)
             ax.plot(
                 [x],
                 [optimum["peak_lr"]],
@@ -99,9 +99,9 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
             )
     optima = frame[frame["item"] == "optimum"]
     beyond = frame[(frame["item"] == "law") & frame["extrapolated"]]
-    style.log_ticks(ax, "x", [*optima["token_horizon"], *beyond["token_horizon"].tail(1)], text.compact, unit_gap=0.12)
+    scales.log_ticks(ax, "x", [*optima["token_horizon"], *beyond["token_horizon"].tail(1)], text.compact, unit_gap=0.12)
     ax.set_yscale("log")
-    style.log_steps(ax, "y", text.learning_rate)
+    scales.log_steps(ax, "y", text.learning_rate)
     fitted = frame[(frame["item"] == "law") & ~frame["extrapolated"]]["token_horizon"]
     left, right = ax.get_xlim()
     if len(beyond) and len(fitted):
@@ -117,7 +117,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
             last = law.sort_values("token_horizon").iloc[-1]
             color = style.schedule_look(kind, rank).color
             ends.append((float(last["token_horizon"]), float(last["peak_lr"]), _exponent(last), color))
-    style.end_labels(ax, ends)
+    marks.end_labels(ax, ends)
 
 
 def _exponent(law: pd.Series[Any]) -> str:

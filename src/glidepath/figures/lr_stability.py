@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, marks, scales, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.study.exclusion import EXCLUDED_ABOVE_BEST
 
@@ -45,17 +45,17 @@ def _by_model(runs: pd.DataFrame) -> list[pd.DataFrame]:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
+        return layout.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
     models = list(frame.sort_values("n_params_total", kind="stable")["model"].unique())
     colors = dict(zip(models, style.sequence(len(models)), strict=True))
     schedules = style.schedules_in_order(frame)
-    figure, axes = style.panels(len(schedules), columns=COLUMNS, width=3.9, height=3.3, share_x=True, share_y=True)
+    figure, axes = layout.panels(len(schedules), columns=COLUMNS, width=3.9, height=3.3, share_x=True, share_y=True)
     threshold = float(frame["divergence_loss"].max())
     shown = [value for value in frame["loss"].dropna() if value > 0]
     for ax, (name, kind, rank) in zip(axes, schedules, strict=True):
         ax.set_ylim(0.93 * min([*shown, threshold]), 1.12 * max([*shown, threshold]))
-        style.log_steps(ax, "y", "{:g}".format)
-        style.log_ticks(ax, "x", frame["peak_lr"], text.learning_rate, most=5)
+        scales.log_steps(ax, "y", "{:g}".format)
+        scales.log_ticks(ax, "x", frame["peak_lr"], text.learning_rate, most=5)
         ax.set_title(name, color=style.schedule_look(kind, rank).color)
         for value in sorted(frame["divergence_loss"].unique()):
             ax.axhline(value, color=style.ALARM, linewidth=1.4, linestyle=(0, (5, 3)))
@@ -68,7 +68,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         if i >= len(axes) - COLUMNS:
             ax.set_xlabel("peak learning rate")
             ax.xaxis.set_tick_params(labelbottom=True)
-    style.heading(figure, TITLE, _note(frame), _handles(frame, colors))
+    layout.heading(figure, TITLE, _note(frame), _handles(frame, colors))
     return figure
 
 
@@ -83,7 +83,7 @@ def _draw_model(ax: Axes, rows: pd.DataFrame, color: str, *, numbers_above: bool
     diverged = rows[rows["status"] == "diverged"]
     known = diverged[diverged["loss"].notna()]
     ax.plot(known["peak_lr"], known["loss"], "x", color=style.ALARM, markersize=9, markeredgewidth=2.4, zorder=6)
-    style.edge_marks(ax, list(diverged.loc[diverged["loss"].isna(), "peak_lr"]), style.ALARM)
+    marks.edge_marks(ax, list(diverged.loc[diverged["loss"].isna(), "peak_lr"]), style.ALARM)
     spikes = rows[rows["n_loss_spikes"].fillna(0).astype(int) > 0]
     for peak_lr, group in spikes.groupby("peak_lr"):
         heights = rows.loc[rows["peak_lr"] == peak_lr, "loss"].dropna()

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import laws, select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import laws, layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.figure_list import LR_OPTIMUM
 
 if TYPE_CHECKING:
@@ -71,18 +71,18 @@ def _on_parabola(parabolas: pd.DataFrame, optimum: pd.Series) -> float:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
+        return layout.nothing_to_draw(TITLE, "No cell has run.", "Train the study first: snakemake --cores N.")
     horizons = sorted(frame["tokens_per_parameter"].unique())
     colors = dict(zip(horizons, style.sequence(len(horizons)), strict=True))
     schedules = style.schedules_in_order(frame)
-    figure, axes = style.panels(len(schedules), columns=3, width=3.8, height=3.3, share_x=True, share_y=True)
+    figure, axes = layout.panels(len(schedules), columns=3, width=3.8, height=3.3, share_x=True, share_y=True)
     excess = frame.loc[frame["item"] == "cell", "excess_loss"].dropna()
     worst = min(float(excess.max()), max(WORST_SHOWN * float(excess.median()), 0.02)) if len(excess) else 1.0
     low = min(float(excess.min()), 0.0) if len(excess) else 0.0
     for ax, (name, kind, rank) in zip(axes, schedules, strict=True):
         ax.set_ylim(low - 0.06 * (worst - low), worst + 0.08 * (worst - low))
         swept = frame.loc[frame["item"].isin(["cell", "diverged"]), "peak_lr"]
-        style.log_ticks(ax, "x", swept, text.learning_rate, most=5)
+        scales.log_ticks(ax, "x", swept, text.learning_rate, most=5)
         ax.set_title(name, color=style.schedule_look(kind, rank).color)
         for horizon in horizons:
             _draw_horizon(
@@ -106,13 +106,13 @@ def draw(frame: pd.DataFrame) -> Figure:
             Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label="diverged")
         )
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Model {first['model']}{_batch(first['batch_tokens'])}. Loss above the "
         "best schedule and learning rate of the same horizon. A dot is a cell (hollow: kept out of the "
         "fit), a curve the parabola in the logarithm of the peak, a star its optimum with the "
-        f"{text.interval(style.level_of(frame))} (hollow: {_doubt(frame)}). At the top edge: triangles are "
+        f"{text.interval(level_of(frame))} (hollow: {_doubt(frame)}). At the top edge: triangles are "
         "above the scale, crosses diverged.",
         handles,
     )
@@ -140,8 +140,8 @@ def _draw_horizon(ax: Axes, rows: pd.DataFrame, color: str) -> None:
             markersize=6,
             markerfacecolor="white" if hidden else color,
         )
-    style.edge_marks(ax, list(cells.loc[cells["excess_loss"] > ceiling, "peak_lr"]), color, marker="^")
-    style.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "peak_lr"]), style.ALARM)
+    marks.edge_marks(ax, list(cells.loc[cells["excess_loss"] > ceiling, "peak_lr"]), color, marker="^")
+    marks.edge_marks(ax, list(rows.loc[rows["item"] == "diverged", "peak_lr"]), style.ALARM)
     for _, optimum in rows[(rows["item"] == "optimum") & rows["excess_loss"].notna()].iterrows():
         certain = optimum["status"] == "converged"
         if np.isfinite(optimum["peak_lr_low"]) and np.isfinite(optimum["peak_lr_high"]):

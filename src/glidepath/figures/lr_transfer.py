@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import laws, select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import laws, layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.figure_list import LR_OPTIMUM, LR_TRANSFER
 from glidepath.study.size_groups import SizeGroup, size_groups
 
@@ -82,7 +82,7 @@ def _optima(parameters: pd.DataFrame, points: pd.DataFrame, group: SizeGroup) ->
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No two models differ in width alone or depth alone and share a token horizon.",
             "Give the sizes `tokens_per_parameter` that make their token horizons equal, each in a block of its own.",
@@ -90,7 +90,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     groups = list(dict.fromkeys(zip(frame["group"], frame["schedule"], strict=True)))
     schedules = list(dict.fromkeys(frame["schedule"]))
     titles = _titles(list(dict.fromkeys(frame["group"])))
-    figure, axes = style.panels(len(groups), columns=3, width=4.4, height=3.8, share_x=True)
+    figure, axes = layout.panels(len(groups), columns=3, width=4.4, height=3.8, share_x=True)
     for ax, (group, schedule) in zip(axes, groups, strict=True):
         here = frame[(frame["group"] == group) & (frame["schedule"] == schedule)]
         _draw_group(ax, here)
@@ -104,11 +104,11 @@ def draw(frame: pd.DataFrame) -> Figure:
         label = "a replicate diverged or was excluded"
         cross = Line2D([], [], color=style.ALARM, marker="x", markeredgewidth=2.4, linestyle="none", label=label)
         handles.append(cross)
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Mean over replicates, schedule {', '.join(schedules)}; a star is the optimum of the parabola with its "
-        f"{text.interval(style.level_of(frame))} (hollow: not converged). Above a panel: log2 of the factor by which "
+        f"{text.interval(level_of(frame))} (hollow: not converged). Above a panel: log2 of the factor by which "
         "the optimum moves per doubling of the size, ± standard error; 0 is transfer. Triangles are above the scale.",
         handles,
     )
@@ -135,8 +135,8 @@ def _draw_group(ax: Axes, frame: pd.DataFrame) -> None:
     for i, size in enumerate(sizes):
         rows, color, marker = losses[losses["size"] == size], colors[size], style.MARKERS[i % len(style.MARKERS)]
         ax.plot(rows["peak_lr"], rows["val_loss"], color=color, marker=marker, label=f"{int(size)}")
-        style.edge_marks(ax, list(rows.loc[rows["val_loss"] > ax.get_ylim()[1], "peak_lr"]), color, marker="^")
-    style.edge_marks(ax, list(frame.loc[frame["item"] == "lost", "peak_lr"]), style.ALARM)
+        marks.edge_marks(ax, list(rows.loc[rows["val_loss"] > ax.get_ylim()[1], "peak_lr"]), color, marker="^")
+    marks.edge_marks(ax, list(frame.loc[frame["item"] == "lost", "peak_lr"]), style.ALARM)
     for _, optimum in frame[frame["item"] == "optimum"].iterrows():
         color, y = colors[optimum["size"]], optimum["val_loss"]
         if np.isfinite(optimum["ci_low"]) and np.isfinite(optimum["ci_high"]):
@@ -145,7 +145,7 @@ def _draw_group(ax: Axes, frame: pd.DataFrame) -> None:
         ax.plot(
             [optimum["peak_lr"]], [y], "*", color=style.INK, markersize=14, markerfacecolor=face, zorder=5
         )  # fmt: skip
-    style.log_ticks(ax, "x", frame.loc[frame["item"].isin(["loss", "lost"]), "peak_lr"], text.learning_rate, most=5)
+    scales.log_ticks(ax, "x", frame.loc[frame["item"].isin(["loss", "lost"]), "peak_lr"], text.learning_rate, most=5)
     first = frame.iloc[0]
     ax.legend(title=DIMENSIONS[first["varied"]], fontsize=10, title_fontsize=10, loc="best")
 

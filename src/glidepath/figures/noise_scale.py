@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -60,20 +60,20 @@ def probed_cells(runs: pd.DataFrame, noise: pd.DataFrame) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No gradient was probed.",
             "Add a `noise_scale` section to the study that names the schedules to probe.",
         )
     groups = [group for group in GROUPS if (frame["group"] == group).any()]
-    figure, axes = style.panels(len(groups), columns=COLUMNS, width=3.9, height=3.0, share_x=True, share_y=True)
+    figure, axes = layout.panels(len(groups), columns=COLUMNS, width=3.9, height=3.0, share_x=True, share_y=True)
     floor, ceiling = _limits(frame)
     everything = frame[frame["group"] == "total"]
     for ax, group in zip(axes, groups, strict=True):
         ax.set_ylim(floor, ceiling)
-        style.log_steps(ax, "y", text.compact)
+        scales.log_steps(ax, "y", text.compact)
         ax.set_xlim(0.85 * frame["tokens_seen"].min(), 1.15 * frame["tokens_seen"].max())
-        style.log_steps(ax, "x", text.compact)
+        scales.log_steps(ax, "x", text.compact)
         ax.set_title(GROUPS[group])
         if group != "total":
             _draw_for_comparison(ax, everything)
@@ -95,12 +95,12 @@ def draw(frame: pd.DataFrame) -> Figure:
         if i + COLUMNS >= len(axes):
             ax.set_xlabel("training tokens")
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Model {first['model']}, {frame['tokens_per_parameter'].max():g} tokens per parameter, each "
         "schedule's best probed cell. tr Σ / |G|², ratio of window means. Bands: "
-        f"{text.interval(style.level_of(frame))} (Fieller, over blocks of probes), open at the top where there is no "
+        f"{text.interval(level_of(frame))} (Fieller, over blocks of probes), open at the top where there is no "
         "upper bound. Hollow: |G|² is not told from zero."
         + (" Grey: all layers." if len(groups) > 1 and len(everything) else "")
         + _outside(frame, ceiling),
@@ -159,5 +159,5 @@ def _draw_group(ax: Axes, frame: pd.DataFrame, floor: float, ceiling: float) -> 
                 markerfacecolor=look.color if trusted else "white",
             )
         negative, beyond = rows["noise_scale_tokens"] <= 0, rows["noise_scale_tokens"] > ceiling
-        style.edge_marks(ax, list(rows.loc[negative, "tokens_seen"]), look.color, marker="v", edge=0.0)
-        style.edge_marks(ax, list(rows.loc[beyond, "tokens_seen"]), look.color, marker="^", edge=1.0)
+        marks.edge_marks(ax, list(rows.loc[negative, "tokens_seen"]), look.color, marker="v", edge=0.0)
+        marks.edge_marks(ax, list(rows.loc[beyond, "tokens_seen"]), look.color, marker="^", edge=1.0)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -60,13 +60,13 @@ def _length(smoothing: str) -> float:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No window has a trusted noise scale of both the norm layers and all layers.",
             "Add a `noise_scale` section to the study, or probe more updates per window (`noise_scale.every_updates`).",
         )
     windows, estimates = frame[frame["item"] == "window"], frame[frame["item"] == "estimate"]
-    figure, axes = style.panels(3 if len(estimates) else 1, width=5.0, height=4.0)
+    figure, axes = layout.panels(3 if len(estimates) else 1, width=5.0, height=4.0)
     _draw_windows(axes[0], windows, estimates)
     if len(estimates):
         _draw_estimates(axes[1], estimates, "slope")
@@ -104,13 +104,13 @@ def draw(frame: pd.DataFrame) -> Figure:
                     [], [], color=style.FAINT, marker=_marker(schedules, name), linestyle=look.line_style, label=name
                 )
             )
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Model {frame['model'].iloc[0]}; a point is a trusted window of one cell. Lines: slope through the origin of "
         "all windows of a schedule. Middle and right: the same for windows and for moving averages of both parts with "
         "this decay per probe, from updates at which all layers were probed; bars: "
-        f"{text.interval(style.level_of(estimates))}, of probe noise and of how cells differ; of a slope corrected for "
+        f"{text.interval(level_of(estimates))}, of probe noise and of how cells differ; of a slope corrected for "
         "what noise takes off it. Right: Pearson's r; hollow: r of logarithms less a quadratic in ln tokens, which a "
         "common trend does not raise. Crosses: untrusted, |G|² is not resolved at more than a quarter of the points.",
         handles,
@@ -150,7 +150,7 @@ def _draw_windows(ax: Axes, windows: pd.DataFrame, estimates: pd.DataFrame) -> N
     ax.set_xlim(*limits)
     ax.set_ylim(*limits)
     for which in ("x", "y"):
-        style.log_steps(ax, which, text.compact)
+        scales.log_steps(ax, which, text.compact)
     ax.set_xlabel("noise scale of the norm layers [tokens]")
     ax.set_ylabel("noise scale of the group [tokens]")
 
@@ -165,7 +165,7 @@ def _draw_estimates(ax: Axes, estimates: pd.DataFrame, column: str, *, hollow: b
         shift = (i - (len(series) - 1) / 2) * 0.6 / max(len(series), 1) + (0.06 if hollow else 0.0)
         for row in rows.to_dict("records"):
             x = smoothings.index(row["smoothing"]) + shift
-            style.error_bars(
+            marks.error_bars(
                 ax, x, row[column], row[f"{column}_ci_low"], row[f"{column}_ci_high"], color, alpha=0.8, capsize=2.5
             )
             ax.plot(

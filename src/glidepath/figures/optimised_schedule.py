@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style, text
+from glidepath.figures import layout, scales, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE, "No schedule has been searched for.", "Add annealing to analysis.laws and run: snakemake verify."
         )
-    figure, (ax,) = style.panels(1)
+    figure, (ax,) = layout.panels(1)
     handles = []
     for (name, rows), color in zip(frame.groupby("schedule", sort=False), COLORS, strict=False):
         ax.plot(rows["step"], rows["lr"], color=color)
@@ -45,9 +45,9 @@ def draw(frame: pd.DataFrame) -> Figure:
     ax.set_xlabel("update")
     ax.set_ylabel("learning rate")
     ax.set_ylim(0, None)
-    style.count_axis(ax, "x")
+    scales.count_axis(ax, "x")
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Law: {first['law']}; {first['model']}, peak learning rate {text.learning_rate(first['peak_lr'])}. Losses are "

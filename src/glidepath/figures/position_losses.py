@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import laws, select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import laws, layout, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.science.laws.temporal import fit_hyperbola
 from glidepath.study.figure_list.features import TEMPORAL
 
@@ -61,12 +61,12 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No completed cell has losses by position.",
             "Add a `temporal` section to the study, with schedules whose snapshots averaging keeps.",
         )
-    figure, (left, right) = style.panels(2, width=4.8, height=4.0)
+    figure, (left, right) = layout.panels(2, width=4.8, height=4.0)
     measured = frame[frame["item"] == "position"]
     checkpoints = sorted(measured["tokens_seen"].unique())
     handles = []
@@ -77,19 +77,19 @@ def draw(frame: pd.DataFrame) -> Figure:
         left.plot(curve["position"], curve["val_loss"], color=color)
         handles.append(Line2D([], [], color=color, label=f"{text.compact(t)} tokens"))
     left.set_xscale("log")
-    style.log_steps(left, "x", text.compact)
+    scales.log_steps(left, "x", text.compact)
     left.set_xlabel("position [tokens of context]")
     left.set_ylabel("validation loss [nat/token]")
     _draw_means(right, frame)
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Model {first['model']}, {first['schedule']} at peak {text.learning_rate(first['peak_lr'])}, "
         f"{first['tokens_per_parameter']:g} tokens per parameter, mean over {first['n_replicates']} replicates. Left: "
         "points are means over all validation blocks of the first domain, the same text at every checkpoint, so that "
         "their scatter is common; lines: a0/(1 + a1·i) + a2. Right: mean over positions; line and band: the temporal "
-        f"law without annealing, {text.interval(style.level_of(frame))} of this one training; grey: beyond the fit.",
+        f"law without annealing, {text.interval(level_of(frame))} of this one training; grey: beyond the fit.",
         handles,
     )
     return figure
@@ -102,7 +102,7 @@ def _draw_means(ax: Axes, frame: pd.DataFrame) -> None:
     ax.fill_between(law["tokens_seen"], law["ci_low"], law["ci_high"], color=color, alpha=0.15, linewidth=0)
     ax.plot(means["tokens_seen"], means["val_loss"], "o", color=color, markersize=5)
     ax.set_xscale("log")
-    style.log_steps(ax, "x", text.compact)
+    scales.log_steps(ax, "x", text.compact)
     beyond = law.loc[law["extrapolated"], "tokens_seen"]
     if len(beyond):
         ax.axvspan(float(means["tokens_seen"].max()), float(beyond.max()), color=style.BAND, alpha=0.35, linewidth=0)

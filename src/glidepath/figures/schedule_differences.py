@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from glidepath.figures import select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, select, style, text
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -37,7 +37,7 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No schedule can be compared with the reference.",
             "Both need a completed cell at the same model, horizon, batch and replicate; see "
@@ -47,7 +47,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     frame = frame[frame["reference_schedule"] == reference]
     horizons = sorted(frame["tokens_per_parameter"].unique())
     schedules = style.schedules_in_order(frame)
-    figure, axes = style.panels(
+    figure, axes = layout.panels(
         len(horizons),
         columns=max(1, len(horizons)),
         width=3.4,
@@ -71,11 +71,11 @@ def draw(frame: pd.DataFrame) -> Figure:
     )
     first = frame.iloc[0]
     edge = " † best learning rate at the edge of its grid." if frame["edge_of_grid"].any() else ""
-    style.heading(
+    layout.heading(
         figure,
         f"{TITLE} ({reference})",
         f"Model {first['model']}, {text.compact(first['batch_tokens'])} tokens per update; each schedule at "
-        f"its own best peak learning rate. Bars: {text.interval(style.level_of(frame))} of the paired "
+        f"its own best peak learning rate. Bars: {text.interval(level_of(frame))} of the paired "
         f"difference over replicates and validation blocks.{edge}",
         [
             Line2D([], [], color=style.INK, marker="o", linestyle="none", label="resolved"),

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, marks, select, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.laws.schedule_features import HIDDEN_FAMILY
 from glidepath.study.figure_list.features import SCHEDULE_FEATURES
 
@@ -36,24 +36,24 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No family of schedules could be hidden and predicted.",
             "Train three families of schedules (cosine, linear, wsd, …) at several peak learning rates and horizons.",
         )
     models = list(frame["model"].value_counts(sort=True).index[:MOST_MODELS])
-    figure, axes = style.panels(len(models), width=4.6, height=4.2)
+    figure, axes = layout.panels(len(models), width=4.6, height=4.2)
     for ax, model in zip(axes, models, strict=True):
         _draw_model(ax, frame[frame["model"] == model])
         if len(models) > 1:
             ax.set_title(model)
     axes[0].set_ylabel("predicted loss [nat/token]")
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "A point is one schedule, peak learning rate and horizon, mean over replicates, predicted from its learning "
         "rate, size and tokens by a regression on the other families of schedules; on the dashed line prediction and "
-        f"measurement agree. Bars: {text.interval(style.level_of(frame))} of a single run.",
+        f"measurement agree. Bars: {text.interval(level_of(frame))} of a single run.",
         [style.schedule_handle(*schedule) for schedule in style.schedules_in_order(frame)],
     )
     return figure
@@ -64,7 +64,7 @@ def _draw_model(ax: Axes, frame: pd.DataFrame) -> None:
         look = style.schedule_look(kind, rank)
         for row in frame[frame["schedule"] == name].to_dict("records"):
             x, y = row["val_loss"], row["predicted"]
-            style.error_bars(ax, x, y, row["ci_low"], row["ci_high"], look.color, alpha=0.25, capsize=0)
+            marks.error_bars(ax, x, y, row["ci_low"], row["ci_high"], look.color, alpha=0.25, capsize=0)
             ax.plot([x], [y], look.marker, color=look.color, markersize=5.5, zorder=4)
     both = frame[["val_loss", "predicted"]].to_numpy()
     margin = 0.05 * float(both.max() - both.min()) or 0.05

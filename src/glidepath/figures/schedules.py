@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, marks, scales, select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -33,26 +33,26 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No update was logged.",
             "Train at least one cell; a cell that diverges at once logs nothing.",
         )
     families = select.by_family(frame, MOST_TOGETHER)
     alone = len(families) == 1
-    figure, axes = style.panels(1) if alone else style.panels(len(families), columns=2, width=6.4, height=2.9)
+    figure, axes = layout.panels(1) if alone else layout.panels(len(families), columns=2, width=6.4, height=2.9)
     for ax, (family, of_family) in zip(axes, families, strict=True):
         ax.set_ylim(0, 1.08 * float(frame["lr"].max()))
         ax.set_xlim(0, float(frame["tokens_seen"].max()))
         _draw_family(ax, of_family, gap=0.062 if alone else 0.1)
-        style.count_axis(ax, "x", most=6 if alone else 4)
+        scales.count_axis(ax, "x", most=6 if alone else 4)
         ax.yaxis.set_major_formatter(lambda value, _: text.learning_rate(value))
         ax.set_ylabel("learning rate applied")
         ax.set_title(family)
     for ax in axes[-2:]:
         ax.set_xlabel("training tokens")
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter, peak "
@@ -70,4 +70,4 @@ def _draw_family(ax: Axes, frame: pd.DataFrame, gap: float) -> None:
         look = style.schedule_look(kind, rank)
         ax.plot(rows["tokens_seen"], rows["lr"], color=look.color, linestyle=look.line_style)
         ends.append((float(rows["tokens_seen"].iloc[-1]), float(rows["lr"].iloc[-1]), name, look.color))
-    style.end_labels(ax, ends, gap=gap)
+    marks.end_labels(ax, ends, gap=gap)

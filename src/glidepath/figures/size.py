@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, marks, scales, select, style, text
 from glidepath.figures.frames import tidy
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(TITLE, "No cell has completed.", "Train the study first: snakemake --cores N.")
+        return layout.nothing_to_draw(TITLE, "No cell has completed.", "Train the study first: snakemake --cores N.")
     models = list(frame["model"].unique())
-    figure, (ax,) = style.panels(1)
+    figure, (ax,) = layout.panels(1)
     frontier = frame[frame["frontier"]].sort_values("train_flops_exact")
     ax.plot(
         frontier["train_flops_exact"],
@@ -55,7 +55,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         )
         for _, row in rows.iterrows():
             x, y, error = row["train_flops_exact"], row["val_loss"], row["val_loss_se"]
-            style.error_bars(ax, x, y, y - error, y + error, color)
+            marks.error_bars(ax, x, y, y - error, y + error, color)
             ax.annotate(
                 f"{row['tokens_per_parameter']:g}",
                 (x, y),
@@ -65,7 +65,7 @@ def draw(frame: pd.DataFrame) -> Figure:
                 color=color,
             )
     ax.set_xscale("log")
-    style.log_steps(ax, "x", text.scientific)
+    scales.log_steps(ax, "x", text.scientific)
     ax.set_xlabel("training compute [FLOP], every matrix product")
     ax.set_ylabel("validation loss [nat/token]")
     sizes = frame.groupby("model")["n_params_counted"].first()
@@ -81,7 +81,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     ]
     handles.append(Line2D([], [], color=style.BAND, linewidth=8, label="lowest so far"))
     one = " One model only: it shows what more tokens buy, not which size is best." if len(models) == 1 else ""
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         "Best schedule, batch and peak learning rate at each horizon; numbers are tokens per parameter; "

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, style, text
+from glidepath.figures.frames import level_of, tidy
 from glidepath.study.averaging_config import RAW
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No pair of cells with and without a provoked spike was averaged.",
             "Add a `spikes` section to the study, as config/spikes.yaml does.",
@@ -67,7 +67,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     looks = {name: (COLORS[i % len(COLORS)], LINES[i // len(COLORS) % len(LINES)]) for i, name in enumerate(averages)}
     first = frame.iloc[0]
     alike = frame[["model", "tokens_per_parameter", "peak_lr"]].drop_duplicates().shape[0] == 1
-    figure, axes = style.panels(2 * len(shown), columns=len(shown), width=5.0, height=3.6)
+    figure, axes = layout.panels(2 * len(shown), columns=len(shown), width=5.0, height=3.6)
     for i, ((model, spiked, tpp, peak), rows) in enumerate(shown):
         above, below = axes[i], axes[len(shown) + i]
         _draw_excess(above, rows[rows["item"] == "point"], looks)
@@ -81,8 +81,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], color=style.INK, marker=".", label="raw weights")]
     handles += [Line2D([], [], color=color, linestyle=line, label=name) for name, (color, line) in looks.items()]
     omitted = f" {len(panels) - len(shown)} more spikes are in the Parquet only." if len(panels) > len(shown) else ""
-    level = text.interval(style.level_of(frame))
-    style.heading(
+    level = text.interval(level_of(frame))
+    layout.heading(
         figure,
         TITLE,
         f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter, peak learning rate "

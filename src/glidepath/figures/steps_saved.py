@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from glidepath.figures import select, style, text
-from glidepath.figures.frames import tidy
+from glidepath.figures import layout, scales, select, style, text
+from glidepath.figures.frames import level_of, tidy
 
 if TYPE_CHECKING:
     from glidepath.figures import Tables
@@ -53,13 +53,13 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No average was better than the raw weights, or no checkpoints were averaged.",
             "Add an `averaging` section to the study that names a constant schedule.",
         )
     rates = sorted(frame["peak_lr"].unique())
-    figure, axes = style.panels(len(rates), columns=MOST_COLUMNS, width=3.8, height=4.0, share_x=True, share_y=True)
+    figure, axes = layout.panels(len(rates), columns=MOST_COLUMNS, width=3.8, height=4.0, share_x=True, share_y=True)
     for ax, lr in zip(axes, rates, strict=True):
         rows = frame[frame["peak_lr"] == lr]
         tokens = np.sort(rows["tokens_seen"].unique())
@@ -72,8 +72,8 @@ def draw(frame: pd.DataFrame) -> Figure:
     highest = float(frame["tokens_saved"].max())
     axes[0].set_ylim(0.0, 1.15 * highest if highest > 0 else 1.0)
     for ax in axes:
-        style.log_steps(ax, "x", text.compact)
-    style.count_axis(axes[0], "y")
+        scales.log_steps(ax, "x", text.compact)
+    scales.count_axis(axes[0], "y")
     axes[0].set_ylabel("training tokens saved")
     names = frame.drop_duplicates("rank").sort_values("rank")["average"]
     handles = [
@@ -83,7 +83,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         Line2D([], [], color=style.FAINT, linestyle=(0, (2, 2)), label="rest of the training"),
         Line2D([], [], color=style.INK, marker="o", markerfacecolor="white", linestyle="none", label="at least these"),
     ]
-    style.heading(figure, TITLE, _note(frame), handles)
+    layout.heading(figure, TITLE, _note(frame), handles)
     return figure
 
 
@@ -114,5 +114,5 @@ def _note(frame: pd.DataFrame) -> str:
         f"Model {first['model']}, snapshots of {first['schedule']}, {text.compact(first['batch_tokens'])} tokens per "
         "update: training tokens until the raw weights first reach the loss that the average has already, means over "
         f"replicates. Hollow: they do not within their training, which the saving is then at least. Bands: "
-        f"{text.interval(style.level_of(frame))}, up to the end of training where they are open.{more}"
+        f"{text.interval(level_of(frame))}, up to the end of training where they are open.{more}"
     )

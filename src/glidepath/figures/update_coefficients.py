@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from glidepath.figures import select, style, text
+from glidepath.figures import layout, marks, scales, select, style, text
 from glidepath.figures.frames import tidy
 from glidepath.science.ema_view import update_coefficients
 
@@ -50,14 +50,14 @@ def data(tables: Tables) -> pd.DataFrame:
 @style.styled
 def draw(frame: pd.DataFrame) -> Figure:
     if frame.empty:
-        return style.nothing_to_draw(
+        return layout.nothing_to_draw(
             TITLE,
             "No completed cell has both a weight decay and a record of every update: see `status` in ema_view.parquet.",
             "Without weight decay the weights are a sum of updates and not an average; the figure of the schedules "
             "shows the learning rates.",
         )
     families = select.by_family(frame, MOST_TOGETHER)
-    figure, axes = style.panels(2 * len(families), columns=2, width=6.4, height=2.9 if len(families) > 1 else 4.0)
+    figure, axes = layout.panels(2 * len(families), columns=2, width=6.4, height=2.9 if len(families) > 1 else 4.0)
     lowest, highest = _limits(frame)
     horizon = float(frame["tokens_seen"].max())
     for row, (name, rows) in enumerate(families):
@@ -68,7 +68,7 @@ def draw(frame: pd.DataFrame) -> Figure:
         _draw_family(left, right, rows)
         for ax in (left, right):
             ax.set_xlim(0, horizon)
-            style.count_axis(ax, "x", most=4)
+            scales.count_axis(ax, "x", most=4)
         left.yaxis.set_major_formatter(lambda value, _: text.learning_rate(value))
         right.set_ylabel("weight in the final weights")
         left.set_ylabel("learning rate")
@@ -77,7 +77,7 @@ def draw(frame: pd.DataFrame) -> Figure:
     for ax in axes[-2:]:
         ax.set_xlabel("training tokens")
     first = frame.iloc[0]
-    style.heading(
+    layout.heading(
         figure,
         TITLE,
         f"Model {first['model']}, {first['tokens_per_parameter']:g} tokens per parameter, peak "
@@ -107,7 +107,7 @@ def _draw_family(left: Axes, right: Axes, rows: pd.DataFrame) -> None:
         effective = text.compact(round(float(mine["effective_updates"].iloc[0])))
         end = max(float(last.iloc[-1]), right.get_ylim()[0])
         ends.append((float(mine["tokens_seen"].iloc[-1]), end, f"{name} ({effective})", look.color))
-    style.end_labels(right, ends, gap=0.085)
+    marks.end_labels(right, ends, gap=0.085)
 
 
 def _initial_share(frame: pd.DataFrame) -> str:
