@@ -28,6 +28,7 @@ SHAPES = {
     "wsd_50": ("wsd", 0.5),
     "wsd_80": ("wsd", 0.8),
 }
+SOME_SCHEDULES = ("constant", "linear", "wsd_50")
 
 
 def lr_of(schedule: str, total_steps: int, peak_lr: float) -> np.ndarray:
@@ -112,6 +113,17 @@ def study(
         "updates": completed(tables.UPDATES, pd.concat(updates, ignore_index=True)),
         "evaluations": completed(tables.EVALUATIONS, pd.concat(evaluations, ignore_index=True)),
     }
+
+
+def of_sizes(*models: str, **planted: object) -> dict[str, pd.DataFrame]:
+    """A study of these sizes with one replicate."""
+    sizes = {model: SIZES[model] for model in models}
+    given = {"schedules": SOME_SCHEDULES, "replicates": 1, "law": OVER_SIZES, "models": sizes} | planted
+    return study(**given)  # type: ignore[arg-type]
+
+
+def together(*studies: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {name: pd.concat([one[name] for one in studies], ignore_index=True) for name in studies[0]}
 
 
 def completed(table: tables.Table, frame: pd.DataFrame) -> pd.DataFrame:

@@ -4,17 +4,10 @@ Formula and parameters: science/laws/annealing.py, N as the study counts paramet
 laws/curve_groups.py; what is hidden and predicted: laws/curve_law.py.
 """
 
-from __future__ import annotations
+from functools import partial
 
-from collections.abc import Mapping
+from glidepath.laws.curve_tables import fit_curve_law
 
-import pandas as pd
-
-from glidepath.laws.curve_law import CurveLawTables, fit_curve_law
-from glidepath.laws.law import Settings
-
-
-def fit(tables: Mapping[str, pd.DataFrame], settings: Settings) -> CurveLawTables:
-    """Fit every batch and peak learning rate over the sizes of an architecture; score by hiding schedules, the longest
-    horizon, the largest size, and what it has beside one schedule."""
-    return fit_curve_law("annealing_over_sizes", tables, settings)
+fit = partial(fit_curve_law, "annealing_over_sizes")
+"""Fit every batch and peak learning rate over the sizes of an architecture; score by hiding schedules, the longest
+horizon, the largest size, and what it has beside one schedule."""

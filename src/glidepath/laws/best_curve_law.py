@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from glidepath.laws.curve_law import CURVE, LONGEST_HORIZON, SCHEDULE
+from glidepath.laws.curve_law import LONGEST_HORIZON, SCHEDULE
+from glidepath.laws.curve_tables import CURVE
 
 GROUP = ["model", "schedule", "batch_sequences", "holdout"]
 

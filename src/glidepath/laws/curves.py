@@ -10,7 +10,7 @@ Laws of loss curves read learning rates by update. They cannot read a run whose 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,13 +72,14 @@ class Curves:
     """Reason by cell_id."""
 
 
-def curves_of(runs: pd.DataFrame, updates: pd.DataFrame, evaluations: pd.DataFrame) -> Curves:
-    """The curves of all cells, shortest horizon first, of tables RUNS, UPDATES and EVALUATIONS.
+def curves_of(tables: Mapping[str, pd.DataFrame]) -> Curves:
+    """The curves of all cells, shortest horizon first, of the tables RUNS, UPDATES and EVALUATIONS, by name.
 
     Points are evaluations on the first domain's subset after the warm-up; where no cell has a subset, on what there is;
     and where none is evaluated at all, training losses in `TRAINING_POINTS` means.
     """
-    points = _points(evaluations) or _training_points(updates)
+    runs, updates = tables["runs"], tables["updates"]
+    points = _points(tables["evaluations"]) or _training_points(updates)
     paths = dict(list(updates.groupby("cell_id", sort=False)))
     found: list[RunCurve] = []
     left_out: dict[str, str] = {}

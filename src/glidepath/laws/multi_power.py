@@ -3,16 +3,9 @@
 Formula and parameters: science/laws/multi_power.py; what is fitted to what, hidden and predicted: laws/curve_law.py.
 """
 
-from __future__ import annotations
+from functools import partial
 
-from collections.abc import Mapping
+from glidepath.laws.curve_tables import fit_curve_law
 
-import pandas as pd
-
-from glidepath.laws.curve_law import CurveLawTables, fit_curve_law
-from glidepath.laws.law import Settings
-
-
-def fit(tables: Mapping[str, pd.DataFrame], settings: Settings) -> CurveLawTables:
-    """Fit every model, batch and peak learning rate; score by hiding schedules and the longest horizon."""
-    return fit_curve_law("multi_power", tables, settings)
+fit = partial(fit_curve_law, "multi_power")
+"""Fit every model, batch and peak learning rate; score by hiding schedules and the longest horizon."""

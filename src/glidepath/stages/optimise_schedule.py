@@ -21,9 +21,9 @@ import yaml
 from numpy.typing import NDArray
 
 from glidepath.laws.best_curve_law import best_law, mean_errors
-from glidepath.laws.curve_groups import Group
-from glidepath.laws.curve_law import GroupFit, bands, curves_and_groups, fit_group
-from glidepath.laws.curves import RunCurve
+from glidepath.laws.curve_groups import Group, groups_of
+from glidepath.laws.curve_law import GroupFit, bands, fit_group
+from glidepath.laws.curves import RunCurve, curves_of
 from glidepath.laws.law import Settings
 from glidepath.science.laws.curve import Curve
 from glidepath.science.schedule_search import FoundSchedule, best_schedule, gains
@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
     """Raises ValueError for what no law was fitted to."""
     study = study_of(args.study)
     law, errors = _law(args.law, args.results)
-    _, groups = curves_and_groups(read_tables_of(args.results))
+    groups = groups_of(curves_of(read_tables_of(args.results)).runs)
     group, horizon = chosen_group(groups, study, args)
     settings = Settings(
         study.analysis.reference_schedule,

@@ -12,9 +12,11 @@ import pandas as pd
 from glidepath.interop.run_lr import of_schedule
 from glidepath.laws.asked_runs import asked_like, asked_runs
 from glidepath.laws.best_curve_law import best_law
-from glidepath.laws.curve_groups import Group
-from glidepath.laws.curve_law import LAWS, NOT_TRAINED, curve_predictions, curves_and_groups, fit_group
-from glidepath.laws.curves import MORE_THAN_A_PATH, RunCurve
+from glidepath.laws.curve_groups import Group, groups_of
+from glidepath.laws.curve_law import fit_group
+from glidepath.laws.curve_predictions import NOT_TRAINED, curve_predictions
+from glidepath.laws.curves import MORE_THAN_A_PATH, RunCurve, curves_of
+from glidepath.laws.fitted_curves import LAWS
 from glidepath.laws.law import Settings
 from glidepath.stages.results import read_result
 from glidepath.study import tables
@@ -51,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
     )
     parts = [tables.empty(tables.CURVE_PREDICTIONS)]
     refusals: dict[str, str] = {}
-    for group in curves_and_groups(read_tables_of(args.results))[1]:
+    for group in groups_of(curves_of(read_tables_of(args.results)).runs):
         if isinstance(study, ImportConfig):
             asked, refused = asked_of_imports(study, group, args.tokens_per_parameter, args.schedules)
         else:

@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> None:
     """Raises ValueError for runs of other schedules than were predicted."""
     prediction = json.loads(args.prediction.read_text(encoding="utf-8"))
     found = read_tables_of(args.results)
-    curves = curves_of(found["runs"], found["updates"], found["evaluations"])
+    curves = curves_of(found)
     frame = verified(prediction, curves, found["runs"])
     tables.write(tables.VERIFICATION, frame, args.output)
     sentences = verdict(prediction, frame)
