@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
-from glidepath.science.laws.convex_bound import last_iterate_bound
+from glidepath.science.laws.last_iterate_bound import last_iterate_bound
 from glidepath.science.refinement import Norm, refine, refined_schedule
 
 FALLING = np.linspace(2, 1, 11)

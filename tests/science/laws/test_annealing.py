@@ -6,7 +6,7 @@ import pytest
 from glidepath.science import fitting
 from glidepath.science.laws.annealing import PUBLISHED_MOMENTA, AnnealingFormula, AnnealingLaw, fit_annealing
 from glidepath.science.laws.curve import Curve, Floats, Warmup, observed
-from glidepath.science.laws.curve_fit import Weighting
+from glidepath.science.laws.pooled_curves import Weighting
 
 PEAK, WARMUP = 2e-4, 500
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from glidepath.science.laws.curve import Curve, Floats
-from glidepath.science.laws.multi_power import LOWEST_LR, MultiPowerFormula, MultiPowerLaw, fit_multi_power
+from glidepath.science.laws.drop_nodes import LOWEST_LR
+from glidepath.science.laws.multi_power import MultiPowerFormula, MultiPowerLaw, fit_multi_power
 
 PEAK, WARMUP = 3e-4, 400
 

@@ -28,14 +28,8 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from glidepath.science.laws.curve import SIZE_UNIT, Curve, Warmup, check_sizes, n_params_of
-from glidepath.science.laws.curve_fit import (
-    CurveFit,
-    Weighting,
-    fit_curve_law,
-    linear_starts,
-    pooled_losses,
-    typical_loss,
-)
+from glidepath.science.laws.curve_fit import CurveFit, fit_curve_law, with_linear_terms
+from glidepath.science.laws.pooled_curves import PooledCurves, Weighting, pooled_losses
 
 Floats = NDArray[np.float64]
 
@@ -165,38 +159,33 @@ class AnnealingFormula:
         return np.array([20.0, 4.0, 5.0, 4.0, fixed, *((4.0, 3.0, 2.0) if self.with_size else ())])
 
     def predict(self, theta: Floats) -> Floats:
-        return self._unit * self._terms(theta)[0]
+        return self._pooled.loss_unit * self._terms(theta)[0]
 
     def jacobian(self, theta: Floats) -> Floats:
         _, excess, drop, drop_slope, size = self._terms(theta)
-        columns = [np.ones_like(excess), excess, -self._ln_sums * excess, -drop, -drop_slope]
+        columns = [np.ones_like(excess), excess, -self._pooled.ln_lr_sums * excess, -drop, -drop_slope]
         if self.with_size:
-            columns += [size, -self._ln_sizes * size, -self._ln_sizes * drop]
-        return self._unit * np.stack(columns, axis=-1)
+            columns += [size, -self._pooled.ln_sizes * size, -self._pooled.ln_sizes * drop]
+        return self._pooled.loss_unit * np.stack(columns, axis=-1)
 
     def law(self, theta: Floats) -> AnnealingLaw:
         L0, ln_A, alpha, ln_C, memory, *size = np.moveaxis(theta, -1, 0)
+        pooled = self._pooled
         B = beta = gamma = None
-        ln_millions = np.log(self._size / SIZE_UNIT)
-        C = self._unit * np.exp(ln_C + memory) / self._peak
+        C = pooled.loss_unit * np.exp(ln_C + memory) / pooled.peak_lr
         if size:
             ln_B, beta, gamma = size
-            B = self._unit * np.exp(ln_B + beta * ln_millions)
+            ln_millions = np.log(pooled.n_params / SIZE_UNIT)
+            B = pooled.loss_unit * np.exp(ln_B + beta * ln_millions)
             C = C * np.exp(-gamma * ln_millions)
-        A = self._unit * np.exp(ln_A + alpha * self._ln_sum)
-        return AnnealingLaw(self._unit * L0, A, alpha, C, -np.expm1(memory), B, beta, gamma, self.warmup)
+        A = pooled.loss_unit * np.exp(ln_A + alpha * pooled.ln_lr_sum)
+        return AnnealingLaw(pooled.loss_unit * L0, A, alpha, C, -np.expm1(memory), B, beta, gamma, self.warmup)
 
     def starts(self, weights: Floats) -> Floats:
         """Exponents and memories on a grid, all else by linear least squares with weights [n], shape [rows, p]."""
-        losses = pooled_losses(self.curves) / self._unit
-        theta, basis = self._grid[0].copy(), self._grid[1]
-        found = linear_starts(basis, losses, weights)
-        theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses[weights > 0].min())
-        # Where least squares asks for a negative term, a small one is the start.
-        for column, j in zip((1, 3, 5), (1, 2, 3), strict=False):
-            if j < found.shape[1]:
-                theta[:, column] = np.log(np.maximum(found[:, j], 1e-3))
-        return theta
+        starts, basis = self._grid
+        columns = (1, 3, 5) if self.with_size else (1, 3)
+        return with_linear_terms(starts, basis, columns, pooled_losses(self.curves) / self._pooled.loss_unit, weights)
 
     @cached_property
     def _grid(self) -> tuple[Floats, Floats]:
@@ -216,49 +205,24 @@ class AnnealingFormula:
 
     def _terms(self, theta: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         """The loss, the power of S1, the drop and its slope by ln(1-λ), and the power of N, each [rows, n]."""
-        excess = np.exp(theta[:, 1, None] - theta[:, 2, None] * self._ln_sums)
+        excess = np.exp(theta[:, 1, None] - theta[:, 2, None] * self._pooled.ln_lr_sums)
         scale = np.exp(theta[:, 3, None])
         annealed, slope = self._table.at(theta[:, 4])
         size = np.zeros(1)
         if self.with_size:
-            size = np.exp(theta[:, 5, None] - theta[:, 6, None] * self._ln_sizes)
-            scale = scale * np.exp(theta[:, 7, None] * self._ln_sizes)
-        scale = scale / self._peak
+            size = np.exp(theta[:, 5, None] - theta[:, 6, None] * self._pooled.ln_sizes)
+            scale = scale * np.exp(theta[:, 7, None] * self._pooled.ln_sizes)
+        scale = scale / self._pooled.peak_lr
         drop = scale * annealed
         return theta[:, 0, None] + excess + size - drop, excess, drop, scale * slope, size
 
     @cached_property
+    def _pooled(self) -> PooledCurves:
+        return PooledCurves(self.curves, self.warmup)
+
+    @cached_property
     def _table(self) -> _AnnealedTable:
         return _AnnealedTable(self.curves, self.low[4], self.high[4])
-
-    @cached_property
-    def _unit(self) -> float:
-        return typical_loss(self.curves)
-
-    @cached_property
-    def _peak(self) -> float:
-        return max(curve.peak_lr for curve in self.curves)
-
-    @cached_property
-    def _ln_sum(self) -> float:
-        return float(np.log(np.median(self._sums)))
-
-    @cached_property
-    def _sums(self) -> Floats:
-        return np.concatenate([curve.lr_sum(self.warmup) for curve in self.curves])
-
-    @cached_property
-    def _ln_sums(self) -> Floats:
-        return np.log(self._sums) - self._ln_sum
-
-    @cached_property
-    def _size(self) -> float:
-        return float(np.median([n_params_of(curve) for curve in self.curves])) if self.with_size else 1.0
-
-    @cached_property
-    def _ln_sizes(self) -> Floats:
-        each = [np.full(len(curve.updates_done), n_params_of(curve)) for curve in self.curves]
-        return np.log(np.concatenate(each) / self._size)
 
 
 class _AnnealedTable:

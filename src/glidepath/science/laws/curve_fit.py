@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from glidepath.science import fitting
 from glidepath.science.autocorrelation import block_length, moving_blocks
 from glidepath.science.fitting import MAX_ITERATIONS, Fit, Minima, Profile
-from glidepath.science.laws.curve import Curve, observed
+from glidepath.science.laws.curve import Curve
+from glidepath.science.laws.pooled_curves import Weighting, by_curve, point_weights, pooled_losses
 
 Floats = NDArray[np.float64]
-Weighting = Literal["points", "curves"]
-"""Every point counts alike, as published; or every curve does, whatever its number of points."""
 
 BEST_STARTS = 8
 SMOOTH_DELTA = 0.02
@@ -195,39 +194,24 @@ def _lowest(found: Minima, rows: int, kept: int) -> Floats:
     return best
 
 
-def pooled_losses(curves: Sequence[Curve]) -> Floats:
-    """Losses of all curves, one after another.
+def with_linear_terms(
+    starts: Floats, basis: Floats, ln_columns: Sequence[int], losses: Floats, weights: Floats
+) -> Floats:
+    """Starts [rows, p] with their linear terms by least squares of losses [n] with weights [n].
 
-    Raises ValueError for a curve without losses or with one that has no logarithm, or for no curve.
+    Of the terms basis [rows, n, k] the first has its factor, the asymptote, in column 0; the others have its logarithm
+    in `ln_columns`.
     """
-    if not curves:
-        raise ValueError("no curve to fit: give at least one")
-    losses = np.concatenate([observed(curve) for curve in curves])
-    fitting.refuse_losses(losses)
-    return losses
+    found = _least_squares(basis, losses, weights)
+    filled = starts.copy()
+    filled[:, 0] = np.maximum(found[:, 0], 0.1 * losses[weights > 0].min())
+    # Where least squares asks for a negative term, a small one is the start.
+    filled[:, ln_columns] = np.log(np.maximum(found[:, 1:], 1e-3))
+    return filled
 
 
-def point_weights(curves: Sequence[Curve], weighting: Weighting) -> Floats:
-    """Weights of all points, with a mean of one."""
-    sizes = [len(curve.updates_done) for curve in curves]
-    if weighting == "points":
-        return np.ones(sum(sizes))
-    return np.concatenate([np.full(size, sum(sizes) / len(sizes) / size) for size in sizes])
-
-
-def by_curve(values: Floats, curves: Sequence[Curve]) -> list[Floats]:
-    """values [..., n] of all points, cut into those of every curve."""
-    return np.split(values, np.cumsum([len(curve.updates_done) for curve in curves])[:-1], axis=-1)
-
-
-def typical_loss(curves: Sequence[Curve]) -> float:
-    """The median of all losses, the unit in which formulas count them; 1 for curves without losses."""
-    known = [curve.losses for curve in curves if curve.losses is not None]
-    return float(np.median(np.concatenate(known))) if known else 1.0
-
-
-def linear_starts(basis: Floats, losses: Floats, weights: Floats) -> Floats:
-    """Least squares of losses [n] with weights [n] on basis [rows, n, k], coefficients [rows, k]."""
+def _least_squares(basis: Floats, losses: Floats, weights: Floats) -> Floats:
+    """Coefficients [rows, k] of losses [n] with weights [n] on basis [rows, n, k]."""
     turned = np.swapaxes(basis, -1, -2) * weights
     scale = np.sqrt(np.einsum("rkn,rnk->rk", turned, basis))
     scale = np.where(scale > 0, scale, 1.0)

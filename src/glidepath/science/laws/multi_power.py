@@ -17,14 +17,12 @@ With the size, N parameters in millions, extended here as the annealing law is b
 apart by data: on the published curves of 25M parameters the fit of the least objective has twice the published B and a
 fifth of its β. Compare predictions, not parameters.
 
-The sum runs over updates where the learning rate changes. For every point they are put into bins, of geometric width
-in S_k and in η_k, and each bin is summed at two nodes that keep its total, mean and variance: some dozens of nodes
-instead of tens of thousands of updates, and within 1e-5 nat/token of the full sum on the usual schedules.
+How the sum is evaluated is in drop_nodes.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -32,30 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glidepath.science.laws.curve import SIZE_UNIT, Curve, check_sizes, n_params_of
-from glidepath.science.laws.curve_fit import (
-    CurveFit,
-    Weighting,
-    fit_curve_law,
-    linear_starts,
-    pooled_losses,
-    typical_loss,
-)
+from glidepath.science.laws.curve_fit import CurveFit, fit_curve_law, with_linear_terms
+from glidepath.science.laws.drop_nodes import LOWEST_LR, Nodes, nodes_of
+from glidepath.science.laws.pooled_curves import PooledCurves, Weighting, pooled_losses
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
-LOWEST_LR = 1e-10
-"""At which η_k^(-γ) is taken where the learning rate is lower."""
-LAG_RATIO = 1.5
-"""Widths of bins in S_k: each spans at most this factor."""
-LR_RATIO = 2.0
-"""And of bins in η_k."""
-JUMP = 0.02
-"""A change larger than this share of the peak is a node by itself."""
-ROUNDING = 1e-10
-"""A change smaller than this share of the peak is none: a schedule's rounding, which sums of others would swallow."""
-LAG_RANGE = 1e-9
-"""S_k below this share of S1 are one bin."""
 LARGEST_EXPONENT = 600.0
 """Of e in x: beyond, G is 1 to the last digit."""
 AT_ONCE = 50_000
@@ -153,97 +133,6 @@ def fit_multi_power(
     return fit_curve_law(formula, weighting=weighting)
 
 
-@dataclass(frozen=True)
-class Nodes:
-    """Where the sum over drops is evaluated for some points, node after node and point after point."""
-
-    point: Ints
-    """Of every node, ascending."""
-    weights: Floats
-    """Drop of the learning rate that the node stands for."""
-    ln_lr: Floats
-    """ln η_k there."""
-    lr_sums: Floats
-    """S_k(t) there."""
-    n_points: int
-
-    @cached_property
-    def ln_lr_sums(self) -> Floats:
-        """-inf where no update has followed at a learning rate above zero."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.lr_sums)
-
-    def summed(self, values: Floats) -> Floats:
-        """Σ weight·value over the nodes of every point: values [rows, nodes] to [rows, n_points]."""
-        total = np.zeros((len(values), self.n_points))
-        if len(self.point):
-            first = np.flatnonzero(np.diff(self.point, prepend=-1))
-            total[:, self.point[first]] = np.add.reduceat(values * self.weights, first, axis=1)
-        return total
-
-
-def nodes_of(curve: Curve, *, warmup_drops: bool, lag_ratio: float = LAG_RATIO, lr_ratio: float = LR_RATIO) -> Nodes:
-    """The nodes of all points of a curve."""
-    sums = curve.cumulative_lr("linear")
-    drops = -np.diff(curve.lr, prepend=0.0) if warmup_drops else curve.drops
-    ln_lr = np.log(np.maximum(curve.lr, LOWEST_LR))
-    edges = np.geomspace(1.0, LAG_RANGE, int(-np.log(LAG_RANGE) / np.log(lag_ratio)) + 1)
-    peak = float(curve.lr.max())
-    parts = []
-    # Drops and increments apart: a mean over both signs may lie anywhere.
-    for sign in (1.0, -1.0):
-        k = np.flatnonzero(sign * drops > ROUNDING * peak)
-        if len(k):
-            parts += _binned(
-                drops[k], sums[k], ln_lr[k], k, curve.updates_done, sums, edges, np.log(lr_ratio), JUMP * peak
-            )
-    columns = np.concatenate(parts, axis=1) if parts else np.empty((4, 0))
-    order = np.argsort(columns[0], kind="stable")
-    point, weights, ln_at, lags = columns[:, order]
-    return Nodes(point.astype(np.int64), weights, ln_at, lags, len(curve.updates_done))
-
-
-def _binned(
-    drops: Floats,
-    before: Floats,
-    ln_lr: Floats,
-    k: Ints,
-    points: Ints,
-    sums: Floats,
-    edges: Floats,
-    ln_ratio: float,
-    jump: float,
-) -> list[Floats]:
-    """Rows point, weight, ln η, S_k of the nodes of drops of one sign at updates k; `before` is S1 until each."""
-    moments = [drops, drops * before, drops * before**2, drops * ln_lr, drops * ln_lr * before]
-    running = np.concatenate([np.zeros((5, 1)), np.cumsum(moments, axis=1)], axis=1)
-    jumps = np.flatnonzero(np.abs(drops) > jump)
-    fixed = np.concatenate([np.flatnonzero(np.diff(np.floor(ln_lr / ln_ratio))) + 1, jumps, jumps + 1])
-    parts = []
-    for i, done in enumerate(points):
-        made, total = int(np.searchsorted(k, done)), sums[done]
-        if not made:
-            continue
-        lag_cuts = np.searchsorted(before[:made], total - total * edges)
-        cuts = np.unique(np.concatenate([[0], lag_cuts, fixed[fixed < made], [made]]))
-        first, last = cuts[:-1], cuts[1:] - 1
-        weight, *raised = np.diff(running[:, cuts], axis=1)
-        mean, square, mean_ln, product = np.array(raised) / weight
-        alone = first == last
-        mean, mean_ln = np.where(alone, before[first], mean), np.where(alone, ln_lr[first], mean_ln)
-        variance = np.where(alone, 0.0, np.maximum(square - mean**2, 0.0))
-        lowest, highest = np.minimum(ln_lr[first], ln_lr[last]), np.maximum(ln_lr[first], ln_lr[last])
-        slope = np.where(variance > 0, (product - mean * mean_ln) / np.where(variance > 0, variance, 1.0), 0.0)
-        for side in (1.0, -1.0):
-            used = ~alone if side < 0 else np.ones(len(alone), dtype=np.bool_)
-            # Two nodes of a lopsided bin may lie beyond its ends, where there is no lag or another learning rate.
-            at = np.clip(mean + side * np.sqrt(variance), before[first], before[last])
-            half = np.where(alone, weight, weight / 2)
-            ln_at = np.clip(mean_ln + slope * (at - mean), lowest, highest)
-            parts.append(np.array([np.full(used.sum(), i), half[used], ln_at[used], total - at[used]]))
-    return parts
-
-
 def _left(nodes: Nodes, ln_C: Floats, beta: Floats, gamma: Floats) -> tuple[Floats, Floats, Floats]:
     """1 - G, x and ln(1 + x) at every node, shape [rows, nodes], for parameters [rows, 1]."""
     x = np.exp(np.minimum(ln_C - gamma * nodes.ln_lr + nodes.ln_lr_sums, LARGEST_EXPONENT))
@@ -279,37 +168,32 @@ class MultiPowerFormula:
         return np.array([20.0, 4.0, 5.0, 4.0, 14.0, 4.0, 3.0, *((4.0, 3.0, 2.0) if self.with_size else ())])
 
     def predict(self, theta: Floats) -> Floats:
-        rows = self._at_once
-        return self._unit * np.concatenate([self._predict(theta[i : i + rows]) for i in range(0, len(theta), rows)])
+        return self._in_parts(self._predict, theta)
 
     def jacobian(self, theta: Floats) -> Floats:
-        rows = self._at_once
-        return self._unit * np.concatenate([self._jacobian(theta[i : i + rows]) for i in range(0, len(theta), rows)])
+        return self._in_parts(self._jacobian, theta)
 
     def law(self, theta: Floats) -> MultiPowerLaw:
         L0, ln_A, alpha, ln_B, pace, ln_beta, gamma, *size = np.moveaxis(theta, -1, 0)
+        pooled = self._pooled
         beta = np.exp(ln_beta)
-        C = np.exp(pace + gamma * np.log(self._peak) - self._ln_sum)
+        C = np.exp(pace + gamma * np.log(pooled.peak_lr) - pooled.ln_lr_sum)
         reached = -np.expm1(-beta * np.logaddexp(0.0, pace))
-        B = self._unit * np.exp(ln_B) / self._peak / reached
-        A = self._unit * np.exp(ln_A + alpha * self._ln_sum)
-        law = MultiPowerLaw(self._unit * L0, A, alpha, B, C, beta, gamma, self.warmup_drops)
+        B = pooled.loss_unit * np.exp(ln_B) / pooled.peak_lr / reached
+        A = pooled.loss_unit * np.exp(ln_A + alpha * pooled.ln_lr_sum)
+        law = MultiPowerLaw(pooled.loss_unit * L0, A, alpha, B, C, beta, gamma, self.warmup_drops)
         if not size:
             return law
         ln_D, delta, epsilon = size
-        ln_millions = np.log(self._size / SIZE_UNIT)
-        D, B = self._unit * np.exp(ln_D + delta * ln_millions), B * np.exp(-epsilon * ln_millions)
+        ln_millions = np.log(pooled.n_params / SIZE_UNIT)
+        D, B = pooled.loss_unit * np.exp(ln_D + delta * ln_millions), B * np.exp(-epsilon * ln_millions)
         return replace(law, B=B, D=D, delta=delta, epsilon=epsilon)
 
     def starts(self, weights: Floats) -> Floats:
         """Exponents and paces on a grid, all else by linear least squares with weights [n], shape [rows, p]."""
-        losses = pooled_losses(self.curves) / self._unit
-        theta, basis = self._grid[0].copy(), self._grid[1]
-        found = linear_starts(basis, losses, weights)
-        theta[:, 0] = np.maximum(found[:, 0], 0.1 * losses[weights > 0].min())
-        # Where least squares asks for a negative term, a small one is the start.
-        theta[:, [1, 3, 7] if self.with_size else [1, 3]] = np.log(np.maximum(found[:, 1:], 1e-3))
-        return theta
+        starts, basis = self._grid
+        columns = (1, 3, 7) if self.with_size else (1, 3)
+        return with_linear_terms(starts, basis, columns, pooled_losses(self.curves) / self._pooled.loss_unit, weights)
 
     @cached_property
     def _grid(self) -> tuple[Floats, Floats]:
@@ -324,24 +208,31 @@ class MultiPowerFormula:
         basis = [np.ones_like(excess), excess, -decayed, *((self._of_size(theta),) if self.with_size else ())]
         return theta, np.stack(basis, -1)
 
+    def _in_parts(self, function: Callable[[Floats], Floats], theta: Floats) -> Floats:
+        """In nat/token, a few rows of theta at a time."""
+        rows = max(1, AT_ONCE // max(len(self._nodes.weights), 1))
+        parts = [function(theta[i : i + rows]) for i in range(0, len(theta), rows)]
+        return self._pooled.loss_unit * np.concatenate(parts)
+
     def _predict(self, theta: Floats) -> Floats:
         losses = theta[:, 0, None] + self._excess(theta) - self._decayed(theta)[0]
         return losses + self._of_size(theta) if self.with_size else losses
 
     def _of_size(self, theta: Floats) -> Floats:
-        return np.exp(theta[:, 7, None] - theta[:, 8, None] * self._ln_sizes)
+        return np.exp(theta[:, 7, None] - theta[:, 8, None] * self._pooled.ln_sizes)
 
     def _jacobian(self, theta: Floats) -> Floats:
         excess = self._excess(theta)
         decayed, by_pace, by_ln_beta, by_gamma = self._decayed(theta, slopes=True)
-        columns = [np.ones_like(excess), excess, -self._ln_sums * excess, -decayed, -by_pace, -by_ln_beta, -by_gamma]
+        by_alpha = -self._pooled.ln_lr_sums * excess
+        columns = [np.ones_like(excess), excess, by_alpha, -decayed, -by_pace, -by_ln_beta, -by_gamma]
         if self.with_size:
             size = self._of_size(theta)
-            columns += [size, -self._ln_sizes * size, -self._ln_sizes * decayed]
+            columns += [size, -self._pooled.ln_sizes * size, -self._pooled.ln_sizes * decayed]
         return np.stack(columns, axis=-1)
 
     def _excess(self, theta: Floats) -> Floats:
-        return np.exp(theta[:, 1, None] - theta[:, 2, None] * self._ln_sums)
+        return np.exp(theta[:, 1, None] - theta[:, 2, None] * self._pooled.ln_lr_sums)
 
     def _decayed(self, theta: Floats, *, slopes: bool = False) -> tuple[Floats, ...]:
         """What the drops take off the loss, and its slopes by the last three coordinates, each [rows, n]."""
@@ -353,7 +244,7 @@ class MultiPowerFormula:
         left, x, ln_sum = _left(self._nodes, pace, beta, gamma)
         scale = scale / reached
         if self.with_size:
-            scale = scale * np.exp(theta[:, 9, None] * self._ln_sizes)
+            scale = scale * np.exp(theta[:, 9, None] * self._pooled.ln_sizes)
         decayed = scale * self._nodes.summed(1 - left)
         if not slopes:
             return (decayed,)
@@ -368,47 +259,18 @@ class MultiPowerFormula:
         )
 
     @cached_property
+    def _pooled(self) -> PooledCurves:
+        return PooledCurves(self.curves, "linear")
+
+    @cached_property
     def _nodes(self) -> Nodes:
         """Of all curves, learning rates in units of p and their sums in units of s."""
         each = [nodes_of(curve, warmup_drops=self.warmup_drops) for curve in self.curves]
         offsets = np.cumsum([0, *(nodes.n_points for nodes in each)])
         return Nodes(
             np.concatenate([nodes.point + offset for nodes, offset in zip(each, offsets, strict=False)]),
-            np.concatenate([nodes.weights for nodes in each]) / self._peak,
-            np.concatenate([nodes.ln_lr for nodes in each]) - np.log(self._peak),
-            np.concatenate([nodes.lr_sums for nodes in each]) / np.exp(self._ln_sum),
+            np.concatenate([nodes.weights for nodes in each]) / self._pooled.peak_lr,
+            np.concatenate([nodes.ln_lr for nodes in each]) - np.log(self._pooled.peak_lr),
+            np.concatenate([nodes.lr_sums for nodes in each]) / np.exp(self._pooled.ln_lr_sum),
             int(offsets[-1]),
         )
-
-    @cached_property
-    def _at_once(self) -> int:
-        return max(1, AT_ONCE // max(len(self._nodes.weights), 1))
-
-    @cached_property
-    def _unit(self) -> float:
-        return typical_loss(self.curves)
-
-    @cached_property
-    def _peak(self) -> float:
-        return max(curve.peak_lr for curve in self.curves)
-
-    @cached_property
-    def _ln_sum(self) -> float:
-        return float(np.log(np.median(self._sums)))
-
-    @cached_property
-    def _sums(self) -> Floats:
-        return np.concatenate([curve.lr_sum("linear") for curve in self.curves])
-
-    @cached_property
-    def _ln_sums(self) -> Floats:
-        return np.log(self._sums) - self._ln_sum
-
-    @cached_property
-    def _size(self) -> float:
-        return float(np.median([n_params_of(curve) for curve in self.curves])) if self.with_size else 1.0
-
-    @cached_property
-    def _ln_sizes(self) -> Floats:
-        each = [np.full(len(curve.updates_done), n_params_of(curve)) for curve in self.curves]
-        return np.log(np.concatenate(each) / self._size)
