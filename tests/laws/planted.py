@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from glidepath.laws.law import LawTables, Settings
+from glidepath.laws.predictors import Floats, Points
 from glidepath.study import tables
 from glidepath.study.final_losses import FinalLosses, final_losses
 from tests.synthetic import BATCH_TOKENS, Study
 
 LEVEL = 0.9
 N_STUDIES = 40
+N_SAMPLES = 100
 
 
 def settings(seed: int = 0, n_bootstrap: int = 100) -> Settings:
@@ -33,6 +35,15 @@ def noisy(study: Study, sd: float = 0.003, n: int = N_STUDIES) -> Iterator[tuple
 
 def tokens(tokens_per_parameter: float, n_params: int = 1_000_000) -> int:
     return round(tokens_per_parameter * n_params / BATCH_TOKENS) * BATCH_TOKENS
+
+
+def points(loss: Callable[[Floats], Floats], horizons: Floats, sd: float = 0.0, seed: int = 0) -> Points:
+    """One size; two replicates of noise sd."""
+    random = np.random.default_rng(seed)
+    own = sd / np.sqrt(2)
+    measured = loss(horizons) + own * random.standard_normal(len(horizons))
+    samples = measured + own * random.standard_normal((N_SAMPLES, len(horizons)))
+    return Points(np.full(len(horizons), 1e6), horizons * 1e6, measured, samples)
 
 
 def parameters(law: LawTables) -> pd.DataFrame:

@@ -232,3 +232,11 @@ def _ratio(critical: Estimate, scale: Estimate, status: str) -> Estimate:
     below = np.hypot(np.log(critical[0] / critical[1]), np.log(scale[2] / scale[0]))
     above = np.hypot(np.log(critical[2] / critical[0]), lowest)
     return value, float(value * np.exp(-below)), float(value * np.exp(above))
+
+
+def swept_schedule(critical: pd.DataFrame, schedule: str) -> str:
+    """Of rows of `critical_batch`, those of which schedule to tell: the recommended one's, else those of the schedule
+    with most batches. The target loss does not choose: a schedule's critical batch is no better for a lower one."""
+    if (critical["schedule"] == schedule).any():
+        return schedule
+    return str(critical.groupby("schedule", sort=False)["n_batches"].max().idxmax())

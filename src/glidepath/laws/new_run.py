@@ -2,26 +2,22 @@
 
 The bootstrap of a law's parameters knows nothing of its form being wrong. What it misses among the points that it was
 fitted to is their lack of fit; what it misses beyond them is told by points that are hidden from it in turn, as in the
-recommendation (`laws.predictors`).
+recommendation (`laws.back_tests`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from glidepath.laws.law import Floats, Settings
-from glidepath.laws.predictors import (
-    FARTHEST,
-    MIN_FARTHEST,
+from glidepath.laws.back_tests import (
     REACH_POWER,
-    Error,
-    Points,
-    Predictor,
     back_tests,
     half_width,
     law_error_draws,
     reach_of,
 )
+from glidepath.laws.law import Floats, Settings
+from glidepath.laws.predictors import Points, Predictor
 from glidepath.science.replicates import interval, single_run_noise
 from glidepath.study.final_losses import FinalLosses
 
@@ -38,12 +34,10 @@ def law_errors(
     that is too low is so everywhere: one draw is for all. Among its points the error is lack of fit (`new_runs`).
     """
     reach = reach_of(n_params, tokens, points)
-    farthest = max(FARTHEST * float(reach.max()), MIN_FARTHEST)
-    rates = (back_tests(predictor, points, along, farthest).rate for along in (axis, points.compute))
+    rates = (back_tests(predictor, points, along, float(reach.max())).rate for along in (axis, points.compute))
     rate = next((rate for rate in rates if rate is not None), None)
     sd = np.where(reach > 0, np.nan if rate is None else rate * reach**REACH_POWER, 0.0)
-    error = Error(np.nan, np.nan if rate is None else rate, "hidden points")
-    draws = law_error_draws(error, settings.n_bootstrap, settings.seed + 7)
+    draws = law_error_draws("hidden points", settings.n_bootstrap, settings.seed + 7)
     return np.asarray(sd * draws[:, None], np.float64)
 
 

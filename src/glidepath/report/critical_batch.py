@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from glidepath.figures.text import compact, interval
-from glidepath.laws.batch_advice import swept_schedule
+from glidepath.laws.critical_batch import swept_schedule
 from glidepath.report.answer import Evidence, Tables, Target, rows, where
 from glidepath.report.finding import Finding
 

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import yaml
 
+from glidepath.advice.next_cells import cells_of
+from glidepath.advice.recommend import Basis, recommend
 from glidepath.laws.law import Settings
-from glidepath.laws.next_cells import cells_of
-from glidepath.stages.recommend import OPTIONAL_TABLES, provenance, recommend
+from glidepath.stages.recommend import provenance
 from glidepath.study import tables
 from glidepath.study.added_cells import with_cells
 from glidepath.study.config import parse_study
 from glidepath.study.final_losses import final_losses
 from glidepath.study.import_config import parse_imports
-from glidepath.study.recommendation import NextCell, Recommendation, TargetRun
+from glidepath.study.recommendation import NextCell, TargetRun
 from glidepath.study.section import StudyError
 from glidepath.study.target import target_of, target_of_imports
 from glidepath.study.units import duration
@@ -39,7 +40,8 @@ def print_next_cells(file: Path, n_cells: int, results: Path | None, output: Pat
     imported = isinstance(data, dict) and "imports" in data
     if imported and output:
         raise StudyError(f"--output {output}: imported runs have no grid to add cells to. Leave it out")
-    recommended = _of_imports(data, file, n_cells, results) if imported else _of_study(data, file, n_cells, results)
+    basis = _imports(data, file, results) if imported else _study(data, file, results)
+    recommended = recommend(basis, n_cells, provenance(()))
     cells = recommended.next_cells
     if not cells:
         print(
@@ -56,45 +58,36 @@ def print_next_cells(file: Path, n_cells: int, results: Path | None, output: Pat
         print(f"{output} is the study with these cells: what it shares with the store is not trained again.")
 
 
-def _of_study(data: object, file: Path, n_cells: int, results: Path | None) -> Recommendation:
+def _study(data: object, file: Path, results: Path | None) -> Basis:
     study = parse_study(data, str(file))
     folder = results or Path("results") / study.study
     runs = tables.read(tables.RUNS, _there(folder))
     target = TargetRun.model_validate(target_of(study, int(runs["vocab_size"].iloc[0])))
     analysis = study.analysis
-    return recommend(
-        study.study,
-        target,
-        runs,
-        final_losses(runs, tables.read(tables.BLOCK_LOSSES, folder / "block_losses.parquet")),
-        {name: tables.empty(table) for name, table in OPTIONAL_TABLES.items()},
-        Settings(analysis.reference_schedule, analysis.ci_level, analysis.bootstrap_samples, analysis.seed),
-        provenance(()),
+    return Basis(
+        name=study.study,
+        target=target,
+        runs=runs,
+        losses=final_losses(runs, tables.read(tables.BLOCK_LOSSES, folder / "block_losses.parquet")),
+        settings=Settings(analysis.reference_schedule, analysis.ci_level, analysis.bootstrap_samples, analysis.seed),
         optimizer=study.optimizer,
         study=study,
-        n_next=n_cells,
     )
 
 
-def _of_imports(data: object, file: Path, n_cells: int, results: Path | None) -> Recommendation:
+def _imports(data: object, file: Path, results: Path | None) -> Basis:
     config = parse_imports(json.loads(json.dumps(data)), str(file))
     target, analysis = TargetRun.model_validate(target_of_imports(config)), config.analysis
     folder = results or Path("results") / config.imports
     runs = tables.read(tables.RUNS, _there(folder))
-    return recommend(
-        config.imports,
-        target,
-        runs,
-        final_losses(runs, tables.read(tables.BLOCK_LOSSES, folder / "block_losses.parquet")),
-        {name: tables.empty(table) for name, table in OPTIONAL_TABLES.items()},
-        Settings(
-            analysis.reference_schedule or "", analysis.ci_level, analysis.bootstrap_samples, analysis.seed
-        ),
-        provenance(()),
-        optimizer=None,
-        study=None,
-        n_next=n_cells,
-    )  # fmt: skip
+    reference = analysis.reference_schedule or ""
+    return Basis(
+        name=config.imports,
+        target=target,
+        runs=runs,
+        losses=final_losses(runs, tables.read(tables.BLOCK_LOSSES, folder / "block_losses.parquet")),
+        settings=Settings(reference, analysis.ci_level, analysis.bootstrap_samples, analysis.seed),
+    )
 
 
 def _there(results: Path) -> Path:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from glidepath.advice.run_predictions import Asked, hidden_runs, run_predictions
+from glidepath.advice.target_run import model_of_size
 from glidepath.laws.law import Settings
-from glidepath.laws.predictors import SAME_SIZE
-from glidepath.laws.run_predictions import Asked, hidden_runs, run_predictions
 from glidepath.stages.results import read_result
 from glidepath.study import tables
 from glidepath.study.final_losses import FinalLosses, final_losses
@@ -80,16 +80,9 @@ def _asked(args: argparse.Namespace, losses: FinalLosses) -> Iterator[Asked]:
             tokens=float(given["tokens"]),
             schedule=str(given.get("schedule", best.iloc[0])),
             batch_sequences=batch,
-            model=_model(points, float(given["n_params"])),
+            model=model_of_size(points, float(given["n_params"])),
             peak_lr=float(given["peak_lr"]) if "peak_lr" in given else None,
         )
-
-
-def _model(points: pd.DataFrame, n_params: float) -> str:
-    """The trained model of that size, if there is one."""
-    sized = points[points["n_params_counted"].notna()]
-    off = np.abs(np.log(sized["n_params_counted"].to_numpy(np.float64) / n_params))
-    return str(sized["model"].iloc[int(off.argmin())]) if len(off) and off.min() < SAME_SIZE else ""
 
 
 def described(found: pd.DataFrame) -> Iterator[str]:

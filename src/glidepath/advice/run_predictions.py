@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glidepath.laws import target as at_target
+from glidepath.advice.at_target import at_target
+from glidepath.advice.choice import choose
+from glidepath.advice.loss import LossAtTarget
+from glidepath.advice.regret import NOT_MEASURED
+from glidepath.advice.said import Said
 from glidepath.laws.law import Floats, Settings
-from glidepath.laws.predictors import Said
 from glidepath.science.replicates import interval
 from glidepath.study import tables
 from glidepath.study.final_losses import FinalLosses
@@ -88,23 +91,17 @@ def run_predictions(losses: FinalLosses, asked: Iterable[Asked], settings: Setti
     return pd.DataFrame(rows, columns=tables.RUN_PREDICTIONS.names).astype({"believed": bool, "reason": str})
 
 
-def _predicted(losses: FinalLosses, run: Asked, settings: Settings) -> at_target.LossAtTarget | None:
+def _predicted(losses: FinalLosses, run: Asked, settings: Settings) -> LossAtTarget | None:
     for name, value in (("size", run.n_params), ("horizon", run.tokens)):
         if not np.isfinite(value):
             raise ValueError(f"its {name} is not known, which every law of final losses goes by")
-    choice = at_target.choose(losses, settings, run.model, run.batch_sequences, run.schedule)
-    best = at_target.peak_lr(choice, run.n_params, run.tokens, settings)
-    mistake, regret = at_target.mistake(choice), None
-    launched_at = run.peak_lr or best.value
-    if mistake and np.isfinite(launched_at) and launched_at > 0:
-        regret = at_target.regret_of(mistake.sweep, best, launched_at)
-    return at_target.loss(choice, losses, settings, run.n_params, run.tokens, regret)
+    choice = choose(losses, settings, run.model, run.batch_sequences, run.schedule)
+    return at_target(choice, losses, settings, run.n_params, run.tokens, run.peak_lr).loss
 
 
-def _row(found: at_target.LossAtTarget, said: Said, val_loss: float) -> dict[str, Any]:
+def _row(found: LossAtTarget, said: Said, val_loss: float) -> dict[str, Any]:
     believed = said is found.said[0]
-    regret = found.value - found.said[0].value
-    value = said.value + regret
+    value = found.said_by(said)
     samples: Floats = found.samples if believed else np.empty(0)
     row: dict[str, Any] = {
         "law": said.predictor.name,
@@ -112,7 +109,7 @@ def _row(found: at_target.LossAtTarget, said: Said, val_loss: float) -> dict[str
         "val_loss_predicted": value,
         "error": value - val_loss,
         "extrapolation": float(np.exp(said.reach)),
-        "reason": at_target.NOT_MEASURED if believed and at_target.NOT_MEASURED in found.warnings else "",
+        "reason": NOT_MEASURED if believed and NOT_MEASURED in found.warnings else "",
     }
     for level in LEVELS:
         low, high = interval(samples, level / 100) if len(samples) else (np.nan, np.nan)

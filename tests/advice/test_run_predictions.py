@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from glidepath.__main__ import main
+from glidepath.advice.run_predictions import Asked, hidden_runs, run_predictions
 from glidepath.laws.law import Settings
-from glidepath.laws.run_predictions import Asked, hidden_runs, run_predictions
 from glidepath.study import tables
 from glidepath.study.final_losses import final_losses
 from tests.synthetic import Study, Truth

@@ -7,39 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from glidepath.laws.predictors import (
-    LOSS_PREDICTORS,
-    LR_PREDICTORS,
-    Floats,
-    Points,
-    back_tests,
-    error_at_target,
-    law_error_draws,
-    predictions,
-    reach_of,
-)
+from glidepath.advice.said import error_at_target, predictions
+from glidepath.laws.back_tests import law_error_draws, reach_of
+from glidepath.laws.predictors import LOSS_PREDICTORS, LR_PREDICTORS, Floats, Points
 from glidepath.science.replicates import interval
+from tests.laws.planted import points
 
 HORIZON, SIZE_HORIZON, POWER = LOSS_PREDICTORS
 IN_SIZE_AND_HORIZON = LR_PREDICTORS[1]
 N_SAMPLES = 100
-
-
-def points(loss: Callable[[Floats], Floats], horizons: Floats, sd: float = 0.0, seed: int = 0) -> Points:
-    """One size; two replicates of noise sd."""
-    random = np.random.default_rng(seed)
-    own = sd / np.sqrt(2)
-    measured = loss(horizons) + own * random.standard_normal(len(horizons))
-    samples = measured + own * random.standard_normal((N_SAMPLES, len(horizons)))
-    return Points(np.full(len(horizons), 1e6), horizons * 1e6, measured, samples)
-
-
-def test_a_law_that_is_true_misses_nothing() -> None:
-    given = points(lambda x: 2 + 3 * x**-0.5, 5 * 2.0 ** np.arange(5))
-    found = back_tests(HORIZON, given, given.compute, np.inf)
-    assert len(found.errors) == 3
-    np.testing.assert_allclose(found.errors, 0, atol=1e-3)
-    np.testing.assert_allclose(sorted(found.reaches), np.log([2, 2, 4]))
 
 
 def test_the_error_is_carried_with_the_power_of_the_reach() -> None:
@@ -61,15 +37,6 @@ def test_the_law_that_missed_less_is_believed() -> None:
         said = predictions(LOSS_PREDICTORS, given, 1e6, 640e6, N_SAMPLES, 0)
         assert said[0].predictor.name == name
         assert said[0].expected_error < said[1].expected_error
-
-
-def test_the_largest_size_at_the_longest_horizon_lies_beyond_a_cross() -> None:
-    """Both were trained, never together: compute says so."""
-    n, d = np.array([1e6, 1e6, 4e6]), np.array([1e7, 4e7, 1e7])
-    cross = Points(n, d, np.ones(3), None)
-    assert reach_of(np.array([4e6]), np.array([4e7]), cross)[0] == pytest.approx(np.log(4))
-    assert reach_of(np.array([2e6]), np.array([1.5e7]), cross)[0] == 0.0
-    assert reach_of(np.array([8e6]), np.array([8e7]), cross)[0] == pytest.approx(np.log(16))
 
 
 def on_a_line(value: Callable[[Floats, Floats], Floats], sd: float) -> Points:
@@ -160,7 +127,7 @@ def test_intervals_hold_under_another_truth() -> None:
         error, first = error_at_target(said), said[0]
         assert first.samples is not None
         run = sd * random.standard_normal(N_SAMPLES + 1)
-        drawn = first.samples + error.sd * law_error_draws(error, N_SAMPLES, 1000 + trial) + run[1:]
+        drawn = first.samples + error.sd * law_error_draws(error.origin, N_SAMPLES, 1000 + trial) + run[1:]
         real = float(loss(np.array([at]))[0] + run[0])
         for level, hits in inside.items():
             low, high = interval(drawn, level)

@@ -1,16 +1,18 @@
-"""What a recommendation says of the batch beside the noise scale: the critical batch, and a path that saved tokens."""
+"""What a recommendation says of the batch: the noise scale, the critical batch, and a path that saved tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from glidepath.advice.estimates import of_row, source_row
+from glidepath.laws.critical_batch import swept_schedule
 from glidepath.science.critical_batch import STEP_DATA_TRADEOFF
-from glidepath.study.recommendation import BatchPath, Estimate, Source
+from glidepath.study.recommendation import BatchPath, Estimate
 
+NOISE_SCALE_KEY = ("cell_id", "group", "window")
 CRITICAL_KEY = ("model", "schedule", "weights", "lr_rule", "target_loss", "definition")
 SAVING_KEY = (
     "schedule", "fixed_schedule", "model", "tokens_per_parameter", "batch_sequences", "lr_choice", "peak_lr", "at",
@@ -47,26 +49,19 @@ def advice(
             f"{schedule} at {path['fixed_peak_lr']:.3g}, and one of the two is the lowest or highest tried: the saving "
             "may not be that of each at its best. Add learning rates beyond it."
         )
-    return BatchAdvice(
-        None if found is None else _estimate(found, "critical_batch_tokens", "_ci", "critical_batch", CRITICAL_KEY),
-        None
-        if path is None
-        else BatchPath(
+    critical_batch_tokens = batch_path = None
+    if found is not None:
+        source, name = source_row("critical_batch", found, CRITICAL_KEY), "critical_batch_tokens"
+        critical_batch_tokens = of_row(found, name, f"{name}_ci", source)
+    if path is not None:
+        source, name = source_row("batch_saving", path, SAVING_KEY), "tokens_saved_fraction"
+        batch_path = BatchPath(
             schedule=str(path["schedule"]),
             peak_lr=float(path["peak_lr"]),
-            tokens_saved_fraction=_estimate(path, "tokens_saved_fraction", "", "batch_saving", SAVING_KEY),
+            tokens_saved_fraction=of_row(path, name, name, source),
             n_tried=int(tried["schedule"].nunique()),
-        ),
-        tuple(warnings),
-    )
-
-
-def swept_schedule(critical: pd.DataFrame, schedule: str) -> str:
-    """Of rows of `critical_batch`, those of which schedule to tell: the recommended one's, else those of the schedule
-    with most batches. The target loss does not choose: a schedule's critical batch is no better for a lower one."""
-    if (critical["schedule"] == schedule).any():
-        return schedule
-    return str(critical.groupby("schedule", sort=False)["n_batches"].max().idxmax())
+        )
+    return BatchAdvice(critical_batch_tokens, batch_path, tuple(warnings))
 
 
 def _critical_batch(critical: pd.DataFrame, model: str, schedule: str) -> pd.Series[Any] | None:
@@ -99,14 +94,12 @@ def _paths(saving: pd.DataFrame, model: str, fixed_schedule: str, batch_sequence
     return longest
 
 
-def _estimate(row: pd.Series[Any], name: str, ends: str, table: str, key: tuple[str, ...]) -> Estimate:
-    """With the row as its source; an end that is not finite is null."""
-    low, high = (float(row[f"{name}{ends}{end}"]) for end in ("_low", "_high"))
-    plain = {name: row[name].item() if isinstance(row[name], np.generic) else row[name] for name in key}
-    return Estimate(
-        value=float(row[name]),
-        ci_low=low if np.isfinite(low) else None,
-        ci_high=high if np.isfinite(high) else None,
-        ci_level=float(row["ci_level"]),
-        sources=(Source(table=table, key=plain),),
-    )
+def noise_scale(measured: pd.DataFrame, runs: pd.DataFrame, model: str, batch_sequences: int) -> Estimate | None:
+    """The last trusted window of the run that was probed longest and, among equals, reached the lowest loss."""
+    of_model = runs[(runs["model"] == model) & (runs["batch_sequences"] == batch_sequences) & ~runs["holdout"]]
+    total = measured[(measured["group"] == "total") & (measured["status"] == "ok")]
+    probed = total.merge(of_model[["cell_id", "val_loss"]], on="cell_id")
+    if probed.empty:
+        return None
+    last = probed.sort_values(["tokens_seen", "val_loss"], ascending=[False, True]).iloc[0]
+    return of_row(last, "noise_scale_tokens", "ci", source_row("noise_scale", last, NOISE_SCALE_KEY))
