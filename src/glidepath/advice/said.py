@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glidepath.laws.back_tests import (
-    REACH_POWER,
-    BackTests,
-    Origin,
-    back_tests,
-    half_width,
-    inside_sd,
-    reach_of,
-)
+from glidepath.laws.back_tests import REACH_POWER, BackTests, Origin, back_tests, half_width, inside_sd, reach_of
 from glidepath.laws.law import Floats, Sweep
 from glidepath.laws.predictors import SAME_SIZE, Curve, Fitted, Points, Predictor, told_at
 

@@ -9,13 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from glidepath.laws.back_tests import (
-    REACH_POWER,
-    back_tests,
-    half_width,
-    law_error_draws,
-    reach_of,
-)
+from glidepath.laws.back_tests import REACH_POWER, back_tests, half_width, law_error_draws, reach_of
 from glidepath.laws.law import Floats, Settings
 from glidepath.laws.predictors import Points, Predictor
 from glidepath.science.replicates import interval, single_run_noise
