@@ -54,6 +54,8 @@ lock:
 	    --output-file requirements.lock $$(uv pip compile pyproject.toml --extra training --universal \
 	    --python-version 3.11 --no-annotate --no-header --quiet | grep -oE '^(torch|nvidia[a-z0-9-]*|cuda-[a-z]+)' | \
 	    sed 's/^/--no-emit-package /')
+	sed -i '1i # Every package but torch, whose build depends on the machine (see Makefile). Written by `make lock`.' \
+	    requirements.lock
 
 clean:
 	rm -rf .venv .snakemake results logs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -304,7 +304,7 @@ def test_plan_refuses(bad: Bad, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.workflow
-@pytest.mark.xdist_group("workflow")
+@pytest.mark.xdist_group("dry runs")
 @pytest.mark.parametrize(
     "name",
     [

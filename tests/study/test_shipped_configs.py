@@ -54,7 +54,7 @@ def test_the_law_in_size_and_horizon_is_identified(name: str) -> None:
 
 
 @pytest.mark.workflow
-@pytest.mark.xdist_group("workflow")
+@pytest.mark.xdist_group("dry runs")
 @every_study
 def test_a_dry_run_accepts_a_study(path: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--dry-run"]

@@ -25,7 +25,7 @@ from glidepath.study.figure_list import CHECKPOINT_FIGURE_NAMES
 from tests.interop import others_checkpoints as others
 from tests.workflow.conftest import Workplace, copy_of_project
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("studies of their own")]
 
 MINE = ("--configfile", "config/mine.yaml")
 OFFLINE = {"HF_HUB_OFFLINE": "1"}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from glidepath.study import tables
-from tests.workflow.conftest import REPOSITORY, Workplace
+from tests.workflow.conftest import Workplace
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("studies of their own")]
 
 
 @pytest.fixture
@@ -50,7 +49,6 @@ def test_a_table_of_sizes_tokens_and_losses(untouched: Workplace, without_torch:
 
 def test_the_example(untouched: Workplace, without_torch: dict[str, str]) -> None:
     """The configuration that ships, with one of its laws; a second run has nothing to do."""
-    shutil.copytree(REPOSITORY / "examples", untouched.root / "examples")
     data = yaml.safe_load((untouched.root / "config/import-example.yaml").read_text())
     data["analysis"] = {"laws": ["convex_bound"], "bootstrap_samples": 100}
     asked = configured(untouched.root, data)

@@ -10,7 +10,7 @@ import pytest
 from glidepath.study.speed import gpu_share
 from tests.workflow.conftest import Workplace
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("studies of their own")]
 
 
 def test_shares_follow_the_size_and_fill_a_device() -> None:
