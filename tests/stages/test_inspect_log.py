@@ -59,6 +59,43 @@ def test_lines_of_nanogpt(inspected: Any) -> None:
     assert found.runs.loc["gpt", "n_params_total"] == 1_500_000
 
 
+def test_lines_of_llm_c(inspected: Any) -> None:
+    lines = []
+    for step in range(5):
+        lines += [f"s:{step} tel:{3 + step / 100:.4f}"] if step % 2 == 0 else []
+        lines += [f"s:{step} trl:{4 + step / 100:.4f} lr:{(step + 1) * 1e-4:.6f} norm:1.25"]
+    source, found = inspected("main.log", "\n".join(lines))
+    assert source["step_counts"] == "zero_based_evaluated_before"
+    evaluated = found.of("evaluations", "main").set_index("updates_done")["val_loss"].to_dict()
+    assert evaluated == {0: 3.0, 2: 3.02, 4: 3.04}
+    trained = found.of("updates", "main").set_index("step")
+    assert trained["train_loss"].to_dict() == {0: 4.0, 1: 4.01, 2: 4.02, 3: 4.03, 4: 4.04}
+    assert trained["lr"].tolist() == pytest.approx([1e-4, 2e-4, 3e-4, 4e-4, 5e-4])
+
+
+def test_a_validation_loss_in_lines_of_ones_own(inspected: Any) -> None:
+    """Beside the code that such a log begins with, and with a training loss in front or without."""
+    lines = ["val_loss = evaluate(model)", "step:0/20 val_loss:9.5 train_time:0ms"]
+    lines += [f"step:{step}/20 train_time:{step}ms" for step in range(1, 10)]
+    lines += ["step:10/20 train_loss:4.5 val_loss:4.0", "step:20/20 val_loss:3.5 step_avg:80.4ms"]
+    _, found = inspected("run.txt", "\n".join(lines))
+    evaluated = found.of("evaluations", "run").set_index("updates_done")["val_loss"].to_dict()
+    assert evaluated == {0: 9.5, 10: 4.0, 20: 3.5}
+    assert found.of("updates", "run").set_index("step")["train_loss"].dropna().to_dict() == {9: 4.5}
+
+
+def test_the_state_of_hugging_faces_trainer(inspected: Any) -> None:
+    history: list[dict[str, float]] = []
+    for step in (10, 20, 30):
+        history += [{"epoch": 0.1, "learning_rate": 1e-3 / step, "loss": 4.0 - step / 100, "step": step}]
+        history += [{"epoch": 0.1, "eval_loss": 3.0 - step / 100, "step": step}]
+    state = {"best_metric": None, "global_step": 30, "log_history": history, "max_steps": 30}
+    source, found = inspected("trainer_state.json", json.dumps(state))
+    assert (source["records"], source["rows"], source["columns"]["step"]) == ("log_history", "points", "step")
+    evaluated = found.of("evaluations", "trainer_state").set_index("updates_done")["val_loss"].to_dict()
+    assert evaluated == {10: 2.9, 20: 2.8, 30: 2.7}
+
+
 def test_points_of_several_models_in_one_table(inspected: Any) -> None:
     rows = [f"{w},8,{w * 100},{t}0,{3 + 1 / t}" for w in (16, 32) for t in range(1, 6)]
     source, found = inspected("models.csv", "\n".join(["width,depth,params,step,val_loss", *rows]))

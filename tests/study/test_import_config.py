@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from glidepath.study.config import parse_study
 from glidepath.study.import_config import parse_imports, read_imports
 from glidepath.study.import_files import files_of, log_files
 from glidepath.study.section import StudyError
@@ -61,6 +62,11 @@ def test_what_is_valid_is_read() -> None:
     assert [source.lr_kind.kind for source in config.sources] == ["logged", "unknown", "table"]
     assert config.target is not None
     assert config.target.tokens == pytest.approx(1.4e11)
+
+
+def test_a_study_says_that_this_is_none() -> None:
+    with pytest.raises(StudyError, match=r"mine.yaml has the key imports, so it is no study.*Run it with"):
+        parse_study(CONFIG, "mine.yaml")
 
 
 def test_it_survives_its_way_through_json() -> None:

@@ -359,6 +359,13 @@ def _check_emulation(averaging: AveragingConfig, schedules: dict[str, ScheduleCo
             )
 
 
+OTHER_FILES = {
+    "checkpoints": "which checkpoints are averaged",
+    "imports": "where logs of runs are that were trained elsewhere",
+}
+"""Configurations that are no studies, by the key that tells them."""
+
+
 def read_study(path: Path) -> StudyConfig:
     """Read and validate a study.
 
@@ -374,11 +381,12 @@ def parse_study(data: Any, origin: str) -> StudyConfig:
             f"The study {origin} is {type(data).__name__}, not a mapping of keys. Write `key: value` lines; "
             f"config/README.md describes the keys."
         )
-    if "checkpoints" in data:
-        raise StudyError(
-            f"{origin} has the key checkpoints, so it is no study but says which checkpoints are averaged. Run it with "
-            f"snakemake --cores N --configfile {origin}; with --dry-run that tells the jobs and runs none."
-        )
+    for key, what in OTHER_FILES.items():
+        if key in data:
+            raise StudyError(
+                f"{origin} has the key {key}, so it is no study but says {what}. Run it with "
+                f"snakemake --cores N --configfile {origin}; with --dry-run that tells the jobs and runs none."
+            )
     try:
         return StudyConfig.model_validate(data)
     except ValidationError as error:

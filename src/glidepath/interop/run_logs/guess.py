@@ -53,12 +53,32 @@ LEAST_POINTS = 3
 """A run in a table of several has as many points on average."""
 BYTES_PER_TOKEN = 4.5
 """Put where losses are per byte, to be replaced: a tokenizer of some 50,000 tokens on English text."""
-NANOGPT = re.compile(r"^(step|iter) \d+: (train )?loss ")
-NANOGPT_PATTERNS = [
+NANOGPT = [
     r"step (?P<step>\d+): train loss (?P<evaluated_train>[^,\s]+), val loss (?P<val_loss>[^,\s]+)",
     r"iter (?P<step>\d+): loss (?P<loss>[^,\s]+)",
     r"number of parameters: (?P<millions>[\d.]+)M",
 ]
+LLM_C = [
+    r"^s:(?P<step>\d+) tel:(?P<val_loss>\S+)",
+    r"^s:(?P<step>\d+) trl:(?P<train_loss>\S+)( lr:(?P<lr>\S+) norm:(?P<grad_norm>\S+))?",
+]
+STEP, NUMBER = r"step\D*(?P<step>\d+)", r"[\d.eE+-]+"
+TRAIN_LOSS = rf"{STEP}.*?loss\D*(?P<loss>{NUMBER})"
+VAL_LOSS = (
+    rf"{STEP}(?:.*?train\w*[ _/.]?loss\D*(?P<loss>{NUMBER}))?"
+    rf".*?(?:val|eval|test)\w*[ _/.]?loss\D*(?P<val_loss>{NUMBER})"
+)
+TEXTS: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = (
+    (ITERATION, {"preset": "megatron"}),
+    (TITAN_STEP, {"preset": "torchtitan"}),
+    (
+        re.compile(r"^(step|iter) \d+: (train )?loss "),
+        {"patterns": NANOGPT, "step_counts": "zero_based_evaluated_before"},
+    ),
+    (re.compile(r"^s:\d+ (tel|trl):"), {"patterns": LLM_C, "step_counts": "zero_based_evaluated_before"}),
+    (re.compile(VAL_LOSS), {"patterns": [VAL_LOSS, TRAIN_LOSS]}),
+)
+"""Texts by a line that only they have."""
 
 
 def guessed(name: str) -> Source:
@@ -171,19 +191,18 @@ def _units(first: Part, columns: dict[str, str]) -> dict[str, Any]:
 
 def _step_counts(source: Source, first: Part, columns: dict[str, str]) -> dict[str, Any]:
     """A training loss at step 0 is one that no count of updates done has."""
-    if isinstance(source, TextLogSource) and list(source.patterns) == NANOGPT_PATTERNS:
-        return {"step_counts": "zero_based_evaluated_before"}
-    if "step" not in columns or "train_loss" not in columns:
+    if "step_counts" in source.model_fields_set or "step" not in columns or "train_loss" not in columns:
         return {}
     steps, losses = (numbers(first.columns[columns[name]])[0] for name in ("step", "train_loss"))
     return {"step_counts": "zero_based"} if bool(((steps == 0) & ~np.isnan(losses)).any()) else {}
 
 
 def likely_columns(names: Sequence[str]) -> dict[str, str]:
-    """Quantities, and the first column whose name looks like each of them."""
+    """Quantities, and the first column whose name looks like each of them; one that has the quantity's own name goes
+    before others, as step before the global_step that Hugging Face's trainer writes once."""
     found: dict[str, str] = {}
     for quantity, pattern in LIKELY.items():
-        for name in names:
+        for name in sorted(names, key=lambda name: name.lower() != quantity):
             if name not in found.values() and re.fullmatch(pattern, name, re.IGNORECASE):
                 found[quantity] = name
                 break
@@ -252,12 +271,8 @@ def _columns(parts: Any, seen: Seen) -> list[str]:
 
 def _text(path: Path) -> dict[str, Any]:
     with path.open(encoding="utf-8", errors="replace") as file:
-        for _, line in zip(range(LINES), file, strict=False):
-            text = COLOURS.sub("", line)
-            if ITERATION.search(text):
-                return {"preset": "megatron"}
-            if TITAN_STEP.search(text):
-                return {"preset": "torchtitan"}
-            if NANOGPT.search(text):
-                return {"patterns": NANOGPT_PATTERNS}
-    return {"patterns": [r"step\D*(?P<step>\d+).*?loss\D*(?P<loss>[\d.eE+-]+)"]}
+        lines = [COLOURS.sub("", line) for _, line in zip(range(LINES), file, strict=False)]
+    for telling, guess in TEXTS:
+        if any(telling.search(line) for line in lines):
+            return guess
+    return {"patterns": [TRAIN_LOSS]}
