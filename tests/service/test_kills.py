@@ -151,7 +151,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         socket = Path(directory) / "socket"
         one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         environment = {**os.environ, **one_thread, "PYTHONPATH": str(Path(glidepath.__file__).parents[1])}
-        command = [sys.executable, "-m", "glidepath.service.server", str(socket)]
+        command = [sys.executable, "-m", "glidepath.service.server", str(socket), "glidepath.stages.train"]
         with subprocess.Popen(command, env=environment) as server:
             wait_for(lambda: listens(socket))
             yield Place(root, socket, server)

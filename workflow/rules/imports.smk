@@ -1,6 +1,10 @@
 # Runs that were trained and logged elsewhere: map their logs to tables, audit them, and conclude as from a study.
 
 
+onstart:
+    start_server()
+
+
 rule import_runs:
     input:
         LOGS,

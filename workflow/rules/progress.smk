@@ -7,7 +7,7 @@ def start_service():
         return
     conditions = Conditions(cores=workflow.cores or 1, threads=1, warm=runs_warm(), gpu=gpu_here())
     print(described(budget(STUDY, PLAN, conditions, read_speeds(kept_file()), Path.cwd())), file=sys.stderr)
-    start_server()
+    start_server("glidepath.stages.train", "glidepath.stages.average")
     watched = Path("scratch") / f"progress-{STUDY.study}.json"
     watched.write_text(canonical_json(watch_list()))
     launch(["-m", "glidepath", "progress", "--watch", str(watched), "--parent", str(os.getpid())])

@@ -14,7 +14,7 @@ SERVICE = []
 
 
 def start_server(*imports):
-    """The warm server, for as long as this workflow runs on this machine; `imports` are modules that its jobs need.
+    """The warm server, for as long as this workflow runs on this machine; `imports` are modules that its jobs need besides those of every workflow.
 
     Jobs of a cluster run where the cluster puts them. GLIDEPATH_PLAIN=1 in the environment runs every job as a process of its own: same results, more seconds.
     """

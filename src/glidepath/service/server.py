@@ -27,20 +27,21 @@ WARM_IMPORTS = (
     "numpy",
     "pandas",
     "pyarrow.parquet",
+    "pydantic",
     "scipy.optimize",
+    "scipy.signal",
     "scipy.stats",
     "matplotlib.figure",
     "matplotlib.backends.backend_svg",
     "matplotlib.backends.backend_pdf",
-    "torch",
-    "safetensors.torch",
-    "glidepath.stages.train",
-    "glidepath.stages.average",
+    "glidepath.stages.fit",
+    "glidepath.stages.recommend",
 )
+"""What every workflow's jobs need; those that train need PyTorch besides, which the stages that use it bring."""
 PR_SET_PDEATHSIG = 1
 
 
-def serve(socket_path: Path, warm_imports: Sequence[str] = WARM_IMPORTS) -> None:
+def serve(socket_path: Path, warm_imports: Sequence[str]) -> None:
     """Serve until the process that started this one ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

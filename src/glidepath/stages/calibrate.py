@@ -249,7 +249,10 @@ def service(warm: bool, folder: Path) -> Iterator[dict[str, str]]:
     socket = folder / "socket"
     with (folder / "service.log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "glidepath.service.server", str(socket)], env=environment, stdout=log, stderr=log
+            [sys.executable, "-m", "glidepath.service.server", str(socket), "glidepath.stages.train"],
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
     try:
         while not socket.exists() and server.poll() is None:
