@@ -19,6 +19,21 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 ONLY_PLANNED = ("h200.yaml", "profiles/slurm")
 """Commands that need another machine are planned to the last job, but not run."""
+SMALL = {
+    "grid": [
+        {
+            "models": ["d16"],
+            "schedules": ["constant", "linear_0"],
+            "peak_lrs": [0.01, 0.02],
+            "tokens_per_parameter": [10],
+            "batch_sequences": [4],
+        }
+    ],
+    **dict.fromkeys(("averaging", "spikes", "noise_scale", "temporal")),
+    # All laws that a study has by default.
+    "analysis": {"reference_schedule": "constant", "bootstrap_samples": 100},
+}
+"""What the study on one's own text changes in the smoke study, besides what the README shows."""
 
 
 def commands() -> list[str]:
@@ -35,7 +50,7 @@ def project(finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Pa
     (root / "config/quick.yaml").write_text(yaml.safe_dump(smoke | {"study": "quick"}, sort_keys=False))
     mine = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert mine
-    (root / "config/mine.yaml").write_text(yaml.safe_dump(smoke | yaml.safe_load(mine[1]), sort_keys=False))
+    (root / "config/mine.yaml").write_text(yaml.safe_dump(smoke | SMALL | yaml.safe_load(mine[1]), sort_keys=False))
     # Real text, enough for the README's vocabulary and validation tokens: modules of the standard library.
     (root / "data/shelf").mkdir(parents=True)
     for path in sorted(Path(os.__file__).parent.glob("*.py")):
@@ -71,6 +86,8 @@ def test_the_commands_of_the_readme_run_in_order(project: Path) -> None:
             timeout=500,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}"
+    for study in ("quick", "mine", "import_example"):
+        assert (project / f"results/{study}/report.html").is_file()
 
 
 def test_there_are_commands_for_each_promise() -> None:

@@ -236,32 +236,6 @@ def test_the_slurm_profile_dry_runs(untouched: Workplace) -> None:
     assert untouched.planned("--workflow-profile", "profiles/slurm")["train_segment"] > 10
 
 
-def test_the_users_own_text(untouched: Workplace) -> None:
-    """A study on one's own files, to the report."""
-    changed = untouched.study(
-        "own",
-        study="own",
-        corpus=_corpus_of_own_text(untouched.root, "own"),
-        grid=[
-            {
-                "models": ["d16"],
-                "schedules": ["constant", "linear_0"],
-                "peak_lrs": [0.01, 0.02],
-                "tokens_per_parameter": [10],
-                "batch_sequences": [4],
-            }
-        ],
-        averaging=None,
-        spikes=None,
-        noise_scale=None,
-        temporal=None,
-        # All laws that a study has by default.
-        analysis={"reference_schedule": "constant", "bootstrap_samples": 100},
-    )
-    untouched.snakemake("--configfile", changed)
-    assert (untouched.root / "results/own/report.html").is_file()
-
-
 def _corpus_of_own_text(root: Path, word: str) -> dict[str, object]:
     """Forty files under data/, and the section of the study that names them."""
     (root / "data").mkdir(exist_ok=True)
