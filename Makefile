@@ -10,6 +10,9 @@ BIN := .venv/bin
 TORCH_INDEX ?=
 TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' pyproject.toml)
 
+# Images of Python often set it; every one of many processes would then compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: study test test-slow lint format document clean clean-store lock setup
 
 study: setup
