@@ -96,6 +96,19 @@ def test_the_state_of_hugging_faces_trainer(inspected: Any) -> None:
     assert evaluated == {10: 2.9, 20: 2.8, 30: 2.7}
 
 
+def test_a_file_per_finished_run_with_its_settings_in_it(inspected: Any) -> None:
+    run = {
+        "name": "d=96-1.0",
+        "hyperparameters": {"tokens": 2e8, "lr": 3e-3, "global_bs": 64, "params": 1e7, "params_no_embed": 6e6},
+        "results": [{"loss": 4.5, "val_data": ["c4"]}],
+    }
+    source, found = inspected("d96.json", json.dumps(run))
+    assert (source["rows"], source["records"]) == ("runs", "results")
+    (row,) = found.runs.to_dict("records")
+    assert (row["val_loss"], row["token_horizon"], row["peak_lr"]) == (4.5, 2e8, 3e-3)
+    assert (row["n_params_total"], row["n_params_non_embedding"], row["batch_sequences"]) == (1e7, 6e6, 64)
+
+
 def test_points_of_several_models_in_one_table(inspected: Any) -> None:
     rows = [f"{w},8,{w * 100},{t}0,{3 + 1 / t}" for w in (16, 32) for t in range(1, 6)]
     source, found = inspected("models.csv", "\n".join(["width,depth,params,step,val_loss", *rows]))

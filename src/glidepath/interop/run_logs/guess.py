@@ -25,7 +25,7 @@ LIKELY: dict[str, str] = {
     "step": r"_?(global_?)?step|iteration|iters?|iter_num|updates?(_done)?|num_iterations|n_?(steps|iters?)"
     r"|trainer/global_step",
     "batch_tokens": r"(?=.*tok)\w*batch\w*|global batch size|batch_size|bs",
-    "tokens_seen": r"(?!.*(batch|horizon|unique|param|context))(.*[/_. ])?tokens(_seen|_processed|_trained)?"
+    "tokens_seen": r"(?!config\.)(?!.*(batch|horizon|unique|param|context))(.*[/_. ])?tokens(_seen|_processed|_trained)?"
     r"|consumed (samples|tokens)",
     "train_loss": r"(train(ing)?[/_. ])?(lm )?(loss|ce|cross_entropy)",
     "val_loss": r"(val(idation|idate)?|eval|test)[/_. ](lm )?(loss|ce|bpb)|(val|eval)_?loss|val_?bpb|bpb|bits_per_byte",
@@ -33,12 +33,12 @@ LIKELY: dict[str, str] = {
     "grad_norm": r"(.*[/_. ])?grad(ient)?[_ ]norm",
     "n_params_total": r"(config\.)?(params?|n_params|num_params|parameters|n_params_total|total_params|model_size)",
     "n_params_non_embedding": r"(config\.)?(n|n_params_non_embedding|n_non_embedding|non_embedding_params"
-    r"|num_scaling_params|params_active_precise|active_params)",
+    r"|params_no_embed(ding)?|num_scaling_params|params_active_precise|active_params)",
     "n_layer": r"(config\.)?(n_?layers?|num_layers|num_hidden_layers|depth)",
     "d_model": r"(config\.)?(d_model|n_embd|model_dim|hidden_size|width|dim)",
     "context_length": r"(config\.)?(context_length|seq_?len|sequence_length|block_size|max_seq_len)",
-    "batch_sequences": r"config\.(global_)?batch_size",
-    "token_horizon": r"(config\.)?(d|token_horizon|train_tokens|total_tokens|max_tokens)",
+    "batch_sequences": r"config\.(global_)?(batch_size|bs)",
+    "token_horizon": r"config\.tokens|(config\.)?(d|token_horizon|train_tokens|total_tokens|max_tokens)",
     "unique_tokens": r"(config\.)?(u|unique_tokens)",
     "train_flops": r"c|(config\.)?(flops?|train_flops|flops_budget|compute)",
     "peak_lr": r"config\.(lr|learning_rate|peak_lr|max_lr)",
@@ -47,6 +47,8 @@ LIKELY: dict[str, str] = {
     "schedule": r"(config\.)?(schedule|scheduler|lr_schedule|lr_scheduler(_type)?|lr_decay_style)",
 }
 """Names that others give to quantities."""
+SETTINGS = re.compile(r"(hyper_?parameters|hparams|args|cfg|settings)\.", re.IGNORECASE)
+"""What stands in front of a run's settings elsewhere than in its config."""
 RUN_NAMES = r"run(_?(name|id))?|name|experiment|exp(_name)?|model(_?name)?|id"
 """Names of columns that name runs."""
 LEAST_POINTS = 3
@@ -203,7 +205,7 @@ def likely_columns(names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for quantity, pattern in LIKELY.items():
         for name in sorted(names, key=lambda name: name.lower() != quantity):
-            if name not in found.values() and re.fullmatch(pattern, name, re.IGNORECASE):
+            if name not in found.values() and re.fullmatch(pattern, SETTINGS.sub("config.", name, 1), re.IGNORECASE):
                 found[quantity] = name
                 break
     return found
