@@ -112,3 +112,17 @@ def test_laws_that_tell_their_hidden_points_and_laws_that_do_not_stand_in_one_ta
     )
     assert dict(zip(found["law"], found["n_laws"], strict=True)) == {"a": 1, "b": 2, "c": 2}
     assert row(found, "c")["rank"] == 1
+
+
+def test_laws_are_ranked_on_the_points_that_all_of_them_predicted() -> None:
+    """One law leaves a group open that another predicts badly: that is no reason to rank the other behind it."""
+    whole = scores({"linear": [0.01], "cosine": [0.02], "wsd": [0.5]}).assign(hidden=["0a", "0b", "0c"])
+    part = scores({"linear": [0.03], "cosine": [0.04]}).assign(hidden=["0a", "0b"])
+    apart = scores({"linear": [0.0]}).assign(hidden=["0d"])
+    found = compared({"part": part, "whole": whole, "apart": apart})
+    columns = ["n_laws", "n_compared", "rank"]
+    assert row(found, "whole")[columns].tolist() == [2, 2, 1]
+    assert row(found, "part")[columns].tolist() == [2, 2, 2]
+    assert row(found, "apart")[columns].tolist() == [1, 1, 1]
+    assert row(found, "whole")["compared_error"] == pytest.approx(0.015)
+    assert row(found, "whole")["mean_absolute_error"] == pytest.approx(0.53 / 3)

@@ -25,8 +25,8 @@ LIKELY: dict[str, str] = {
     "step": r"_?(global_?)?step|iteration|iters?|iter_num|updates?(_done)?|num_iterations|n_?(steps|iters?)"
     r"|trainer/global_step",
     "batch_tokens": r"(?=.*tok)\w*batch\w*|global batch size|batch_size|bs",
-    "tokens_seen": r"(?!config\.)(?!.*(batch|horizon|unique|param|context))(.*[/_. ])?tokens(_seen|_processed|_trained)?"
-    r"|consumed (samples|tokens)",
+    "tokens_seen": r"(?!config\.)(?!.*(batch|horizon|unique|param|context))"
+    r"(.*[/_. ])?tokens(_seen|_processed|_trained)?|consumed (samples|tokens)",
     "train_loss": r"(train(ing)?[/_. ])?(lm )?(loss|ce|cross_entropy)",
     "val_loss": r"(val(idation|idate)?|eval|test)[/_. ](lm )?(loss|ce|bpb)|(val|eval)_?loss|val_?bpb|bpb|bits_per_byte",
     "lr": r"(?!config\.)(.*[/_. ])?(lr|learning[_ ]rate)(_group0|-\w+)?",
