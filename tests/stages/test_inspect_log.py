@@ -74,13 +74,17 @@ def test_lines_of_llm_c(inspected: Any) -> None:
 
 
 def test_a_validation_loss_in_lines_of_ones_own(inspected: Any) -> None:
-    """Beside the code that such a log begins with, and with a training loss in front or without."""
-    lines = ["val_loss = evaluate(model)", "step:0/20 val_loss:9.5 train_time:0ms"]
+    """Beside the code and the long lines that such a log begins with, with a training loss in front or without, and at
+    last without a number: what stands behind it is none of the loss's."""
+    settings = "step 1 train_loss is not logged, " * 1000
+    lines = ["val_loss = evaluate(model)", settings, "step:0/20 val_loss:9.5 train_time:0ms"]
     lines += [f"step:{step}/20 train_time:{step}ms" for step in range(1, 10)]
     lines += ["step:10/20 train_loss:4.5 val_loss:4.0", "step:20/20 val_loss:3.5 step_avg:80.4ms"]
+    lines += ["step:30/20 val_loss:nan step_avg:80.4ms"]
     _, found = inspected("run.txt", "\n".join(lines))
-    evaluated = found.of("evaluations", "run").set_index("updates_done")["val_loss"].to_dict()
+    evaluated = found.of("evaluations", "run").set_index("updates_done")["val_loss"].dropna().to_dict()
     assert evaluated == {0: 9.5, 10: 4.0, 20: 3.5}
+    assert found.runs.loc["run", "status"] == "diverged"
     assert found.of("updates", "run").set_index("step")["train_loss"].dropna().to_dict() == {9: 4.5}
 
 

@@ -48,9 +48,9 @@ def test_a_table_of_sizes_tokens_and_losses(untouched: Workplace, without_torch:
 
 
 def test_the_example(untouched: Workplace, without_torch: dict[str, str]) -> None:
-    """The configuration that ships, with one of its laws; a second run has nothing to do."""
+    """The configuration that ships, with two of its laws; a second run has nothing to do."""
     data = yaml.safe_load((untouched.root / "config/import-example.yaml").read_text())
-    data["analysis"] = {"laws": ["convex_bound"], "bootstrap_samples": 100}
+    data["analysis"] = {"laws": ["loss_horizon", "convex_bound"], "bootstrap_samples": 100}
     asked = configured(untouched.root, data)
     untouched.snakemake(*asked, **without_torch)
     report = (untouched.root / "results/import_example/report.html").read_text(encoding="utf-8")

@@ -64,12 +64,12 @@ LLM_C = [
     r"^s:(?P<step>\d+) tel:(?P<val_loss>\S+)",
     r"^s:(?P<step>\d+) trl:(?P<train_loss>\S+)( lr:(?P<lr>\S+) norm:(?P<grad_norm>\S+))?",
 ]
-STEP, NUMBER = r"step\D*(?P<step>\d+)", r"[\d.eE+-]+"
-TRAIN_LOSS = rf"{STEP}.*?loss\D*(?P<loss>{NUMBER})"
-VAL_LOSS = (
-    rf"{STEP}(?:.*?train\w*[ _/.]?loss\D*(?P<loss>{NUMBER}))?"
-    rf".*?(?:val|eval|test)\w*[ _/.]?loss\D*(?P<val_loss>{NUMBER})"
-)
+GAP, TO_NUMBER, NUMBER = r".{0,200}?", r"[^\w.]{0,20}?", r"(?:nan|inf|[-+]?\.?\d[\d.eE+-]*)"
+"""Bounded: a search takes a time in proportion to a line's length, which in a dump of settings may be a megabyte."""
+STEP = rf"step{TO_NUMBER}(?P<step>\d+){GAP}"
+TRAIN_LOSS = rf"train\w{{0,20}}[ _/.]?loss{TO_NUMBER}(?P<loss>{NUMBER})"
+VAL_LOSS = rf"(?:val|eval|test)\w{{0,20}}[ _/.]?loss{TO_NUMBER}(?P<val_loss>{NUMBER})"
+ANY_LOSS = rf"{STEP}loss{TO_NUMBER}(?P<loss>{NUMBER})"
 TEXTS: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = (
     (ITERATION, {"preset": "megatron"}),
     (TITAN_STEP, {"preset": "torchtitan"}),
@@ -78,7 +78,7 @@ TEXTS: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = (
         {"patterns": NANOGPT, "step_counts": "zero_based_evaluated_before"},
     ),
     (re.compile(r"^s:\d+ (tel|trl):"), {"patterns": LLM_C, "step_counts": "zero_based_evaluated_before"}),
-    (re.compile(VAL_LOSS), {"patterns": [VAL_LOSS, TRAIN_LOSS]}),
+    (re.compile(STEP + VAL_LOSS), {"patterns": [STEP + TRAIN_LOSS + GAP + VAL_LOSS, STEP + VAL_LOSS, ANY_LOSS]}),
 )
 """Texts by a line that only they have."""
 
@@ -277,4 +277,4 @@ def _text(path: Path) -> dict[str, Any]:
     for telling, guess in TEXTS:
         if any(telling.search(line) for line in lines):
             return guess
-    return {"patterns": [TRAIN_LOSS]}
+    return {"patterns": [ANY_LOSS]}
