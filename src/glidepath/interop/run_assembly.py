@@ -81,7 +81,9 @@ def assemble(number: int, logs: Logs, config: ImportConfig, tables: LrTables, pr
     series = {name: series_of(points, name, faults) for name in METRICS if name != "val_loss"}
     diverged = _diverged(series["train_loss"], points, faults)
     series["train_loss"] = finite(series["train_loss"], points)
-    evaluations = _evaluations(points, names, faults)
+    evaluations, ended = _evaluations(points, names, faults)
+    if diverged is None and ended is not None and not (series["train_loss"].at >= ended).any():
+        diverged = ended
     last = max((float(one.at[-1]) for one in (series["train_loss"], *evaluations.values()) if len(one)), default=0.0)
     if diverged is not None:
         last = max(last, diverged)
@@ -131,10 +133,14 @@ def _diverged(train: Series, points: Sequence[Mapped], faults: list[tuple[str, F
     return diverged
 
 
-def _evaluations(points: Sequence[Mapped], names: Sequence[str], faults: list[tuple[str, Fault]]) -> dict[str, Series]:
-    """Validation losses by evaluation set, in the order in which they come."""
+def _evaluations(
+    points: Sequence[Mapped], names: Sequence[str], faults: list[tuple[str, Fault]]
+) -> tuple[dict[str, Series], float | None]:
+    """Validation losses by evaluation set, in the order in which they come; and from where on [updates done] one of
+    them was finite no more, having been so throughout: NaN between finite losses stands for what was not evaluated."""
     codes = [one.domain[one.entries("val_loss")] for one in points]
     found: dict[str, Series] = {}
+    ends: list[float] = []
     for code in dict.fromkeys(int(code) for part in codes for code in dict.fromkeys(part.tolist())):
         chosen = [
             np.flatnonzero(one.entries("val_loss") & (one.domain == code) & (one.position - shifted(one) >= 0))
@@ -145,12 +151,14 @@ def _evaluations(points: Sequence[Mapped], names: Sequence[str], faults: list[tu
             continue
         name = ONLY_DOMAIN if code < 0 else names[code]
         what = "val_loss" if code < 0 else f"val_loss on {name}"
-        problems, _ = not_finite(series.at, series.values, what)
+        problems, ended = not_finite(series.at, series.values, what)
+        if ended is not None and np.isfinite(series.values[series.at < ended]).all():
+            ends.append(ended)
         problems += implausible_losses(series.at, series.values, what)
         source = source_of(series, points)
         faults += [(source, fault) for fault in problems]
         found[name] = finite(series, points)
-    return {name: series for name, series in found.items() if len(series)}
+    return {name: series for name, series in found.items() if len(series)}, min(ends, default=None)
 
 
 def _batch(facts: dict[str, Any], series: dict[str, Series], faults: list[tuple[str, Fault]]) -> None:
